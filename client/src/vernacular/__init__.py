@@ -1,0 +1,1 @@
+"""Vernacular: typed resources, Python API and command line of the FineTuneJob."""

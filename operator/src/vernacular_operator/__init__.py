@@ -1,0 +1,1 @@
+"""The Vernacular operator: watches FineTuneJobs and runs their stages."""

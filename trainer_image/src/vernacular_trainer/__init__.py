@@ -1,0 +1,1 @@
+"""The stages of a fine-tuning job: prepare, train, evaluate, publish."""

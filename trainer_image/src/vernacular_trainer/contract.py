@@ -1,0 +1,453 @@
+"""The contract between the operator and the stage images: what goes in (`job.json`) and what comes out.
+
+Standard library only: the operator imports this module without any other part of the trainer.
+
+In: the operator writes :class:`JobConfig` as JSON into an annotation of the pod template; a downwardAPI volume shows it as
+``/job/job.json``. Out: an exit code (:class:`ExitCode`) and a :class:`StageReport` as the container's termination message,
+at most :data:`TERMINATION_MESSAGE_LIMIT` bytes. An exit code 78 or 85 counts only together with a valid report that says the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, TypeVar
+
+CONTRACT_VERSION = 1
+
+JOB_ANNOTATION = "vernacular.dev/job"
+JOB_DIRECTORY = "/job"
+JOB_FILE = f"{JOB_DIRECTORY}/job.json"
+WORKSPACE_ROOT = "/workspace"
+INPUTS_ROOT = "/inputs"
+CLAIMS_ROOT = "/claims"
+SECRETS_ROOT = "/secrets"
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_MESSAGE_LIMIT = 4096
+RENDEZVOUS_PORT = 29400
+
+
+class ContractError(ValueError):
+    """A document does not follow the contract; the text names the field."""
+
+
+class Stage(StrEnum):
+    """The four stages of a job, in order."""
+
+    PREPARE = "Prepare"
+    TRAIN = "Train"
+    EVALUATE = "Evaluate"
+    PUBLISH = "Publish"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the stage images."""
+
+    DONE = 0
+    USER_ERROR = 78
+    PREEMPTED = 85
+    INTERNAL = 203
+
+
+class Outcome(StrEnum):
+    """How a stage ended, in its own words."""
+
+    DONE = "Done"
+    USER_ERROR = "UserError"
+    PREEMPTED = "Preempted"
+    INTERNAL = "Internal"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code that says the same."""
+        return {
+            Outcome.DONE: ExitCode.DONE,
+            Outcome.USER_ERROR: ExitCode.USER_ERROR,
+            Outcome.PREEMPTED: ExitCode.PREEMPTED,
+            Outcome.INTERNAL: ExitCode.INTERNAL,
+        }[self]
+
+
+class StageFailure(StrEnum):
+    """Failure codes that a stage may report; a subset of the codes of the API, under the same names."""
+
+    DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_UNREADABLE = "DatasetUnreadable"
+    DATASET_SCHEMA = "DatasetSchema"
+    DATASET_TOO_SMALL = "DatasetTooSmall"
+    NO_TRAINABLE_TOKENS = "NoTrainableTokens"
+    QUESTIONS_UNREADABLE = "QuestionsUnreadable"
+    CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_ACCESS_DENIED = "ModelAccessDenied"
+    MODEL_UNSUPPORTED = "ModelUnsupported"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
+    ARGUMENT_REFUSED = "ArgumentRefused"
+    GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
+    DISK_FULL = "DiskFull"
+    STORAGE_TOO_SMALL = "StorageTooSmall"
+    NON_FINITE_LOSS = "NonFiniteLoss"
+    RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
+    WORLD_SIZE_MISMATCH = "WorldSizeMismatch"
+    CHECKPOINT_CORRUPT = "CheckpointCorrupt"
+    CHECKPOINT_INCOMPATIBLE = "CheckpointIncompatible"
+    TRACKING_UNAVAILABLE = "TrackingUnavailable"
+    TRACKING_ACCESS_DENIED = "TrackingAccessDenied"
+    INTERNAL_ERROR = "InternalError"
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """Which FineTuneJob this is; `cluster` is the uid of the kube-system namespace ("" when unknown)."""
+
+    namespace: str
+    name: str
+    uid: str
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// the copy that prepare makes.
+
+    `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` the Secret's name.
+    """
+
+    uri: str
+    path: str
+    revision: str = "main"
+    credentials_name: str = ""
+    credentials_path: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Training sources and how to split them. `teaches` is "Facts" or "Skill"."""
+
+    train: tuple[FileSource, ...]
+    teaches: str = "Facts"
+    validation_split_percent: int = 10
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """`type` is "LoRA" or "Full"; the rest applies to LoRA. None: chosen by prepare's plan."""
+
+    type: str = "LoRA"
+    rank: int | None = None
+    alpha: int | None = None
+    dropout_percent: int | None = None
+    target_modules: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What the user asked for; None means "chosen", and prepare's plan says what and why. At most one of epochs and max_steps."""
+
+    epochs: int | None = None
+    max_steps: int | None = None
+    learning_rate: str | None = None
+    effective_batch_size: int | None = None
+    micro_batch_size: int | None = None
+    max_sequence_length: int | None = None
+    precision: str | None = None
+    scheduler: str | None = None
+    warmup_percent: int | None = None
+    weight_decay: str | None = None
+    max_grad_norm: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """`pods` x `processes_per_pod` ranks. With `gpus_per_pod` > 0 there is one rank per GPU. `strategy`: DDP, ZeRO2, ZeRO3 or None (chosen).
+
+    `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
+    """
+
+    pods: int = 1
+    processes_per_pod: int = 1
+    gpus_per_pod: int = 0
+    strategy: str | None = None
+    rendezvous_host: str = ""
+
+    @property
+    def world_size(self) -> int:
+        """Number of training ranks over all pods."""
+        return self.pods * self.processes_per_pod
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Held-out questions (JSONL); None: the validation rows of the data set are asked instead."""
+
+    questions: FileSource | None = None
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """The MLflow server and run. `run_id` is "" in prepare, which runs while the operator opens the run."""
+
+    uri: str
+    experiment: str
+    run_id: str = ""
+    credentials_name: str = ""
+    credentials_path: str = ""
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """Name of the registered model and the alias that the new version gets."""
+
+    registered_model: str
+    alias: str = "candidate"
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """Everything one attempt of one stage needs to know. `workspace` is the job's own folder on the shared volume."""
+
+    stage: Stage
+    attempt: int
+    identity: JobIdentity
+    workspace: str
+    model: ModelConfig
+    dataset: DatasetConfig
+    tracking: TrackingConfig
+    publish: PublishConfig
+    method: MethodConfig = field(default_factory=MethodConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    grace_period_seconds: int = 120
+    contract: int = CONTRACT_VERSION
+
+    def to_json(self) -> str:
+        """Serialise deterministically (sorted keys), so that equal configurations give equal bytes."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobConfig:
+        """Parse `job.json`. Raises ContractError for anything unknown, missing, of a wrong type or of another contract version."""
+        document = _load_object(text)
+        if document.get("contract") != CONTRACT_VERSION:
+            message = f"contract version {document.get('contract')!r} is not {CONTRACT_VERSION}: operator and stage image differ in version"
+            raise ContractError(message)
+        return _build(cls, document, "job")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A finding in the data: stable code, how many rows, the first of them (1-based line numbers with their file), advice."""
+
+    code: str
+    count: int
+    first_rows: tuple[str, ...] = ()
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class PlanValue:
+    """One resolved setting and why it has this value."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """Counts of rows and tokens after checking and splitting, and the resolved plan. `tokens` are those of the training split, per epoch."""
+
+    rows: int
+    dropped: int
+    duplicates: int
+    train: int
+    validation: int
+    tokens: int
+    digest: str
+    total_steps: int
+    plan_summary: str = ""
+    plan: tuple[PlanValue, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """How far training came. Losses are decimal strings ("" when not measured)."""
+
+    step: int
+    total_steps: int
+    loss: str = ""
+    eval_loss: str = ""
+    tokens: int = 0
+    training_seconds: int = 0
+    resumed_from_step: int = 0
+    checkpoint_step: int = 0
+    complete_checkpoints: int = 0
+
+
+@dataclass(frozen=True)
+class AnswerCounts:
+    """How many questions were answered how. `invented`: a made-up answer to a question that has none."""
+
+    correct: int
+    wrong: int
+    declined: int
+    invented: int = 0
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Percentage points gained by the tuned model over the base, with a 95 % interval."""
+
+    value: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class EvaluateSummary:
+    """Base against tuned on the held-out questions. `verdict`: Promote, Regressed or Inconclusive."""
+
+    summary: str
+    verdict: str
+    base: AnswerCounts
+    tuned: AnswerCounts
+    gain_points: Gain
+    evaluation_seconds: int = 0
+
+
+@dataclass(frozen=True)
+class PublishSummary:
+    """Where the result is."""
+
+    registered_model: str
+    model_version: str
+    alias: str
+    artifact_uri: str
+
+
+Summary = PrepareSummary | TrainSummary | EvaluateSummary | PublishSummary
+
+SUMMARY_TYPES: dict[Stage, type[Summary]] = {
+    Stage.PREPARE: PrepareSummary,
+    Stage.TRAIN: TrainSummary,
+    Stage.EVALUATE: EvaluateSummary,
+    Stage.PUBLISH: PublishSummary,
+}
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """The termination message. Never contains text of a user's rows.
+
+    `message` says what happened, `advice` what to do, `evidence` where it was seen (a file and line, an exception's type).
+    """
+
+    outcome: Outcome
+    code: str = ""
+    message: str = ""
+    advice: str = ""
+    evidence: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """At most TERMINATION_MESSAGE_LIMIT bytes of UTF-8: texts are cut first, then the summary is dropped."""
+        for limit in (1024, 512, 256, 128):
+            text = _dump_report(self, limit, self.summary)
+            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                return text
+        return _dump_report(self, 128, {})
+
+    @classmethod
+    def from_json(cls, text: str) -> StageReport:
+        """Parse a termination message. Raises ContractError when it is not one."""
+        return _build(cls, _load_object(text), "report")
+
+    def typed_summary(self, stage: Stage) -> Summary | None:
+        """The summary as the stage's own type; None when the report has none. Raises ContractError when it does not fit."""
+        return _build(SUMMARY_TYPES[stage], self.summary, "summary") if self.summary else None
+
+
+def summary_to_dict(summary: Summary) -> dict[str, Any]:
+    """Plain data of a summary, for StageReport.summary."""
+    return dataclasses.asdict(summary)
+
+
+def _dump_report(report: StageReport, limit: int, summary: dict[str, Any]) -> str:
+    texts = {name: _cut(getattr(report, name), limit) for name in ("message", "advice", "evidence")}
+    document = {"outcome": report.outcome, "code": report.code, **texts, "summary": summary}
+    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _load_object(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ContractError("not a JSON object")
+    return document
+
+
+T = TypeVar("T")
+
+
+def _build(cls: type[T], document: dict[str, Any], where: str) -> T:
+    """Build a dataclass from plain data, strictly: unknown, missing and wrongly typed fields are errors that name their path."""
+    hints = typing.get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(document) - set(fields)):
+        raise ContractError(f"{where}: unknown field {unknown[0]!r}")
+    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in document.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ContractError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (hint,) = [option for option in typing.get_args(hint) if option is not type(None)]
+        return _convert(hint, value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ContractError(f"{where}: expected a list")
+        return tuple(_convert(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ContractError(f"{where}: expected an object")
+        return _build(typing.cast("type[Any]", hint), value, where)
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        try:
+            return hint(value)
+        except ValueError:
+            raise ContractError(f"{where}: {value!r} is none of {', '.join(hint)}") from None
+    expected = dict if typing.get_origin(hint) is dict else hint
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise ContractError(f"{where}: expected {expected.__name__}, got {type(value).__name__}")
+    return value
