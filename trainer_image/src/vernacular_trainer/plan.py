@@ -1,0 +1,39 @@
+"""The resolved settings of a training: every value that the user left open is chosen here, with the reason.
+
+No torch: prepare resolves the plan on a CPU pod, train follows it to the letter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ResolvedPlan:
+    """Settings of one training, complete. `effective_batch_size` rows go into each optimizer step over all ranks:
+    effective_batch_size = micro_batch_size x accumulation x world_size, the last micro batches may be short.
+    """
+
+    method: str
+    strategy: str
+    world_size: int
+    epochs: int
+    total_steps: int
+    learning_rate: float
+    effective_batch_size: int
+    micro_batch_size: int
+    accumulation: int
+    max_sequence_length: int
+    precision: str
+    scheduler: str
+    warmup_steps: int
+    weight_decay: float
+    max_grad_norm: float
+    seed: int
+    checkpoint_every_steps: int
+    evaluate_every_steps: int
+    keep_checkpoints: int
+    lora_rank: int = 0
+    lora_alpha: int = 0
+    lora_dropout: float = 0.0
+    lora_target_modules: tuple[str, ...] = ()

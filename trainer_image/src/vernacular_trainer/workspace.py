@@ -1,0 +1,74 @@
+"""Where the stages of one job keep their files on the shared volume.
+
+    inputs/                       copies of every file the user named, with digests (inputs.json); later stages read only these
+    model/                        base model, only when it was fetched from a hub
+    data/{train,validation}.arrow tokenised rows: input_ids list<int32>, labels list<int32> (-100: not trained), row string
+    plan.json                     resolved settings (plan.ResolvedPlan)
+    checkpoints/attempt-<n>/      written by attempt n alone
+    result/                       the adapter or model that ships
+    reports/                      data.json, evaluation.json
+    spool/                        metrics on their way to MLflow
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths below the job's own folder; nothing is created by asking for a path."""
+
+    root: Path
+
+    @property
+    def inputs(self) -> Path:
+        return self.root / "inputs"
+
+    @property
+    def questions(self) -> Path:
+        return self.inputs / "questions.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def train_rows(self) -> Path:
+        return self.root / "data" / "train.arrow"
+
+    @property
+    def validation_rows(self) -> Path:
+        return self.root / "data" / "validation.arrow"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def attempt(self, number: int) -> Path:
+        return self.checkpoints / f"attempt-{number}"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def data_report(self) -> Path:
+        return self.reports / "data.json"
+
+    @property
+    def evaluation_report(self) -> Path:
+        return self.reports / "evaluation.json"
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
