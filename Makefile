@@ -1,0 +1,58 @@
+# Thin on purpose: every target is one command of devcluster/, demo/, bench/ or pytest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vernacular
+export CACHE_DIR
+export UV_CACHE_DIR ?= $(CACHE_DIR)/uv
+# dev: the cluster that this repository starts; current: the one that KUBECONFIG points to (images go to REGISTRY)
+CLUSTER ?= dev
+NODES ?= 2
+FAKE_GPUS ?= 0
+
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml uv.lock
+	@"$$(python3 -m devcluster tools uv)" sync --quiet --frozen && touch $@
+
+demo: $(READY) ## real cluster, images, chart, the HR-bot job, base against tuned answer
+	@$(PYTHON) -m demo up --cluster $(CLUSTER) --nodes $(NODES) --registry "$(REGISTRY)"
+
+demo-down: $(READY) ## remove everything that the demo started
+	@$(PYTHON) -m demo down --cluster $(CLUSTER)
+
+env: $(READY) ## eval "$(make -s env)": a shell that knows the demo's cluster and MLflow
+	@$(PYTHON) -m demo env --cluster $(CLUSTER)
+
+test: ## set up and run every test
+	@python3 -m tests.run
+
+test-long: ## full kill counts, several seeds, soak
+	@python3 -m tests.run --long
+
+lint: $(READY) ## ruff, mypy, import rules, generated files
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check
+
+generate: $(READY) ## write the CRD from the typed models
+	@$(PYTHON) -m vernacular.api.crd
+
+images: ## build the images, push them, pull them on the nodes
+	@python3 -m devcluster images
+
+cluster-up: ## start the dev cluster (NODES=1, FAKE_GPUS=4)
+	@python3 -m devcluster up --nodes $(NODES) --fake-gpus $(FAKE_GPUS)
+
+cluster-down: ## stop it, without leftovers
+	@python3 -m devcluster down
+
+cluster-status: ## what runs and where
+	@python3 -m devcluster status
+
+bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the targets
+	@$(PYTHON) -m bench.demo
+
+.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo

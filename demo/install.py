@@ -1,0 +1,134 @@
+"""What the demo puts into a cluster: the chart, a namespace with the base model on a claim, the example."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from demo.shell import REPOSITORY, DemoError, Shell
+from demo.target import Target
+
+OPERATOR_NAMESPACE = "vernacular"
+RELEASE = "vernacular"
+MODEL_NAME = "smollm2-135m-instruct"
+MADE_BY_DEMO = {"vernacular.dev/demo": "true"}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def ensure_namespace(shell: Shell, name: str) -> None:
+    """Create a namespace that enforces restricted pods; one that exists is left as it is."""
+    if shell.get("namespace", name, "default") is None:
+        labels = {**MADE_BY_DEMO, **RESTRICTED}
+        shell.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
+
+def chart_values(target: Target) -> dict[str, Any]:
+    """Values of the chart for this cluster: the images built here and a bundled MLflow."""
+    bundled: dict[str, Any] = {"enabled": True, "image": target.images["mlflow"]}
+    mlflow: dict[str, Any] = {"bundled": bundled}
+    if target.mlflow_address:
+        bundled["service"] = {"clusterIP": target.mlflow_address}
+        mlflow["externalUrl"] = target.mlflow_url
+    return {"images": {name: target.images[name] for name in ("operator", "data", "trainer")}, "mlflow": mlflow}
+
+
+def install_chart(target: Target) -> None:
+    """`helm upgrade --install` and wait until operator and MLflow are ready. Raises DemoError with helm's reason."""
+    ensure_namespace(target.shell, OPERATOR_NAMESPACE)
+    target.shell.run(
+        "helm", "upgrade", "--install", RELEASE, str(REPOSITORY / "charts/vernacular"), "-n", OPERATOR_NAMESPACE,
+        "--values", "-", "--wait", "--timeout", "5m", stdin=json.dumps(chart_values(target)),
+    )  # fmt: skip
+
+
+def ensure_model_claim(target: Target, namespace: str, model: Path, claim: str = "models") -> None:
+    """Put a model folder on a claim of the namespace, once; a claim that already holds it is not touched."""
+    shell = target.shell
+    if shell.get("pvc", claim, namespace) is None:
+        shell.apply(_claim(claim, target.shared_class), namespace)
+    loader = f"{claim}-loader"
+    shell.kubectl("delete", "pod", loader, "-n", namespace, "--ignore-not-found", "--grace-period=0", "--force")
+    shell.apply(_loader_pod(loader, claim, target.images["data"]), namespace)
+    try:
+        shell.kubectl("wait", f"pod/{loader}", "-n", namespace, "--for=condition=Ready", "--timeout=120s")
+        marker = f"/models/{model.name}/.complete"
+        check = f"import pathlib; print(pathlib.Path({marker!r}).exists())"
+        if shell.kubectl("exec", "-n", namespace, loader, "--", "python", "-c", check).strip() == "True":
+            return
+        receive = (
+            "import sys, tarfile, pathlib; "
+            "tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/models', filter='data'); "
+            f"pathlib.Path({marker!r}).touch()"
+        )
+        shell.kubectl("exec", "-i", "-n", namespace, loader, "--", "python", "-c", receive, stdin=_tar(model))
+    finally:
+        shell.kubectl("delete", "pod", loader, "-n", namespace, "--ignore-not-found", "--grace-period=0", "--force")
+
+
+def apply_example(shell: Shell, example: Path, namespace: str) -> None:
+    """`kubectl apply -k`, strictly: an unknown field is an error."""
+    shell.kubectl("apply", "--validate=strict", "-n", namespace, "-k", str(example))
+
+
+def uninstall(target: Target, namespaces: list[str]) -> None:
+    """Remove the release and every namespace that the demo made; a namespace made by somebody else stays."""
+    shell = target.shell
+    for namespace in namespaces:
+        found = shell.get("namespace", namespace, "default")
+        if found and found["metadata"].get("labels", {}).get("vernacular.dev/demo") == "true":
+            shell.kubectl("delete", "finetunejobs", "--all", "-n", namespace, "--ignore-not-found")
+            shell.kubectl("delete", "namespace", namespace)
+    try:
+        shell.run("helm", "uninstall", RELEASE, "-n", OPERATOR_NAMESPACE, "--wait", "--ignore-not-found")
+    except DemoError as error:
+        if "not found" not in str(error):
+            raise
+    shell.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found")
+
+
+def _claim(name: str, storage_class: str) -> dict[str, Any]:
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": "2Gi"}},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def _loader_pod(name: str, claim: str, image: str) -> dict[str, Any]:
+    container = {
+        "name": "loader",
+        "image": image,
+        "command": ["python", "-c", "import time; time.sleep(3600)"],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 0,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": claim}}],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def _tar(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(folder, arcname=folder.name)
+    return buffer.getvalue()

@@ -1,0 +1,41 @@
+"""The dev cluster with the chart installed: real API server, kubelets, images and MLflow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo import install, model
+from demo.shell import Shell
+from demo.target import Target, start_dev_cluster
+
+
+@pytest.fixture(scope="session")
+def target() -> Target:
+    """Start the cluster and bring the images up to date; both return at once when nothing changed."""
+    found = start_dev_cluster(nodes=2)
+    install.install_chart(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def shell(target: Target) -> Shell:
+    return target.shell
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """Folder of SmolLM2-135M-Instruct, converted once and cached."""
+    return model.ensure_model()
+
+
+@pytest.fixture(scope="module")
+def namespace(shell: Shell) -> Iterator[str]:
+    """A namespace of its own that enforces restricted pods."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    install.ensure_namespace(shell, name)
+    yield name
+    shell.kubectl("delete", "namespace", name, "--wait=false")

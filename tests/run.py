@@ -1,0 +1,87 @@
+"""`make test`: set up everything on a machine that never saw the project, then run every test; prints what each step took.
+
+Standard library only, because it runs before the environment exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Timings:
+    """Seconds per step, in order of their end."""
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+
+    def measure(self, name: str, step: Callable[[], None]) -> None:
+        started = time.monotonic()
+        print(f"==> {name}", flush=True)
+        step()
+        self.steps.append((name, time.monotonic() - started))
+
+    def show(self) -> None:
+        print("\nseconds  step")
+        for name, seconds in self.steps:
+            print(f"{seconds:7.1f}  {name}")
+        sys.stdout.flush()
+
+
+class StepFailed(Exception):
+    """A command of a step ended with an error."""
+
+
+def run(*command: str) -> None:
+    """Run a command in the repository; raises StepFailed when it does not end with 0."""
+    code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    if code:
+        raise StepFailed(f"{' '.join(command)} ended with {code}")
+
+
+def environment_and_binaries() -> None:
+    """The Go builds use the processor, the Python downloads the network: both at once."""
+    builds = subprocess.Popen([sys.executable, "-m", "devcluster", "build"], cwd=REPOSITORY)
+    try:
+        run("make", "--no-print-directory", ".venv/.ready")
+    finally:
+        code = builds.wait()
+    if code:
+        raise StepFailed(f"building the cluster's binaries ended with {code}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", action="store_true", help="run also what is marked long")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest")
+    arguments = parser.parse_args()
+    os.environ.setdefault("CACHE_DIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernacular"))
+    os.environ.setdefault("UV_CACHE_DIR", f"{os.environ['CACHE_DIR']}/uv")
+    python = str(REPOSITORY / ".venv/bin/python")
+    marker = [] if arguments.long else ["-m", "not long"]
+    timings = Timings()
+    try:
+        timings.measure("environment and binaries", environment_and_binaries)
+        timings.measure("lint", lambda: run("make", "--no-print-directory", "lint"))
+        timings.measure("base model", lambda: run(python, "-m", "demo.model"))
+        timings.measure("cluster", lambda: run(sys.executable, "-m", "devcluster", "up", "--nodes", "2"))
+        timings.measure("images", lambda: run(sys.executable, "-m", "devcluster", "images"))
+        timings.measure("tests", lambda: run(python, "-m", "pytest", *marker, *arguments.pytest))
+    except StepFailed as failure:
+        timings.show()
+        print(f"FAILED: {failure}", file=sys.stderr)
+        return 1
+    timings.show()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
