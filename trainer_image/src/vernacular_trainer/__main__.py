@@ -1,0 +1,73 @@
+"""`python -m vernacular_trainer STAGE --config job.json [--termination-log PATH]`: run one stage and report how it
+ended.
+
+The exit code says it in short (contract.ExitCode), the report in full: as the container's termination message where
+a path
+is given, on standard output otherwise, so that the same stage runs without any cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vernacular_trainer.contract import ContractError, JobConfig, Stage, StageFailure, StageReport
+from vernacular_trainer.errors import StageError, report_of
+from vernacular_trainer.supervise import supervise
+
+STAGES = {stage.lower(): stage for stage in Stage}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = load_config(options.config, STAGES[options.stage])
+        report = supervise(config, options.config)
+    except Exception as error:
+        report = report_of(error)
+    _deliver(report, options.termination_log)
+    return int(report.outcome.exit_code)
+
+
+def load_config(path: Path, stage: Stage) -> JobConfig:
+    """Read `job.json` for this stage. Raises StageError (ArgumentRefused) when it is unreadable or meant for another
+    stage.
+    """
+    try:
+        config = JobConfig.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the job configuration {path} cannot be read: {type(error).__name__}"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, "give an existing file with --config") from None
+    except ContractError as error:
+        message = f"the job configuration does not follow the contract: {error}"
+        advice = "use an operator and a stage image of the same release"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice) from None
+    if config.stage is not stage:
+        message = f"the job configuration is for the stage {config.stage}, but {stage} was asked to run"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"run the stage {config.stage.lower()} instead")
+    return config
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vernacular_trainer", description="Run one stage of a fine-tuning job."
+    )
+    parser.add_argument("stage", choices=sorted(STAGES), help="the stage to run")
+    parser.add_argument("--config", type=Path, required=True, help="the job configuration (job.json)")
+    parser.add_argument("--termination-log", type=Path, help="file that receives the report; default: standard output")
+    return parser
+
+
+def _deliver(report: StageReport, termination_log: Path | None) -> None:
+    text = report.to_json()
+    if termination_log is None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    else:
+        termination_log.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The command line and environment that start the processes of a stage."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vernacular_trainer.contract import RENDEZVOUS_PORT, JobConfig, Stage
+from vernacular_trainer.outcomes import OutcomeFolder
+
+JOIN_TIMEOUT_SECONDS = 600
+READ_TIMEOUT_SECONDS = 60
+# what the supervisor keeps of the grace period for itself, to kill, judge and report
+SUPERVISOR_MARGIN_SECONDS = 10
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start: a program with its arguments, and its whole environment."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def local_ranks(config: JobConfig) -> int:
+    """How many processes this pod runs for the stage."""
+    if config.stage is not Stage.TRAIN:
+        return 1
+    return max(config.compute.gpus_per_pod, config.compute.processes_per_pod)
+
+
+def shutdown_seconds(config: JobConfig) -> int:
+    """How long the processes may take to save and leave after a request to stop."""
+    return max(config.grace_period_seconds - SUPERVISOR_MARGIN_SECONDS, 1)
+
+
+def plan_launch(config: JobConfig, config_path: Path, outcomes: OutcomeFolder, environ: Mapping[str, str]) -> Launch:
+    """One plain process, or torchrun with one process per local rank when the training has more than one rank."""
+    arguments = ("--config", str(config_path), "--outcomes", str(outcomes.path), "--ranks", str(outcomes.ranks))
+    worker = ("-m", "vernacular_trainer.worker", config.stage.lower(), *arguments)
+    environment = _environment(config, outcomes, environ)
+    if config.stage is not Stage.TRAIN or config.compute.pods * outcomes.ranks == 1:
+        return Launch((sys.executable, *worker), environment)
+    launcher = (sys.executable, "-m", "torch.distributed.run", *_torchrun_options(config, outcomes.ranks, environ))
+    return Launch((*launcher, *worker), environment)
+
+
+def _torchrun_options(config: JobConfig, ranks: int, environ: Mapping[str, str]) -> tuple[str, ...]:
+    # a restarted agent would wait for the lost one: the operator restarts the training as a whole
+    common = ("--max-restarts=0", f"--nproc-per-node={ranks}", f"--shutdown-timeout={shutdown_seconds(config)}")
+    if config.compute.pods == 1:
+        return (*common, "--standalone", "--local-addr=127.0.0.1")
+    is_host = "true" if environ.get("JOB_COMPLETION_INDEX", "0") == "0" else "false"
+    rendezvous = f"is_host={is_host},join_timeout={JOIN_TIMEOUT_SECONDS},read_timeout={READ_TIMEOUT_SECONDS}"
+    return (
+        *common,
+        f"--nnodes={config.compute.pods}",
+        f"--rdzv-id={config.identity.uid}-{config.attempt}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={config.compute.rendezvous_host}:{RENDEZVOUS_PORT}",
+        f"--rdzv-conf={rendezvous}",
+    )
+
+
+def _environment(config: JobConfig, outcomes: OutcomeFolder, environ: Mapping[str, str]) -> dict[str, str]:
+    environment = dict(environ)
+    environment["OMP_NUM_THREADS"] = str(threads_per_rank(outcomes.ranks, environ))
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    # DeepSpeed calls `ninja`, which lives beside the interpreter
+    environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath)))
+    if config.stage in (Stage.TRAIN, Stage.EVALUATE):
+        # model and tokenizer are local by now: nothing may look them up in a hub
+        environment["HF_HUB_OFFLINE"] = "1"
+    if config.stage is Stage.TRAIN and (ops := environ.get("VERNACULAR_DEEPSPEED_OPS")):
+        environment["TORCH_EXTENSIONS_DIR"] = str(_writable_ops(Path(ops), outcomes.path / "deepspeed-ops"))
+    return environment
+
+
+def _writable_ops(source: Path, target: Path) -> Path:
+    # DeepSpeed locks the folder of its compiled operators even to read it; times are kept, or ninja would compile again
+    shutil.copytree(source, target, copy_function=shutil.copy2)
+    return target
+
+
+def threads_per_rank(ranks: int, environ: Mapping[str, str]) -> int:
+    """Threads of each local rank: VERNACULAR_THREADS, else the pod's share of processors divided among the ranks."""
+    override = environ.get("VERNACULAR_THREADS", "")
+    return int(override) if override.isdecimal() and int(override) > 0 else max(available_cores() // ranks, 1)
+
+
+def available_cores(cgroup: Path = _CGROUP_ROOT) -> int:
+    """Processors this process may use: its affinity, cut to the quota of its control group (rounded up)."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _quota(cgroup)
+    return cores if quota is None else max(min(cores, math.ceil(quota)), 1)
+
+
+def _quota(cgroup: Path) -> float | None:
+    try:
+        if (cgroup / "cpu.max").exists():
+            limit, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        return None if limit in ("max", "-1") else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,102 @@
+"""How the processes of one stage tell their supervisor how they ended, and how it judges the whole from the parts.
+
+Each local rank leaves a `rank-<n>.started` mark and, at its end, a report `rank-<n>.json` in a folder of the pod's
+own disk. The
+launcher's exit code says nothing: torchrun turns every one into 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vernacular_trainer.contract import Outcome, StageFailure, StageReport
+from vernacular_trainer.errors import StageError, preempted_report
+
+
+@dataclass(frozen=True)
+class OutcomeFolder:
+    """The marks and reports of the `ranks` local processes of one stage."""
+
+    path: Path
+    ranks: int = 1
+
+    def mark_started(self, rank: int) -> None:
+        """Say that the process of this rank runs."""
+        (self.path / f"rank-{rank}.started").touch()
+
+    def write(self, rank: int, report: StageReport) -> None:
+        """Leave the report of a rank; atomic, so that a reader never sees half of it."""
+        draft = self.path / f"rank-{rank}.draft"
+        draft.write_text(report.to_json(), encoding="utf-8")
+        draft.rename(self.path / f"rank-{rank}.json")
+
+    def any_started(self) -> bool:
+        """Whether at least one rank came to run."""
+        return any(self.path.glob("rank-*.started"))
+
+    def all_reported(self) -> bool:
+        """Whether every local rank has left its report."""
+        return all((self.path / f"rank-{rank}.json").exists() for rank in range(self.ranks))
+
+    def reports(self) -> list[tuple[int, StageReport]]:
+        """The reports by rank, earliest first."""
+        files = [(rank, self.path / f"rank-{rank}.json") for rank in range(self.ranks)]
+        written = sorted((item for item in files if item[1].exists()), key=lambda item: item[1].stat().st_mtime_ns)
+        return [(rank, StageReport.from_json(path.read_text(encoding="utf-8"))) for rank, path in written]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the launcher ended. `exit_code` is negative for a signal; `stopped`: somebody asked this pod to stop;
+    `killed`: the launcher did not end by itself in time.
+    """
+
+    exit_code: int
+    stopped: bool = False
+    killed: bool = False
+
+
+def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1) -> StageReport:
+    """The report of the whole stage in this pod.
+
+    A failure with a name of its own wins over a preemption, and that over a nameless failure: when one rank leaves,
+    the others lose
+    their connection and report an unexpected error, which is only a consequence.
+    """
+    reports = outcomes.reports()
+    named = [report for _, report in reports if _is_named_failure(report)]
+    if named:
+        return named[0]
+    preempted = [report for _, report in reports if report.outcome is Outcome.PREEMPTED]
+    if preempted:
+        return max(preempted, key=lambda report: len(report.summary))
+    missing = sorted(set(range(outcomes.ranks)) - {rank for rank, _ in reports})
+    if missing:
+        return _judge_without_reports(outcomes, ending, missing, pods)
+    failed = [report for _, report in reports if report.outcome is not Outcome.DONE]
+    return failed[0] if failed else dict(reports)[0]
+
+
+def _is_named_failure(report: StageReport) -> bool:
+    if report.outcome is Outcome.USER_ERROR:
+        return True
+    return report.outcome is Outcome.INTERNAL and report.code != StageFailure.INTERNAL_ERROR
+
+
+def _judge_without_reports(outcomes: OutcomeFolder, ending: Ending, missing: list[int], pods: int) -> StageReport:
+    if ending.stopped:
+        return preempted_report("stopped on request before the stage could save anything")
+    if pods > 1 and not outcomes.any_started():
+        return StageError(
+            StageFailure.RENDEZVOUS_TIMEOUT,
+            f"the {pods} pods of the training did not find each other",
+            "it is tried again; if it stays, check that all its pods can run at the same time and reach each other",
+            f"launcher ended with {ending.exit_code}",
+        ).report()
+    return StageError(
+        StageFailure.INTERNAL_ERROR,
+        f"process {missing[0]} of {outcomes.ranks} ended without a report: it was killed or it crashed",
+        "it is tried again; if the pod shows OOMKilled, give it more memory; else see the pod's log",
+        f"launcher ended with {ending.exit_code}",
+    ).report()
