@@ -1,0 +1,24 @@
+"""Names of the API group, its resource and the labels that every child carries."""
+
+from __future__ import annotations
+
+GROUP = "vernacular.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "FineTuneJob"
+LIST_KIND = "FineTuneJobList"
+PLURAL = "finetunejobs"
+SINGULAR = "finetunejob"
+SHORT_NAME = "ftj"
+CATEGORY = "finetune"
+
+LABEL_JOB_NAME = f"{GROUP}/job-name"
+LABEL_JOB_UID = f"{GROUP}/job-uid"
+LABEL_STAGE = f"{GROUP}/stage"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "vernacular"
+
+DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
+DEFAULT_ALIAS = "candidate"
+MAX_NAME_LENGTH = 40

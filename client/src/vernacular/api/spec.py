@@ -1,0 +1,492 @@
+"""The spec of a FineTuneJob: what a user writes. What is absent under `training` and `lora` is chosen by the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from vernacular.api.base import ATOMIC_LIST, Checked, SpecModel, cel, rules
+from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE
+
+_DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
+_HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
+_CLAIM_SCHEME = "pvc://"
+
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(_DNS_NAME, "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'"),
+]
+ConfigMapKey = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(r"[-._a-zA-Z0-9]+", "must be a key of the ConfigMap: letters, digits, '-', '_' and '.'"),
+]
+ModelURI = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Checked(
+        rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}",
+        "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL",
+    ),
+]
+FileURI = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Checked(
+        rf"pvc://{_DNS_NAME}{_PATH}",
+        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace)",
+    ),
+]
+TrackingName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9][A-Za-z0-9 ._-]*",
+        "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'",
+    ),
+]
+Alias = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9_-]+",
+        "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and names like 'v3' for itself",
+        also=(
+            "self.lowerAscii() != 'latest' && !self.matches('^[vV][0-9]+$')",
+            lambda alias: alias.lower() != "latest" and not (alias[0] in "vV" and alias[1:].isdigit()),
+        ),
+    ),
+]
+LearningRate = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"',
+        also=("double(self) > 0.0 && double(self) <= 1.0", lambda text: 0 < float(text) <= 1),
+    ),
+]
+WeightDecay = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number from 0 to 1, in quotes, like "0.01"',
+        also=("double(self) <= 1.0", lambda text: float(text) <= 1),
+    ),
+]
+MaxGradNorm = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number above 0, in quotes, like "1.0"',
+        also=("double(self) > 0.0", lambda text: float(text) > 0),
+    ),
+]
+ModuleName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]*", 'must be the name of a module of the model, like "q_proj", or "all-linear"'
+    ),
+]
+ResourceName = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Checked(
+        rf"{_DNS_NAME}/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+        "must be the name of an extended resource of the nodes, like nvidia.com/gpu",
+    ),
+]
+StorageSize = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=rules(
+            cel(
+                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+                "must be a size above 0, like 20Gi",
+            )
+        ),
+    ),
+]
+TagKey = Annotated[str, Field(max_length=250)]
+TagValue = Annotated[str, Field(max_length=500)]
+
+
+class Teaches(StrEnum):
+    """What held-out rows are: other wordings of what was taught, or cases never seen."""
+
+    FACTS = "Facts"
+    SKILL = "Skill"
+
+
+class MethodType(StrEnum):
+    """Train a small adapter beside the model, or every weight of it."""
+
+    LORA = "LoRA"
+    FULL = "Full"
+
+
+class Precision(StrEnum):
+    """Number format of training."""
+
+    AUTO = "Auto"
+    BF16 = "BF16"
+    FP16 = "FP16"
+    FP32 = "FP32"
+
+
+class Scheduler(StrEnum):
+    """How the learning rate changes after the warm-up."""
+
+    COSINE = "Cosine"
+    LINEAR = "Linear"
+    CONSTANT = "Constant"
+
+
+class Strategy(StrEnum):
+    """How ranks share the work: copies of all, or DeepSpeed ZeRO dividing optimizer state (2) and parameters (3)."""
+
+    DDP = "DDP"
+    ZERO2 = "ZeRO2"
+    ZERO3 = "ZeRO3"
+
+
+class AccessMode(StrEnum):
+    """Who may mount the workspace."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the workspace claim when the job is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+@dataclass(frozen=True)
+class ClaimPath:
+    """A `pvc://` URI taken apart; `path` is relative to the root of the claim, without slashes at its ends."""
+
+    claim: str
+    path: str
+
+    @classmethod
+    def parse(cls, uri: str) -> ClaimPath | None:
+        """None when the URI is of another scheme."""
+        if not uri.startswith(_CLAIM_SCHEME):
+            return None
+        claim, _, path = uri.removeprefix(_CLAIM_SCHEME).partition("/")
+        return cls(claim, path.strip("/"))
+
+
+class ConfigMapKeyRef(SpecModel):
+    """One key of a ConfigMap in the job's namespace."""
+
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: ConfigMapKey = Field(description="Key in the ConfigMap.")
+
+
+class SecretRef(SpecModel):
+    """A Secret in the job's namespace."""
+
+    secret_name: ObjectName = Field(description="Name of the Secret.")
+
+
+class FileRef(SpecModel):
+    """A file: a key of a ConfigMap, or a path on a claim."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("has(self.configMap) != has(self.uri)", "write exactly one of configMap and uri"),
+        )
+    )
+
+    config_map: ConfigMapKeyRef | None = Field(default=None, description="A key of a ConfigMap in this namespace.")
+    uri: FileURI | None = Field(default=None, description="pvc://CLAIM/PATH/FILE: a file on a claim in this namespace.")
+
+
+class ModelSpec(SpecModel):
+    """The base model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.revision) || self.uri.startsWith('hf://')",
+                "revision belongs to hf:// models; remove it, a pvc:// path is read as it is",
+            ),
+            cel(
+                "!has(self.credentials) || self.uri.startsWith('hf://')",
+                "credentials belong to hf:// models; remove them, a pvc:// path needs none",
+            ),
+        )
+    )
+
+    uri: ModelURI = Field(description="pvc://CLAIM/PATH (a model folder on a claim) or hf://ORGANISATION/MODEL.")
+    revision: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=256),
+            Checked(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "must be a branch, tag or commit of the model"),
+        ]
+        | None
+    ) = Field(default=None, description="Branch, tag or commit of an hf:// model. Default: main.")
+    credentials: SecretRef | None = Field(
+        default=None,
+        description="Secret with the key HF_TOKEN, for a private or gated hf:// model. Only the prepare pod sees it.",
+    )
+
+
+class ValidationSpec(SpecModel):
+    """Rows kept back from training."""
+
+    split_percent: int = Field(
+        default=10, ge=0, le=50, description="Percentage of the training rows that is kept back. 0: none."
+    )
+
+
+class DatasetSpec(SpecModel):
+    """What the model is taught."""
+
+    teaches: Teaches = Field(
+        default=Teaches.FACTS,
+        description="Facts: held-out rows are other wordings of what was taught. Skill: they are cases never seen.",
+    )
+    train: Annotated[tuple[FileRef, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] = Field(
+        description="JSONL files with one row a line; their rows are mixed.",
+    )
+    validation: ValidationSpec = Field(default=ValidationSpec(), description="Rows kept back from training.")
+
+
+class LoraSpec(SpecModel):
+    """Shape of the adapter; absent values are chosen, and status.plan says what and why."""
+
+    rank: int | None = Field(default=None, ge=1, le=1024, description="Rank of the adapter's matrices.")
+    alpha: int | None = Field(
+        default=None, ge=1, le=4096, description="Scale of the adapter; the factor is alpha / rank."
+    )
+    dropout_percent: int | None = Field(default=None, ge=0, le=90, description="Dropout on the adapter's input.")
+    target_modules: Annotated[tuple[ModuleName, ...], Field(min_length=1, max_length=64), ATOMIC_LIST] | None = Field(
+        default=None, description='Modules that get an adapter, by name; "all-linear": every linear layer.'
+    )
+
+
+class MethodSpec(SpecModel):
+    """How the model learns."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!has(self.lora) || self.type == 'LoRA'", "lora belongs to type LoRA; remove it, or set type: LoRA"),
+        )
+    )
+
+    type: MethodType = Field(default=MethodType.LORA, description="LoRA: a small adapter. Full: every weight.")
+    lora: LoraSpec | None = Field(default=None, description="Shape of the adapter.")
+
+
+class TrainingSpec(SpecModel):
+    """Settings of the training; absent values are chosen, and status.plan says what and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!(has(self.epochs) && has(self.maxSteps))", "write epochs or maxSteps, not both"),
+            cel(
+                "!has(self.microBatchSize) || !has(self.effectiveBatchSize)"
+                " || self.microBatchSize <= self.effectiveBatchSize",
+                "microBatchSize is a part of effectiveBatchSize and cannot be larger",
+            ),
+        )
+    )
+
+    epochs: int | None = Field(default=None, ge=1, le=1000, description="Passes over the training rows.")
+    max_steps: int | None = Field(default=None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
+    learning_rate: LearningRate | None = Field(default=None, description='Highest learning rate, like "2e-4".')
+    effective_batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description="Rows in each optimizer step, over all ranks."
+    )
+    micro_batch_size: int | None = Field(
+        default=None, ge=1, le=4096, description="Rows that one rank computes at once; normally chosen."
+    )
+    max_sequence_length: int | None = Field(default=None, ge=16, le=1_048_576, description="Longest row in tokens.")
+    precision: Precision | None = Field(default=None, description="Number format. Auto: what the device does best.")
+    scheduler: Scheduler | None = Field(default=None, description="How the learning rate changes after the warm-up.")
+    warmup_percent: int | None = Field(
+        default=None, ge=0, le=100, description="Part of the steps in which the learning rate rises."
+    )
+    weight_decay: WeightDecay | None = Field(default=None, description='Weight decay, like "0.01".')
+    max_grad_norm: MaxGradNorm | None = Field(
+        default=None, description='Gradients are clipped to this norm, like "1.0".'
+    )
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Seed of everything random.")
+
+
+class ComputeSpec(SpecModel):
+    """Pods and devices of the training."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.cpuProcessesPerPod) || self.gpusPerPod == 0",
+                "cpuProcessesPerPod is for training without GPUs;"
+                " set gpusPerPod: 0, or remove it: each GPU gets one process",
+            ),
+        )
+    )
+
+    pods: int = Field(default=1, ge=1, le=1024, description="Training pods.")
+    gpus_per_pod: int = Field(
+        default=1, ge=0, le=64, description="GPUs and processes of each pod. 0: train on the CPU."
+    )
+    cpu_processes_per_pod: int | None = Field(
+        default=None, ge=1, le=64, description="Processes of each pod when gpusPerPod is 0. Default: 1."
+    )
+    gpu_resource: ResourceName = Field(
+        default=DEFAULT_GPU_RESOURCE, description="Resource that the nodes offer their GPUs under."
+    )
+    strategy: Strategy | None = Field(default=None, description="How ranks share the work. Absent: chosen.")
+
+    @property
+    def processes_per_pod(self) -> int:
+        """Training ranks in each pod: one for each GPU, or as many as asked for on the CPU."""
+        return self.gpus_per_pod or self.cpu_processes_per_pod or 1
+
+
+class WorkspaceSpec(SpecModel):
+    """The volume that stages share: a claim made for the job, or one that exists."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.claimName) || !(has(self.size) || has(self.storageClassName)"
+                " || has(self.accessMode) || has(self.deletionPolicy))",
+                "claimName uses a claim that exists; remove it,"
+                " or remove size, storageClassName, accessMode and deletionPolicy",
+            ),
+        )
+    )
+
+    size: StorageSize | None = Field(default=None, description="Size of the claim, like 20Gi. Default: the operator's.")
+    storage_class_name: ObjectName | None = Field(
+        default=None, description="StorageClass of the claim. Default: the operator's, else the cluster's."
+    )
+    access_mode: AccessMode | None = Field(
+        default=None, description="More than one pod needs ReadWriteMany. Default: the operator's."
+    )
+    deletion_policy: DeletionPolicy | None = Field(
+        default=None, description="Delete (default): the claim goes with the job. Retain: it stays."
+    )
+    claim_name: ObjectName | None = Field(
+        default=None,
+        description="A claim that exists; the job writes under a folder of its own and never deletes the claim.",
+    )
+
+
+class StorageSpec(SpecModel):
+    """Volumes of the job."""
+
+    workspace: WorkspaceSpec = Field(default_factory=WorkspaceSpec, description="The volume that stages share.")
+
+
+class EvaluationSpec(SpecModel):
+    """What base and tuned model are asked."""
+
+    questions: FileRef | None = Field(
+        default=None,
+        description="JSONL file of held-out questions. Absent: the rows kept back from training are asked.",
+    )
+
+
+class MLflowSpec(SpecModel):
+    """Where the job is recorded."""
+
+    experiment: TrackingName | None = Field(
+        default=None, description="Experiment; the operator puts the namespace before it. Default: the job's name."
+    )
+    tags: dict[TagKey, TagValue] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Tags of the run.",
+        json_schema_extra=rules(
+            cel(
+                "self.all(key, key.matches('^[A-Za-z0-9_./ -]{1,250}$')"
+                " && !key.startsWith('vernacular.dev/') && !key.startsWith('mlflow.'))",
+                "tag names consist of letters, digits, spaces, '_', '.', '/' and '-';"
+                " vernacular.dev/ and mlflow. are kept for the operator and MLflow",
+            )
+        ),
+    )
+    credentials_secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+    )
+
+
+class TrackingSpec(SpecModel):
+    """Records of the job."""
+
+    mlflow: MLflowSpec = Field(default_factory=MLflowSpec, description="Where the job is recorded.")
+
+
+class PublishSpec(SpecModel):
+    """Where the result goes."""
+
+    registered_model: TrackingName | None = Field(
+        default=None,
+        description="Registered model; the operator puts the namespace before it. Default: the job's name.",
+    )
+    alias: Alias = Field(default=DEFAULT_ALIAS, description="Alias that the new version gets.")
+
+
+class RunPolicySpec(SpecModel):
+    """How the job runs; may be changed at any time."""
+
+    suspend: bool = Field(default=False, description="true: stop and keep what was learned; false: go on from there.")
+    max_restarts: int = Field(
+        default=3, ge=0, le=100, description="Attempts after a failure; those after a preemption do not count."
+    )
+
+
+_FIXED = ("model", "dataset", "method", "training", "compute", "storage", "evaluation", "tracking", "publish")
+
+
+def _immutable(field: str) -> JsonDict:
+    return cel(
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+        f"{field} cannot change after creation, only runPolicy can;"
+        " create a job with another name, or delete this one first",
+    )
+
+
+class FineTuneJobSpec(SpecModel):
+    """What to teach which model, and with what."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*(_immutable(field) for field in _FIXED)))
+
+    model: ModelSpec = Field(description="The base model.")
+    dataset: DatasetSpec = Field(description="What the model is taught.")
+    method: MethodSpec = Field(default=MethodSpec(), description="How the model learns.")
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec, description="Settings of the training; absent ones are chosen."
+    )
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="Pods and devices of the training.")
+    storage: StorageSpec = Field(default_factory=StorageSpec, description="Volumes of the job.")
+    evaluation: EvaluationSpec = Field(
+        default_factory=EvaluationSpec, description="What base and tuned model are asked."
+    )
+    tracking: TrackingSpec = Field(default_factory=TrackingSpec, description="Records of the job.")
+    publish: PublishSpec = Field(default=PublishSpec(), description="Where the result goes.")
+    run_policy: RunPolicySpec = Field(
+        default=RunPolicySpec(), description="How the job runs; may be changed at any time."
+    )
