@@ -1,0 +1,217 @@
+"""Generates the CustomResourceDefinition from the models, for crds/ and for the chart.
+
+python -m vernacular.api.crd            print it
+python -m vernacular.api.crd --write    write both files below the current folder
+python -m vernacular.api.crd --check    exit 1 when one of them differs from the models
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vernacular.api import constants
+from vernacular.api.finetunejob import FineTuneJob
+
+CRD_PATH = Path("crds") / f"{constants.GROUP}_{constants.PLURAL}.yaml"
+CHART_PATH = Path("charts") / "vernacular" / "templates" / "crd.yaml"
+CRD_NAME = f"{constants.PLURAL}.{constants.GROUP}"
+
+_GENERATED = "# Generated from the models in client/src/vernacular/api by `make generate`; do not edit.\n"
+_DROPPED = {"title", "additionalProperties", "propertyNames", "anyOf", "$ref", "$defs"}
+_INT32 = 2**31
+
+Json = dict[str, Any]
+
+
+def custom_resource_definition() -> Json:
+    """The complete CRD as plain data."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": CRD_NAME},
+        "spec": {
+            "group": constants.GROUP,
+            "names": {
+                "kind": constants.KIND,
+                "listKind": constants.LIST_KIND,
+                "plural": constants.PLURAL,
+                "singular": constants.SINGULAR,
+                "shortNames": [constants.SHORT_NAME],
+                "categories": [constants.CATEGORY],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": constants.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _printer_columns(),
+                    "schema": {"openAPIV3Schema": structural_schema()},
+                }
+            ],
+        },
+    }
+
+
+def structural_schema() -> Json:
+    """The models as a structural schema; API server takes care of apiVersion, kind and metadata itself."""
+    raw = FineTuneJob.model_json_schema(by_alias=True, mode="validation")
+    definitions = raw["$defs"]
+    own = raw["properties"]
+    return {
+        "type": "object",
+        "description": raw["description"],
+        "required": ["spec"],
+        "x-kubernetes-validations": raw["x-kubernetes-validations"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of this schema."},
+            "kind": {"type": "string", "description": "Kind of this resource."},
+            "metadata": {"type": "object"},
+            "spec": _structural(own["spec"], definitions),
+            "status": _without_defaults(_structural(own["status"], definitions)),
+        },
+    }
+
+
+def chart_template() -> str:
+    """The CRD as a template of the chart, which may leave it out or keep it when the chart is removed."""
+    crd = custom_resource_definition()
+    lines = [
+        _GENERATED.rstrip(),
+        "{{- if .Values.crds.enabled }}",
+        f"apiVersion: {crd['apiVersion']}",
+        f"kind: {crd['kind']}",
+        "metadata:",
+        f"  name: {CRD_NAME}",
+        "  labels:",
+        '    {{- include "vernacular.labels" . | nindent 4 }}',
+        "  {{- if .Values.crds.keep }}",
+        "  annotations:",
+        "    helm.sh/resource-policy: keep",
+        "  {{- end }}",
+        _yaml({"spec": crd["spec"]}).rstrip(),
+        "{{- end }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def generated_files() -> dict[Path, str]:
+    """Content of every generated file by its path below the repository."""
+    return {CRD_PATH: _GENERATED + _yaml(custom_resource_definition()), CHART_PATH: chart_template()}
+
+
+def outdated(root: Path) -> list[Path]:
+    """Generated files below `root` that are missing or differ from the models."""
+    files = generated_files()
+    return [path for path, text in files.items() if not _holds(root / path, text)]
+
+
+def write(root: Path) -> None:
+    """Write every generated file below `root`."""
+    for path, text in generated_files().items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _yaml(document: Json) -> str:
+    return yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _structural(node: Json, definitions: Mapping[str, Json]) -> Json:
+    node = _flattened(node, definitions)
+    result = {key: value for key, value in node.items() if key not in _DROPPED}
+    if result.get("type") == "integer":
+        result["format"] = "int32" if result.get("maximum", _INT32) < _INT32 else "int64"
+    if "default" in result:
+        _simplify_default(result)
+    if properties := node.get("properties"):
+        result["properties"] = {name: _structural(child, definitions) for name, child in properties.items()}
+    if items := node.get("items"):
+        result["items"] = _structural(items, definitions)
+    if isinstance(values := node.get("additionalProperties"), dict):
+        result["additionalProperties"] = _structural(values, definitions)
+    return result
+
+
+def _flattened(node: Json, definitions: Mapping[str, Json]) -> Json:
+    """Put what a reference or "or null" stands for in its place; keywords beside it win."""
+    if reference := node.get("$ref"):
+        return {**_flattened(definitions[reference.rsplit("/", 1)[1]], definitions), **node}
+    if options := node.get("anyOf"):
+        (option,) = [option for option in options if option != {"type": "null"}]
+        return {**_flattened(option, definitions), **node}
+    return node
+
+
+def _simplify_default(schema: Json) -> None:
+    """Absent stays absent, and an object's default is empty: the API server fills in those of its fields."""
+    if schema["default"] is None:
+        del schema["default"]
+    elif isinstance(schema["default"], dict):
+        schema["default"] = {}
+
+
+def _without_defaults(schema: Json) -> Json:
+    """The operator alone writes the status; the API server shall add nothing to it."""
+    result = {key: value for key, value in schema.items() if key != "default"}
+    if "properties" in schema:
+        result["properties"] = {name: _without_defaults(child) for name, child in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _without_defaults(schema["items"])
+    return result
+
+
+def _printer_columns() -> list[Json]:
+    return [
+        _column("State", ".status.state", "The job in one word"),
+        _column("Progress", ".status.progress.percent", "Training steps done in percent", kind="integer"),
+        _column("ETA", ".status.progress.etaSeconds", "Seconds until training ends", kind="integer"),
+        _column("Verdict", ".status.evaluation.verdict", "What to make of the tuned model"),
+        _column("Age", ".metadata.creationTimestamp", "Time since creation", kind="date"),
+        _column("Reason", ".status.reason", "Why the job is in this state", wide=True),
+        _column("Loss", ".status.progress.loss", "Latest training loss", wide=True),
+        _column("Model", ".spec.model.uri", "The base model", wide=True),
+        _column("Method", ".spec.method.type", "How the model learns", wide=True),
+        _column("GPUs", ".spec.compute.gpusPerPod", "GPUs of each pod", kind="integer", wide=True),
+        _column("Restarts", ".status.usage.restarts", "Attempts after a failure", kind="integer", wide=True),
+        _column("Run", ".status.mlflow.runID", "Run in MLflow", wide=True),
+    ]
+
+
+def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> Json:
+    column: Json = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    return {**column, "priority": 1} if wide else column
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the generator; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vernacular.api.crd", description=__doc__.partition("\n")[0])
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--write", action="store_true", help="write the files below the current folder")
+    mode.add_argument("--check", action="store_true", help="exit 1 when a file differs from the models")
+    options = parser.parse_args(arguments)
+    if options.write:
+        write(Path.cwd())
+    elif options.check:
+        if stale := outdated(Path.cwd()):
+            names = ", ".join(map(str, stale))
+            sys.stderr.write(f"{names}: differs from the models; run: python -m vernacular.api.crd --write\n")
+            return 1
+    else:
+        sys.stdout.write(generated_files()[CRD_PATH])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
