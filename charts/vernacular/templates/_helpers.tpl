@@ -1,0 +1,106 @@
+{{- define "vernacular.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "vernacular.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "vernacular.mlflow.fullname" -}}
+{{- printf "%s-mlflow" (include "vernacular.fullname" .) }}
+{{- end }}
+
+{{- define "vernacular.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "vernacular.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* Labels that select the pods of one component: dict "root" . "component" NAME */}}
+{{- define "vernacular.selector" -}}
+app.kubernetes.io/name: {{ include "vernacular.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* What every pod of the restricted policy says; argument: the user */}}
+{{- define "vernacular.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "vernacular.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Address of MLflow as pods reach it; says what to write when there is none, or one too many */}}
+{{- define "vernacular.trackingUri" -}}
+{{- if and .Values.mlflow.bundled.enabled .Values.mlflow.trackingUri }}
+{{- fail "mlflow.trackingUri and mlflow.bundled.enabled exclude each other: leave mlflow.trackingUri empty to use the bundled server, or set mlflow.bundled.enabled=false" }}
+{{- else if .Values.mlflow.bundled.enabled }}
+{{- printf "http://%s.%s:5000" (include "vernacular.mlflow.fullname" .) .Release.Namespace }}
+{{- else if .Values.mlflow.trackingUri }}
+{{- .Values.mlflow.trackingUri | trimSuffix "/" }}
+{{- else }}
+{{- fail "no MLflow server: set mlflow.trackingUri to the address of yours, or mlflow.bundled.enabled=true to install one" }}
+{{- end }}
+{{- end }}
+
+{{/* The operator's configuration file */}}
+{{- define "vernacular.config" -}}
+images:
+  data: {{ .Values.images.data | quote }}
+  trainer: {{ .Values.images.trainer | quote }}
+  pullPolicy: {{ .Values.images.pullPolicy }}
+  pullSecrets: {{ .Values.images.pullSecrets | toJson }}
+watchNamespaces: {{ .Values.watchNamespaces | toJson }}
+mlflow:
+  trackingUri: {{ include "vernacular.trackingUri" . | quote }}
+  externalUrl: {{ .Values.mlflow.externalUrl | quote }}
+{{ toYaml .Values.config }}
+{{- end }}
+
+{{/* Rights on the objects of a namespace that has jobs */}}
+{{- define "vernacular.rules" -}}
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs]
+  verbs: [get, list, watch]
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs/status]
+  verbs: [patch]
+# blockOwnerDeletion in the owner references of children
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [services, persistentvolumeclaims]
+  verbs: [get, create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
