@@ -1,1 +1,1 @@
-"""Measurements against targets: each `python -m bench.X` prints a table, records it and fails when a target is missed."""
+"""Measurements against targets: `python -m bench.X` prints a table, records it, and fails when one is missed."""

@@ -64,4 +64,7 @@ def follow(
             return job
         time.sleep(1)
     printer.finish()
-    raise DemoError(f"finetunejob {namespace}/{name} did not end within {timeout:.0f} s: `kubectl describe ftj {name} -n {namespace}`")
+    raise DemoError(
+        f"finetunejob {namespace}/{name} did not end within {timeout:.0f} s: "
+        f"`kubectl describe ftj {name} -n {namespace}`"
+    )

@@ -41,7 +41,9 @@ class Shell:
             check=False,
         )
         if done.returncode:
-            text = (done.stderr or b"").decode(errors="replace").strip() or (done.stdout or b"").decode(errors="replace")
+            text = (done.stderr or b"").decode(errors="replace").strip() or (done.stdout or b"").decode(
+                errors="replace"
+            )
             raise DemoError(f"`{' '.join(command)}` ended with {done.returncode}:\n{text}")
         return (done.stdout or b"").decode()
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from demo.shell import REPOSITORY, DemoError, Shell, cache_dir
 
-# A fixed address in the dev cluster's service range, so that the link in a resource's status works from the first job on.
+# A fixed address in the dev cluster's service range: the link in a resource's status works from the first job on.
 DEV_MLFLOW_ADDRESS = "10.96.0.50"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A reachable cluster with the images in place. `shared_class` is a StorageClass that many pods can write at once."""
+    """A reachable cluster with the images in place. `shared_class`: a StorageClass that many pods can write to."""
 
     shell: Shell
     images: dict[str, str]
@@ -57,19 +57,25 @@ def running_dev_cluster() -> Target:
 
 
 def current_cluster(registry: str) -> Target:
-    """The cluster of KUBECONFIG; images are built here and pushed to `registry`. Raises DemoError when either is missing."""
+    """The cluster of KUBECONFIG, with images built here and pushed to `registry`. Raises DemoError."""
     if not registry:
-        raise DemoError("CLUSTER=current needs REGISTRY=host/path that this machine may push to and the cluster can pull from")
+        raise DemoError(
+            "CLUSTER=current needs REGISTRY=host/path that this machine may push to and the cluster can pull from"
+        )
     command = [sys.executable, "-m", "devcluster", "images", "--registry", registry]
     if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
         raise DemoError(f"the images could not be pushed to {registry}: the reason is above")
     images: dict[str, str] = json.loads((cache_dir() / "images-pushed.json").read_text())
     shared = os.environ.get("STORAGE_CLASS", "")
     if not shared:
-        raise DemoError("CLUSTER=current needs STORAGE_CLASS=<a StorageClass with ReadWriteMany>: two training pods share a volume")
+        raise DemoError(
+            "CLUSTER=current needs STORAGE_CLASS=<a StorageClass with ReadWriteMany>: two training pods share a volume"
+        )
     return Target(Shell({"PATH": f"{dev_environment()['PATH']}"}), images, shared)
 
 
 def kubeconfig_of(target: Target) -> Path:
     """The kubeconfig file in use."""
-    return Path(target.shell.environment.get("KUBECONFIG") or os.environ.get("KUBECONFIG") or Path.home() / ".kube/config")
+    return Path(
+        target.shell.environment.get("KUBECONFIG") or os.environ.get("KUBECONFIG") or Path.home() / ".kube/config"
+    )

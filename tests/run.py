@@ -1,4 +1,4 @@
-"""`make test`: set up everything on a machine that never saw the project, then run every test; prints what each step took.
+"""`make test`: set up everything on a machine that never saw the project, run every test, print what each step took.
 
 Standard library only, because it runs before the environment exists.
 """
@@ -36,15 +36,15 @@ class Timings:
         sys.stdout.flush()
 
 
-class StepFailed(Exception):
+class StepError(Exception):
     """A command of a step ended with an error."""
 
 
 def run(*command: str) -> None:
-    """Run a command in the repository; raises StepFailed when it does not end with 0."""
+    """Run a command in the repository; raises StepError when it does not end with 0."""
     code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if code:
-        raise StepFailed(f"{' '.join(command)} ended with {code}")
+        raise StepError(f"{' '.join(command)} ended with {code}")
 
 
 def environment_and_binaries() -> None:
@@ -55,7 +55,7 @@ def environment_and_binaries() -> None:
     finally:
         code = builds.wait()
     if code:
-        raise StepFailed(f"building the cluster's binaries ended with {code}")
+        raise StepError(f"building the cluster's binaries ended with {code}")
 
 
 def main() -> int:
@@ -63,7 +63,9 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="run also what is marked long")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     arguments = parser.parse_args()
-    os.environ.setdefault("CACHE_DIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernacular"))
+    os.environ.setdefault(
+        "CACHE_DIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernacular")
+    )
     os.environ.setdefault("UV_CACHE_DIR", f"{os.environ['CACHE_DIR']}/uv")
     python = str(REPOSITORY / ".venv/bin/python")
     marker = [] if arguments.long else ["-m", "not long"]
@@ -75,7 +77,7 @@ def main() -> int:
         timings.measure("cluster", lambda: run(sys.executable, "-m", "devcluster", "up", "--nodes", "2"))
         timings.measure("images", lambda: run(sys.executable, "-m", "devcluster", "images"))
         timings.measure("tests", lambda: run(python, "-m", "pytest", *marker, *arguments.pytest))
-    except StepFailed as failure:
+    except StepError as failure:
         timings.show()
         print(f"FAILED: {failure}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What users get wrong, on real pods: each job ends Failed in prepare with a stable code, before a training pod exists."""
+"""What users get wrong, on real pods: a job ends Failed in prepare with a stable code, before any training pod."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from support.tiny_model import build_tiny_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
-ROWS = [{"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]} for i in range(20)]
+ROWS = [
+    {"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]} for i in range(20)
+]
 GOOD_ROWS = "\n".join(json.dumps(row) for row in ROWS)
 SPEC: dict[str, Any] = {
     "model": {"uri": "pvc://tiny/tiny"},
@@ -35,6 +37,10 @@ def rows_from(key: str, name: str = "rows") -> dict[str, Any]:
     return {"train": [{"configMap": {"name": name, "key": key}}]}
 
 
+def rows_on(uri: str) -> dict[str, Any]:
+    return {"train": [{"uri": uri}]}
+
+
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "missing-key": (spec_with(dataset=rows_from("nothing.jsonl")), "DatasetNotFound", "nothing.jsonl"),
     "missing-config-map": (spec_with(dataset=rows_from("a.jsonl", "absent")), "DatasetNotFound", "absent"),
@@ -43,20 +49,25 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no-assistant": (spec_with(dataset=rows_from("no-assistant.jsonl")), "DatasetSchema", "line 1"),
     "missing-model-path": (spec_with(model={"uri": "pvc://tiny/other"}), "ModelNotFound", "other"),
     "missing-model-claim": (spec_with(model={"uri": "pvc://nowhere/tiny"}), "ModelNotFound", "nowhere"),
-    "missing-data-claim": (spec_with(dataset={"train": [{"uri": "pvc://nodata/t.jsonl"}]}), "DatasetNotFound", "nodata"),
+    "missing-data-claim": (spec_with(dataset=rows_on("pvc://nodata/t.jsonl")), "DatasetNotFound", "nodata"),
     "missing-secret": (
-        spec_with(model={"uri": "hf://org/model", "credentials": {"secretName": "no-token"}}), "SecretMissing", "no-token",
+        spec_with(model={"uri": "hf://org/model", "credentials": {"secretName": "no-token"}}),
+        "SecretMissing",
+        "no-token",
     ),
     "unreadable-questions": (
         spec_with(evaluation={"questions": {"configMap": {"name": "rows", "key": "broken.jsonl"}}}),
-        "QuestionsUnreadable", "broken.jsonl",
+        "QuestionsUnreadable",
+        "broken.jsonl",
     ),
     "two-pods-one-writer": (spec_with(compute={"pods": 2, "gpusPerPod": 0}), "StorageNotShared", "ReadWriteMany"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
-def failed_jobs(target: Target, shell: Shell, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def failed_jobs(
+    target: Target, shell: Shell, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """All the bad jobs at once, each followed to its end."""
     tiny = build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
     install.ensure_model_claim(target, namespace, Path(tiny), claim="tiny")

@@ -29,7 +29,9 @@ def job(target: Target, shell: Shell, namespace: str, base_model: Path) -> dict[
 
 @pytest.fixture(scope="module")
 def report(job: dict[str, Any], target: Target) -> dict[str, Any]:
-    loaded: dict[str, Any] = read_artifact(target.mlflow_url, job["status"]["mlflow"]["runID"], "reports/evaluation.json")
+    loaded: dict[str, Any] = read_artifact(
+        target.mlflow_url, job["status"]["mlflow"]["runID"], "reports/evaluation.json"
+    )
     return loaded
 
 
@@ -86,7 +88,9 @@ def test_mlflow_holds_run_metrics_artifacts_and_registered_version(job: dict[str
 
 def test_two_pods_trained_on_two_nodes_step_by_step(job: dict[str, Any], target: Target) -> None:
     run_id = job["status"]["mlflow"]["runID"]
-    history = mlflow_get(target, f"metrics/get-history?run_id={run_id}&metric_key=train/loss&max_results=1000")["metrics"]
+    history = mlflow_get(target, f"metrics/get-history?run_id={run_id}&metric_key=train/loss&max_results=1000")[
+        "metrics"
+    ]
     steps = [point["step"] for point in history]
 
     assert steps == sorted(set(steps))
