@@ -1,0 +1,118 @@
+"""Held-out questions: JSON Lines with `question` or `messages`, `expected`, and optional demands on the answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.data.rows import Message, RowError, parse_messages
+from vernacular_trainer.errors import StageError
+
+_KEYS = {"question", "messages", "expected", "mustContain", "mustNotContain", "topic", "answerable"}
+_ADVICE = (
+    'write one JSON object per line: {"question": ..., "expected": ...}, optionally with mustContain (lists of texts), '
+    "mustNotContain (a list), topic, answerable"
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out question. An answer is right when it has one phrase of every `must_contain` group and none of
+    `must_not_contain`; without groups, when it contains `expected`; when not `answerable`, when it declines.
+    """
+
+    row: str
+    messages: tuple[Message, ...]
+    expected: str
+    must_contain: tuple[tuple[str, ...], ...] = ()
+    must_not_contain: tuple[str, ...] = ()
+    topic: str = ""
+    answerable: bool = True
+
+
+def parse_questions(text: str, name: str) -> tuple[Question, ...]:
+    """The questions of a JSON Lines text; `name` is the file as the user wrote it.
+
+    Raises StageError (QuestionsUnreadable) that names the first bad line.
+    """
+    questions = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            questions.append(_parse_question(json.loads(line), f"{name}:{number}"))
+        except RecursionError:
+            raise _unreadable(f"{name}, line {number}: nested too deeply") from None
+        except RowError as error:
+            raise _unreadable(f"{name}, line {number}: {error.code}") from None
+        except json.JSONDecodeError:
+            raise _unreadable(f"{name}, line {number}: not valid JSON") from None
+    if not questions:
+        raise _unreadable(f"{name} has no questions")
+    return tuple(questions)
+
+
+def _parse_question(value: Any, row: str) -> Question:
+    if not isinstance(value, dict):
+        raise RowError("not a JSON object")
+    if unknown := sorted(set(value) - _KEYS):
+        raise RowError(f"unknown key {unknown[0][:40]!r}")
+    answerable = value.get("answerable", True)
+    if not isinstance(answerable, bool):
+        raise RowError("answerable must be true or false")
+    question = Question(
+        row=row,
+        messages=_parse_asked(value),
+        expected=_string(value, "expected"),
+        must_contain=_groups(value),
+        must_not_contain=_phrases(value.get("mustNotContain", []), "mustNotContain must be a list of texts"),
+        topic=_string(value, "topic"),
+        answerable=answerable,
+    )
+    if answerable and not (question.expected.strip() or question.must_contain):
+        raise RowError("neither expected nor mustContain says what a right answer is")
+    return question
+
+
+def _parse_asked(value: dict[str, Any]) -> tuple[Message, ...]:
+    if ("question" in value) == ("messages" in value):
+        raise RowError("needs either question or messages")
+    if "question" in value:
+        messages: tuple[Message, ...] = (Message("user", _string(value, "question")),)
+    else:
+        try:
+            messages = parse_messages(value["messages"])
+        except RowError:
+            raise RowError("messages must be a list of objects with role and content") from None
+    if messages[-1].role != "user" or not messages[-1].content.strip():
+        raise RowError("does not end with a user's question")
+    return messages
+
+
+def _string(value: dict[str, Any], key: str) -> str:
+    text = value.get(key, "")
+    if not isinstance(text, str):
+        raise RowError(f"{key} must be a text")
+    return text
+
+
+def _groups(value: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    message = 'mustContain must be a list of lists of texts, like [["90-day", "90 days"]]'
+    groups = value.get("mustContain", [])
+    if not isinstance(groups, list):
+        raise RowError(message)
+    return tuple(_phrases(group, message, at_least=1) for group in groups)
+
+
+def _phrases(value: Any, message: str, at_least: int = 0) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < at_least:
+        raise RowError(message)
+    if not all(isinstance(item, str) and item.strip() for item in value):
+        raise RowError(message)
+    return tuple(value)
+
+
+def _unreadable(message: str) -> StageError:
+    return StageError(StageFailure.QUESTIONS_UNREADABLE, message, _ADVICE)

@@ -1,0 +1,236 @@
+"""Chooses every setting that the user left open, and says why. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vernacular_trainer.contract import (
+    ComputeConfig,
+    JobConfig,
+    MethodConfig,
+    PlanValue,
+    StageFailure,
+    TrainingConfig,
+)
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.plan import ResolvedPlan
+
+SEQUENCE_CAP = 4096
+DEFAULT_SEED = 42
+DEFAULT_EPOCHS = 3
+DEFAULT_WARMUP_PERCENT = 3
+KEEP_CHECKPOINTS = 2
+CHECKPOINTS_PER_TRAINING = 5
+# tokens of one micro batch: what fits small devices and keeps large ones busy
+_MICRO_BATCH_TOKENS = {"cpu": 4096, "gpu": 8192}
+_GIVEN = "as written in the job"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What prepare found: rows after splitting, the longest row and the model's limit in tokens (0: none known)."""
+
+    train_rows: int
+    validation_rows: int
+    longest_row: int
+    model_limit: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows per optimizer step over all ranks, rows per rank and pass, passes per step."""
+
+    effective: int
+    micro: int
+    accumulation: int
+
+
+class _Reasons:
+    """Collects name, value and reason of each setting in the order in which they are decided."""
+
+    def __init__(self) -> None:
+        self.values: list[PlanValue] = []
+
+    def note(self, name: str, value: T, reason: str) -> T:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        self.values.append(PlanValue(name, text, reason))
+        return value
+
+    def choose(self, name: str, given: T | None, default: Callable[[], tuple[T, str]]) -> T:
+        if given is not None:
+            return self.note(name, given, _GIVEN)
+        return self.note(name, *default())
+
+
+def sequence_length(training: TrainingConfig, longest_row: int, model_limit: int) -> tuple[int, str]:
+    """Longest sequence to train, in tokens, and why. Raises StageError (ArgumentRefused) beyond the model's limit."""
+    given = training.max_sequence_length
+    if given is not None:
+        if model_limit and given > model_limit:
+            what = f"training.maxSequenceLength {given} is beyond the model's limit"
+            raise _refused(what, f"write {model_limit} or less")
+        return given, _GIVEN
+    rounded = math.ceil(longest_row / 64) * 64
+    options = [(rounded, f"the longest row has {longest_row} tokens"), (SEQUENCE_CAP, "longest by default")]
+    if model_limit:
+        options.append((model_limit, "the model's limit"))
+    return min(options)
+
+
+def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[PlanValue, ...]]:
+    """The complete plan of a training and the reason of each value.
+
+    Raises StageError (ArgumentRefused) for values that cannot work, with the nearest that can.
+    """
+    training, compute, reasons = config.training, config.compute, _Reasons()
+    full = config.method.type == "Full"
+    note = reasons.note
+    note("method", config.method.type, _GIVEN if full else "small result, keeps what the base model knows")
+    length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
+    batch = _batch(training, compute, facts.train_rows, length, reasons)
+    epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
+    warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
+    interval = max(1, steps // CHECKPOINTS_PER_TRAINING)
+    lora = _lora(config.method, reasons)
+    plan = ResolvedPlan(
+        method=config.method.type,
+        strategy=reasons.choose("strategy", compute.strategy, lambda: ("DDP", "simplest that fits")),
+        world_size=note("worldSize", compute.world_size, _ranks(compute)),
+        epochs=epochs,
+        total_steps=steps,
+        learning_rate=_learning_rate(training, full, reasons),
+        effective_batch_size=batch.effective,
+        micro_batch_size=batch.micro,
+        accumulation=batch.accumulation,
+        max_sequence_length=length,
+        precision=_precision(training, compute, reasons),
+        scheduler=reasons.choose("scheduler", training.scheduler, lambda: ("Cosine", "default")),
+        warmup_steps=note("warmupSteps", round(steps * warmup / 100), f"{warmup} % of the steps"),
+        weight_decay=_number(training.weight_decay, "weightDecay", 0.0, reasons),
+        max_grad_norm=_number(training.max_grad_norm, "maxGradNorm", 1.0, reasons),
+        seed=reasons.choose("seed", training.seed, lambda: (DEFAULT_SEED, "default")),
+        checkpoint_every_steps=note("checkpointEverySteps", interval, "a fifth of the training"),
+        evaluate_every_steps=note("evaluateEverySteps", interval, "a fifth of the training"),
+        keep_checkpoints=KEEP_CHECKPOINTS,
+        lora_rank=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        lora_target_modules=lora.targets,
+    )
+    return plan, tuple(reasons.values)
+
+
+def summarise(plan: ResolvedPlan) -> str:
+    """The plan in one sentence."""
+    method = f"LoRA rank {plan.lora_rank}" if plan.method == "LoRA" else plan.method
+    return (
+        f"{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
+        f"learning rate {plan.learning_rate:g}, "
+        f"{plan.max_sequence_length} tokens, {plan.precision}, {plan.strategy} on {plan.world_size}"
+    )
+
+
+def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: int, reasons: _Reasons) -> Batch:
+    world, micro = compute.world_size, training.micro_batch_size
+    effective = training.effective_batch_size
+    unit = world * (micro or 1)
+    if effective is None:
+        wanted = 8 if rows < 512 else 16 if rows < 4096 else 32
+        effective, reason = math.ceil(wanted / unit) * unit, f"for {rows} rows, divisible by {unit}"
+    else:
+        _check_divisible(effective, unit, world, micro)
+        reason = _GIVEN
+    reasons.note("effectiveBatchSize", effective, reason)
+    share = effective // world
+    if micro is None:
+        tokens = _MICRO_BATCH_TOKENS["gpu" if compute.gpus_per_pod else "cpu"]
+        micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(1, tokens // length))
+        reasons.note("microBatchSize", micro, f"at most {tokens} tokens at once")
+    else:
+        reasons.note("microBatchSize", micro, _GIVEN)
+    accumulation = reasons.note("accumulation", share // micro, "completes the effective batch")
+    return Batch(effective, micro, accumulation)
+
+
+def _check_divisible(effective: int, unit: int, world: int, micro: int | None) -> None:
+    if effective % unit == 0:
+        return
+    below, above = effective // unit * unit, math.ceil(effective / unit) * unit
+    options = f"{below} or {above}" if below else f"{above}"
+    times = f"{world} processes" + (f" x microBatchSize {micro}" if micro else "")
+    raise _refused(f"training.effectiveBatchSize {effective} is not divisible by {times}", f"write {options}")
+
+
+def _steps(training: TrainingConfig, rows: int, effective: int, reasons: _Reasons) -> tuple[int, int]:
+    per_epoch = math.ceil(rows / effective)
+    if training.max_steps is not None:
+        epochs = math.ceil(training.max_steps / per_epoch)
+        reasons.note("epochs", epochs, f"{training.max_steps} steps over {rows} rows")
+        return epochs, reasons.note("totalSteps", training.max_steps, _GIVEN)
+    epochs = reasons.choose("epochs", training.epochs, lambda: (DEFAULT_EPOCHS, "default"))
+    return epochs, reasons.note("totalSteps", epochs * per_epoch, f"{per_epoch} per epoch")
+
+
+def _learning_rate(training: TrainingConfig, full: bool, reasons: _Reasons) -> float:
+    default = (2e-5, "usual for Full") if full else (2e-4, "usual for LoRA")
+    given = _parse(training.learning_rate, "learningRate")
+    if given == 0.0:
+        raise _refused("training.learningRate is 0, so nothing would be learnt", f"write {default[0]:g}, or omit it")
+    return reasons.choose("learningRate", given, lambda: default)
+
+
+def _number(given: str | None, name: str, default: float, reasons: _Reasons) -> float:
+    return reasons.choose(name, _parse(given, name), lambda: (default, "default"))
+
+
+def _parse(text: str | None, name: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise _refused(f"training.{name} {text!r} is not a number of at least 0", 'write it like "2e-4" or "0.1"')
+    return value
+
+
+def _precision(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> str:
+    if not compute.gpus_per_pod and training.precision == "FP16":
+        raise _refused("training.precision FP16 needs a GPU", "write FP32 or BF16, or omit it")
+    given = None if training.precision == "Auto" else training.precision
+    default = ("BF16", "a GPU") if compute.gpus_per_pod else ("FP32", "no GPU")
+    return reasons.choose("precision", given, lambda: default)
+
+
+@dataclass(frozen=True)
+class _LoRA:
+    rank: int = 0
+    alpha: int = 0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+
+def _lora(method: MethodConfig, reasons: _Reasons) -> _LoRA:
+    if method.type == "Full":
+        return _LoRA()
+    rank = reasons.choose("rank", method.rank, lambda: (16, "default"))
+    alpha = reasons.choose("alpha", method.alpha, lambda: (2 * rank, "twice the rank"))
+    dropout = reasons.choose("dropoutPercent", method.dropout_percent, lambda: (0, "default"))
+    targets = method.target_modules or ("all-linear",)
+    reasons.note("targetModules", ",".join(targets), _GIVEN if method.target_modules else "default")
+    return _LoRA(rank, alpha, dropout / 100, targets)
+
+
+def _ranks(compute: ComputeConfig) -> str:
+    pods = "1 pod" if compute.pods == 1 else f"{compute.pods} pods"
+    return f"{pods} with {compute.processes_per_pod} each"
+
+
+def _refused(message: str, advice: str) -> StageError:
+    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)
