@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     outcomes = OutcomeFolder(options.outcomes, options.ranks)
     signal.signal(signal.SIGTERM, _raise_preempted)
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{rank}] %(name)s: %(message)s")
     try:
         outcomes.mark_started(rank)
         config = JobConfig.from_json(options.config.read_text(encoding="utf-8"))

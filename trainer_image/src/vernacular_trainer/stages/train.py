@@ -1,0 +1,120 @@
+"""The train stage: what one rank does, from joining the group to the result."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from vernacular_trainer.contract import JobConfig, Outcome, StageReport, TrainSummary, summary_to_dict
+from vernacular_trainer.errors import Preempted
+from vernacular_trainer.model.base import add_adapter, load_base
+from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.tracking.shipper import open_sink
+from vernacular_trainer.training import checkpoints
+from vernacular_trainer.training.arguments import ZERO_STAGES, training_arguments, weights_dtype
+from vernacular_trainer.training.metrics import NoSink
+from vernacular_trainer.training.plan_file import load_plan
+from vernacular_trainer.training.ranks import Ranks, join
+from vernacular_trainer.training.result import write_result
+from vernacular_trainer.training.rows import RowTable
+from vernacular_trainer.training.stop import StopRequest
+from vernacular_trainer.training.trainer import StageTrainer
+from vernacular_trainer.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
+    """Train to the goal and write the result.
+
+    Raises Preempted with a checkpoint saved when this or any other rank is asked to stop, and StageError.
+    """
+    plan = load_plan(workspace.plan, config)
+    ranks = join(config.compute, needs_group=plan.strategy in ZERO_STAGES)
+    resumed = ranks.share(lambda: _find_checkpoint(workspace, config.attempt))
+    if resumed:
+        resumed.require_shape(plan)
+    attempt_folder = workspace.attempt(config.attempt)
+    arguments = training_arguments(plan, attempt_folder / checkpoints.PARTIAL, ranks.device)
+    if plan.strategy in ZERO_STAGES:
+        _initialise_deepspeed(ranks)
+    model = _load_model(plan, Path(config.model.path))
+    stop = StopRequest()
+    sink = open_sink(config, workspace) if ranks.is_first else NoSink()
+    with stop.listen():
+        try:
+            trainer = StageTrainer(
+                model=model,
+                args=arguments,
+                plan=plan,
+                ranks=ranks,
+                train=RowTable.open(workspace.train_rows),
+                validation=RowTable.open(workspace.validation_rows),
+                attempt_folder=attempt_folder,
+                stop=stop,
+                sink=sink,
+                resumed=resumed,
+            )
+            trainer.run()
+        finally:
+            sink.close()
+        summary = _summarise(trainer, resumed)
+        if summary.step < plan.total_steps:
+            ranks.leave()
+            raise _preempted(summary)
+        write_result(trainer, plan, config.model, workspace.result, ranks)
+        ranks.leave()
+    return summary
+
+
+def _find_checkpoint(workspace: Workspace, attempt: int) -> checkpoints.Checkpoint | None:
+    found = checkpoints.newest_complete(workspace.checkpoints, attempt)
+    log.info("resuming from step %d", found.progress.step if found else 0)
+    return found
+
+
+def _initialise_deepspeed(ranks: Ranks) -> None:
+    import deepspeed
+
+    backend = "nccl" if ranks.device.type == "cuda" else "gloo"
+    # on processors accelerate leaves this out, and ZeRO-3 would then split the model over one process
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+
+
+def _load_model(plan: ResolvedPlan, path: Path) -> Any:
+    model = load_base(path, weights_dtype(plan))
+    set_seed(plan.seed)
+    return add_adapter(model, plan) if plan.method == "LoRA" else model
+
+
+def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) -> TrainSummary:
+    progress, newest = trainer.progress, trainer.newest
+    return TrainSummary(
+        step=progress.step,
+        total_steps=trainer.plan.total_steps,
+        loss=_decimal(progress.loss),
+        eval_loss=_decimal(progress.eval_loss),
+        tokens=progress.tokens,
+        training_seconds=round(progress.training_seconds),
+        resumed_from_step=resumed.progress.step if resumed else 0,
+        checkpoint_step=newest.progress.step if newest else 0,
+        complete_checkpoints=trainer.completed,
+    )
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _preempted(summary: TrainSummary) -> Preempted:
+    return Preempted(
+        StageReport(
+            outcome=Outcome.PREEMPTED,
+            message=f"stopped on request at step {summary.step} of {summary.total_steps}, checkpoint saved",
+            advice="nothing to do: the next attempt continues from the checkpoint",
+            summary=summary_to_dict(summary),
+        )
+    )

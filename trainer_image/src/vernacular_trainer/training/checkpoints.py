@@ -1,0 +1,200 @@
+"""Checkpoints on the shared volume: complete or not there at all.
+
+    checkpoints/attempt-<n>/checkpoint-<step>/    complete; COMPLETE.json lists its files with their digests
+    checkpoints/attempt-<n>/.partial/             being written; worthless once its writer is gone
+
+An attempt writes below its own folder alone, and resumes from the newest complete checkpoint of all attempts so far.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.plan import ResolvedPlan
+
+MARK = "COMPLETE.json"
+PARTIAL = ".partial"
+
+_READ_BYTES = 1 << 20
+# Optimizer shards and parameter names fit only a training of the same shape.
+_SHAPE = ("method", "strategy", "world_size", "precision", "lora_rank", "lora_target_modules")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training had come when a checkpoint was taken."""
+
+    step: int
+    tokens: int = 0
+    training_seconds: float = 0.0
+    loss: float | None = None
+    eval_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint."""
+
+    path: Path
+    progress: Progress
+    shape: dict[str, Any]
+
+    def require_shape(self, plan: ResolvedPlan) -> None:
+        """Raise StageError (CheckpointIncompatible) unless a training with this plan can go on from here."""
+        for name, now in shape_of(plan).items():
+            before = self.shape.get(name)
+            if before != now:
+                raise StageError(
+                    StageFailure.CHECKPOINT_INCOMPATIBLE,
+                    f"the checkpoint of step {self.progress.step} has {name} {before}, the training has {now}",
+                    "start a new job for changed settings; this one continues only with the settings it began with",
+                )
+
+
+def shape_of(plan: ResolvedPlan) -> dict[str, Any]:
+    """What must be equal for a checkpoint to fit, as plain JSON data."""
+    values = dataclasses.asdict(plan)
+    shape: dict[str, Any] = json.loads(json.dumps({name: values[name] for name in _SHAPE}))
+    return shape
+
+
+def newest_complete(root: Path, attempt: int) -> Checkpoint | None:
+    """The checkpoint to resume from: the furthest complete one of the attempts up to `attempt`; None to start from
+    step 0.
+
+    One that is incomplete or damaged is passed over, and the log says so.
+    """
+    for path in _candidates(root, attempt):
+        checkpoint = _verify(path)
+        if checkpoint is not None:
+            return checkpoint
+    return None
+
+
+def _candidates(root: Path, attempt: int) -> list[Path]:
+    found = [
+        (step, number, path)
+        for number, folder in _attempt_folders(root)
+        if number <= attempt
+        for path in folder.glob("checkpoint-*")
+        if (step := _number(path)) is not None
+    ]
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def _attempt_folders(root: Path) -> Iterator[tuple[int, Path]]:
+    for folder in root.glob("attempt-*"):
+        if (number := _number(folder)) is not None:
+            yield number, folder
+
+
+def _number(path: Path) -> int | None:
+    text = path.name.rpartition("-")[2]
+    return int(text) if text.isdecimal() else None
+
+
+def _verify(path: Path) -> Checkpoint | None:
+    try:
+        mark = json.loads((path / MARK).read_text(encoding="utf-8"))
+        progress = Progress(**mark["progress"])
+        for name, expected in mark["files"].items():
+            if (path / name).stat().st_size != expected["size"] or _digest(path / name) != expected["sha256"]:
+                raise ValueError(name)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        where = path.relative_to(path.parent.parent)
+        log.warning("checkpoint %s is incomplete or damaged (%s): passed over", where, type(error).__name__)
+        return None
+    return Checkpoint(path, progress, mark["shape"])
+
+
+def begin(attempt_folder: Path) -> Path:
+    """The empty folder in which the next checkpoint is to be written as `checkpoint-<step>`."""
+    partial = attempt_folder / PARTIAL
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def complete(attempt_folder: Path, progress: Progress, plan: ResolvedPlan) -> Checkpoint:
+    """Turn what was written since begin() into a checkpoint: durable first, then visible under its name."""
+    written = attempt_folder / PARTIAL / f"checkpoint-{progress.step}"
+    shape = shape_of(plan)
+    mark = {"progress": dataclasses.asdict(progress), "shape": shape, "files": _seal(written)}
+    (written / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+    _sync(written / MARK)
+    for folder in (written, *(item for item in written.rglob("*") if item.is_dir())):
+        _sync(folder)
+    final = attempt_folder / written.name
+    if final.exists():
+        # left damaged by this attempt before it was interrupted: a complete one would have been resumed from
+        shutil.rmtree(final)
+    written.rename(final)
+    written.parent.rmdir()
+    _sync(attempt_folder)
+    return Checkpoint(final, progress, shape)
+
+
+def _seal(folder: Path) -> dict[str, dict[str, Any]]:
+    """Make every file durable and readable for other users (safetensors writes 0600); sizes and digests by relative
+    name.
+    """
+    files = {}
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        path.chmod(0o644)
+        _sync(path)
+        files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": _digest(path)}
+    return files
+
+
+def retain(root: Path, attempt: int, newest: Checkpoint, keep: int) -> None:
+    """Delete all but the `keep` furthest checkpoints, and what earlier attempts left unfinished; `newest` always stays.
+
+    Call it only after `newest` is complete.
+    """
+    keepers = [newest.path]
+    for path in _candidates(root, attempt):
+        if path == newest.path or _step_is_kept(path, keepers, keep):
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+    for number, folder in _attempt_folders(root):
+        if number < attempt:
+            shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _step_is_kept(path: Path, keepers: list[Path], keep: int) -> bool:
+    if len(keepers) >= keep or not (path / MARK).exists():
+        return False
+    keepers.append(path)
+    return True
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""Tokenised rows as prepare left them, read without copying, and batches of them as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, eq=False)
+class RowTable:
+    """Rows of tokens, one after another. `offsets` has shape (rows + 1,); row i is `tokens[offsets[i]:offsets[i +
+    1]]`.
+    """
+
+    tokens: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, path: Path) -> RowTable:
+        """Map an Arrow file with the columns input_ids and labels. Raises FileNotFoundError and
+        pyarrow.ArrowInvalid.
+        """
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        tokens, offsets = _flatten(table.column("input_ids"))
+        labels, label_offsets = _flatten(table.column("labels"))
+        if not np.array_equal(offsets, label_offsets):
+            raise ValueError("rows and labels differ in length")
+        return cls(tokens, labels, offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row, shape (rows,)."""
+        return np.diff(self.offsets)
+
+    def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Tokens and labels of one row, each of shape (length,)."""
+        span = slice(self.offsets[number], self.offsets[number + 1])
+        return self.tokens[span], self.labels[span]
+
+
+def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    values = array.values.to_numpy()[offsets[0] : offsets[-1]]
+    return values, offsets - offsets[0]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded on the right to one length. All tensors have the shape (rows, length).
+
+    `targets[r, t]` is the token that position t has to predict, or IGNORED.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def supervised(self) -> int:
+        """Number of positions with a target."""
+        return int((self.targets != IGNORED).sum())
+
+    @property
+    def size(self) -> int:
+        """Number of tokens, padding left out."""
+        return int(self.attention_mask.sum())
+
+
+def collate(table: RowTable, rows: Sequence[int]) -> Batch:
+    """Make a batch. No rows at all give one row without targets: every rank must compute in every micro batch."""
+    selected = [table.row(number) for number in (rows or [0])]
+    length = max(len(tokens) for tokens, _ in selected)
+    shape = (len(selected), length)
+    input_ids = np.zeros(shape, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    targets = np.full(shape, IGNORED, dtype=np.int64)
+    for index, (tokens, labels) in enumerate(selected):
+        input_ids[index, : len(tokens)] = tokens
+        attention_mask[index, : len(tokens)] = 1
+        if rows:
+            targets[index, : len(tokens) - 1] = labels[1:]
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(targets))

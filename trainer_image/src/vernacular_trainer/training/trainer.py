@@ -1,0 +1,277 @@
+"""transformers.Trainer with our own data order, loss, evaluation and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.training import checkpoints
+from vernacular_trainer.training.arguments import ZERO_STAGES
+from vernacular_trainer.training.checkpoints import Checkpoint, Progress
+from vernacular_trainer.training.loss import SupervisedLoss
+from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
+from vernacular_trainer.training.order import StepOrder, micro_batches
+from vernacular_trainer.training.ranks import Ranks
+from vernacular_trainer.training.rows import Batch, RowTable, collate
+from vernacular_trainer.training.stop import StopRequest
+
+
+class StepBatches:
+    """This rank's micro batches from `first_step` to the end, in the order of the steps."""
+
+    def __init__(self, table: RowTable, plan: ResolvedPlan, ranks: Ranks, first_step: int) -> None:
+        self._table = table
+        self._plan = plan
+        self._ranks = ranks
+        self._first_step = first_step
+        self._order = StepOrder(table.lengths, plan.effective_batch_size, plan.seed)
+
+    def __len__(self) -> int:
+        return self._plan.total_steps * self._plan.accumulation
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self._first_step, self._plan.total_steps):
+            rows = self._order.rows_of(step)
+            for piece in micro_batches(rows, self._ranks.rank, self._ranks.world_size, self._plan.accumulation):
+                yield collate(self._table, piece)
+
+
+class StageTrainer(Trainer):  # type: ignore[misc]
+    """Trains exactly the rows that the plan names, with a loss that is the mean over all supervised tokens of a
+    step, whatever the
+    number of ranks and micro batches.
+    """
+
+    # our loss is divided by the step's tokens over all ranks and micro batches: the Trainer must not divide again
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        plan: ResolvedPlan,
+        ranks: Ranks,
+        train: RowTable,
+        validation: RowTable,
+        attempt_folder: Path,
+        stop: StopRequest,
+        sink: MetricSink,
+        resumed: Checkpoint | None,
+    ) -> None:
+        super().__init__(model=model, args=args, callbacks=[_StepPolicy(self)])
+        self.remove_callback(PrinterCallback)
+        self.plan = plan
+        self.ranks = ranks
+        self.stop = stop
+        self.validation = validation
+        self.throughput = Throughput()
+        self.completed = 0
+        self.newest = resumed
+        self.progress = resumed.progress if resumed else Progress(step=0)
+        self._before = self.progress
+        self._train_table = train
+        self._attempt_folder = attempt_folder
+        self._sink = sink
+        self._loss = SupervisedLoss(model)
+        self._finite = True
+
+    def run(self) -> Progress:
+        """Train to the goal or until all ranks agree to stop; how far it came. Raises StageError (NonFiniteLoss)."""
+        self.train(resume_from_checkpoint=str(self.newest.path) if self.newest else None)
+        self._note()
+        return self.progress
+
+    # data
+
+    def get_train_dataloader(self) -> StepBatches:
+        """Our own batches, already divided among the ranks."""
+        return StepBatches(self._train_table, self.plan, self.ranks, self._before.step)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Batch]], float]:
+        """The micro batches of one step, and its number of supervised tokens over all ranks."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        supervised, tokens = self.ranks.sum(
+            [sum(batch.supervised for batch in batches), sum(batch.size for batch in batches)]
+        )
+        self.throughput.add(int(tokens))
+        return [_to_inputs(batch) for batch in batches], max(supervised, 1.0)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: it walks over all parameters in every micro batch."""
+        return 0
+
+    # loss
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: float | None = None,
+    ) -> torch.Tensor:
+        """This rank's share of the step's mean loss, times the number of ranks, since gradients are averaged over
+        them.
+        """
+        assert num_items_in_batch is not None
+        loss = self._loss(model, **inputs) * (self.ranks.world_size / num_items_in_batch)
+        self._finite = self._finite and bool(torch.isfinite(loss.detach()))
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        # with loss scaling an overflowing gradient is ordinary: its step is skipped and the scale lowered
+        if norm is not None and self.plan.precision != "FP16":
+            self._finite = self._finite and math.isfinite(float(norm))
+        return norm
+
+    def agree(self) -> bool:
+        """Whether any rank was asked to stop. Raises StageError (NonFiniteLoss) on all ranks when any has a loss
+        that is not finite.
+        """
+        stop, broken = self.ranks.any([self.stop.requested, not self._finite])
+        if broken:
+            raise StageError(
+                StageFailure.NON_FINITE_LOSS,
+                f"the loss or its gradient is not finite at step {self.state.global_step}; nothing of it was saved",
+                "lower training.learningRate, or use precision FP32",
+            )
+        return stop
+
+    # evaluation
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Mean loss over the supervised tokens of all validation rows; broken off when a rank is asked to stop."""
+        self.control.should_evaluate = False
+        self.model_wrapped.eval()
+        loss, count = 0.0, 0
+        for batch in self._validation_batches():
+            if self.ranks.any([self.stop.requested])[0]:
+                self.control.should_save = self.control.should_training_stop = True
+                return {}
+            with torch.no_grad():
+                loss += float(self._loss(self.model_wrapped, **self._prepare_inputs(_to_inputs(batch))))
+            count += batch.supervised
+        total, tokens = self.ranks.sum([loss, count])
+        mean = total / max(tokens, 1.0)
+        self._note(eval_loss=mean)
+        self._sink.log(self.state.global_step, {"eval/loss": mean})
+        self.throughput.pause()
+        return {"eval_loss": mean}
+
+    def _validation_batches(self) -> Iterator[Batch]:
+        """This rank's batches; every rank gets the same number, since all compute together under ZeRO-3."""
+        lengths = self.validation.lengths
+        rows = sorted(range(len(lengths)), key=lambda row: -int(lengths[row]))
+        size = self.plan.micro_batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        for start in range(0, len(batches), self.ranks.world_size):
+            own = start + self.ranks.rank
+            yield collate(self.validation, batches[own] if own < len(batches) else [])
+
+    # measurements
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Pass on what belongs to a step; the Trainer's own summary at the end is left out."""
+        self.control.should_log = False
+        if "loss" not in logs:
+            return
+        self._note(loss=logs["loss"])
+        metrics = {
+            "train/loss": logs["loss"],
+            "train/learning_rate": logs["learning_rate"],
+            "train/tokens_per_second": self.throughput.lap(),
+            "progress/step": float(self.state.global_step),
+            "progress/total_steps": float(self.plan.total_steps),
+        }
+        if "grad_norm" in logs:
+            metrics["train/grad_norm"] = logs["grad_norm"]
+        self._sink.log(self.state.global_step, metrics)
+
+    def _note(self, *, loss: float | None = None, eval_loss: float | None = None) -> None:
+        self.progress = Progress(
+            step=self.state.global_step,
+            tokens=self._before.tokens + self.throughput.tokens,
+            training_seconds=self._before.training_seconds + self.throughput.seconds,
+            loss=self.progress.loss if loss is None else loss,
+            eval_loss=self.progress.eval_loss if eval_loss is None else eval_loss,
+        )
+
+    # checkpoints
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.ranks.is_first:
+            checkpoints.begin(self._attempt_folder)
+        self.ranks.barrier()
+        super()._save_checkpoint(model, trial)
+        self.ranks.barrier()
+        self._note()
+        if self.ranks.is_first:
+            self.newest = checkpoints.complete(self._attempt_folder, self.progress, self.plan)
+            attempt = int(self._attempt_folder.name.rpartition("-")[2])
+            checkpoints.retain(self._attempt_folder.parent, attempt, self.newest, self.plan.keep_checkpoints)
+        self.completed += 1
+        self.ranks.barrier()
+        self.throughput.pause()
+
+
+class _StepPolicy(TrainerCallback):  # type: ignore[misc]
+    """Decides after each step, equally on all ranks, whether to log, evaluate, save or stop."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        _check_wrapper(self._trainer)
+        # equal weights on all ranks need one seed, dropout needs one for each; a resumed training restores its own
+        # state after this
+        torch.manual_seed(self._trainer.plan.seed + self._trainer.ranks.rank)
+        self._trainer.throughput.start()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        trainer, plan, step = self._trainer, self._trainer.plan, state.global_step
+        stop = trainer.agree()
+        last = step >= plan.total_steps
+        control.should_log = stop or last or step == 1 or step % log_interval(plan.total_steps) == 0
+        control.should_evaluate = (
+            not stop and len(trainer.validation) > 0 and (last or step % plan.evaluate_every_steps == 0)
+        )
+        control.should_save = stop or (not last and step % plan.checkpoint_every_steps == 0)
+        control.should_training_stop = stop or last
+        return control
+
+
+def _to_inputs(batch: Batch) -> dict[str, Any]:
+    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "targets": batch.targets}
+
+
+def _check_wrapper(trainer: StageTrainer) -> None:
+    """A launcher or library that is not set up as we think trains in one process without a word: look what it really
+    made.
+    """
+    wrapped = trainer.model_wrapped
+    if trainer.plan.strategy in ZERO_STAGES:
+        from deepspeed import DeepSpeedEngine
+
+        expected = isinstance(wrapped, DeepSpeedEngine)
+    else:
+        expected = isinstance(wrapped, DistributedDataParallel) == (trainer.ranks.world_size > 1)
+    if not expected or trainer.args.world_size != trainer.ranks.world_size:
+        raise StageError(
+            StageFailure.WORLD_SIZE_MISMATCH,
+            f"strategy {trainer.plan.strategy} over {trainer.ranks.world_size} processes came out as "
+            f"{type(wrapped).__name__} over {trainer.args.world_size}",
+            "report this with the versions in the image: the training libraries did not do what they were told",
+        )
