@@ -1,0 +1,26 @@
+"""Fixtures that several kinds of tests share. Servers start when a test first asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from support import apiserver
+from support.apiserver import ApiServer
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """A real API server without controllers; the CRD is installed."""
+    with apiserver.running(f"pytest-{os.getpid()}") as server:
+        server.install_crd()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_server_with_controllers() -> Iterator[ApiServer]:
+    """A real API server with the controller manager (Jobs, garbage collection, namespaces); the CRD is installed."""
+    with apiserver.running(f"pytest-{os.getpid()}-full", with_controllers=True) as server:
+        server.install_crd()
+        yield server
