@@ -40,6 +40,7 @@ class Reason(StrEnum):
     WAITING_FOR_DELETION = "WaitingForDeletion"
     WAITING_FOR_POD = "WaitingForPod"
     WAITING_FOR_PEERS = "WaitingForPeers"
+    CREATION_REFUSED = "CreationRefused"
     UNSCHEDULABLE = "Unschedulable"
     PULLING_IMAGE = "PullingImage"
     RUNNING = "Running"
