@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,8 @@ class ApiServer:
                 return document
         except urllib.error.HTTPError as error:
             text = error.read().decode()
-            try:
+            with suppress(ValueError, KeyError):
                 text = json.loads(text)["message"]
-            except (ValueError, KeyError):
-                pass
             raise ApiError(error.code, text) from None
 
     def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

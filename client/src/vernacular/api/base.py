@@ -39,10 +39,9 @@ class SpecModel(ApiModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def cel(rule: str, message: str, *, expression: str = "") -> JsonDict:
-    """One CEL rule. `message` is shown when `expression`, which computes a better one, is absent or fails."""
-    entry: JsonDict = {"rule": rule, "message": message}
-    return {**entry, "messageExpression": expression} if expression else entry
+def cel(rule: str, message: str) -> JsonDict:
+    """One CEL rule with the message that says what to write instead."""
+    return {"rule": rule, "message": message}
 
 
 def rules(*entries: JsonDict) -> JsonDict:
@@ -108,7 +107,7 @@ BY_TYPE = _map_list("type")
 BY_NAME = _map_list("name")
 
 Line = Annotated[str, *at_most(256)]
-Text = Annotated[str, *at_most(4096)]
+Text = Annotated[str, *at_most(1024)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Timestamp = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 

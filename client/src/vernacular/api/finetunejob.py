@@ -11,15 +11,10 @@ from vernacular.api.constants import MAX_NAME_LENGTH
 from vernacular.api.spec import FineTuneJobSpec
 from vernacular.api.status import FineTuneJobStatus
 
-_WHY_SHORT = "names of pods and volumes are made from it"
 _NAME_RULES = rules(
     cel(
         f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-        f"metadata.name must have at most {MAX_NAME_LENGTH} characters: {_WHY_SHORT}",
-        expression=(
-            "'metadata.name has ' + string(self.metadata.name.size()) + ' characters, "
-            f"at most {MAX_NAME_LENGTH} are allowed: {_WHY_SHORT}'"
-        ),
+        f"metadata.name must have at most {MAX_NAME_LENGTH} characters: names of pods and volumes are made from it",
     ),
     cel(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

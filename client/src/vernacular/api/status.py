@@ -1,6 +1,7 @@
 """The status of a FineTuneJob: what the operator reports. Codes, counts and row numbers, never text of a user's rows.
 
-Texts and lists that are too long are cut when a model is built, so the API server never refuses a status for its size.
+Texts and lists that are too long are cut when a model is built: the API server never refuses a status for its size,
+and the largest one (some 100 kB) stays far below what etcd stores.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class PlanValue(ApiModel):
 
     name: Line = Field(description="Name of the setting.")
     value: Line = Field(description="Its value.")
-    reason: Text = Field(default="", description="Why it has this value.")
+    reason: Line = Field(default="", description="Why it has this value.")
 
 
 class Plan(ApiModel):
     """The resolved settings of the training."""
 
     summary: Text = Field(default="", description="The plan in a sentence.")
-    values: Annotated[tuple[PlanValue, ...], *at_most(64), ATOMIC_LIST] = Field(
+    values: Annotated[tuple[PlanValue, ...], *at_most(48), ATOMIC_LIST] = Field(
         default=(), description="Every resolved setting with its reason."
     )
 
@@ -102,7 +103,7 @@ class DatasetProblem(ApiModel):
 
     code: ReasonWord = Field(description="Stable code of the problem.")
     count: Count = Field(description="How many rows have it.")
-    first_rows: Annotated[tuple[Line, ...], *at_most(16), ATOMIC_LIST] = Field(
+    first_rows: Annotated[tuple[Line, ...], *at_most(10), ATOMIC_LIST] = Field(
         default=(), description="The first of them: file and line."
     )
     advice: Text = Field(default="", description="What to do.")
@@ -118,7 +119,7 @@ class DatasetStatus(ApiModel):
     validation: Count = Field(default=0, description="Rows kept back.")
     tokens: Count = Field(default=0, description="Tokens of the training rows, per epoch.")
     digest: Line = Field(default="", description="Digest of all rows read.")
-    problems: Annotated[tuple[DatasetProblem, ...], *at_most(32), ATOMIC_LIST] = Field(
+    problems: Annotated[tuple[DatasetProblem, ...], *at_most(16), ATOMIC_LIST] = Field(
         default=(), description="Problems found in rows."
     )
 

@@ -1,0 +1,322 @@
+"""Every constraint of the spec: values that a real API server accepts, values that it refuses, and with which text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+
+from support.apiserver import CRD_FILE, ApiError, ApiServer
+from support.finetunejobs import at, both, finetunejob
+from vernacular.api import FineTuneJob
+
+pytestmark = pytest.mark.integration
+
+JOBS = "/apis/vernacular.dev/v1alpha1/namespaces/default/finetunejobs?dryRun=All&fieldValidation=Strict"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    field: str
+    patch: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """`says`: words of the message that the server must answer with."""
+
+    field: str
+    patch: dict[str, Any]
+    says: str
+
+
+Case = Accepted | Refused
+
+
+def accepts(field: str, *values: Any, given: dict[str, Any] | None = None) -> list[Case]:
+    return [Accepted(field, both(given or {}, at(field, value))) for value in values]
+
+
+def refuses(field: str, says: str, *values: Any, given: dict[str, Any] | None = None) -> list[Case]:
+    return [Refused(field, both(given or {}, at(field, value)), says) for value in values]
+
+
+def integer(field: str, low: int, high: int, given: dict[str, Any] | None = None) -> list[Case]:
+    return [
+        *accepts(field, low, high, given=given),
+        *refuses(field, f"should be greater than or equal to {low}", low - 1, given=given),
+        *refuses(field, f"should be less than or equal to {high}", high + 1, given=given),
+        *refuses(field, "must be of type integer", str(low), given=given),
+    ]
+
+
+def choice(field: str, *values: str) -> list[Case]:
+    return [
+        *accepts(field, *values),
+        *refuses(field, "Unsupported value", values[0].lower(), ""),
+        *refuses(field, "must be of type string", 1),
+    ]
+
+
+def text(field: str, longest: int, good: tuple[Any, ...], bad: tuple[Any, ...], says: str) -> list[Case]:
+    return [
+        *accepts(field, *good),
+        *refuses(field, says, *bad),
+        *refuses(field, f"may not be more than {longest}", "a" * (longest + 1)),
+        *refuses(field, "must be of type string", 7),
+    ]
+
+
+def file_source(field: str, wrap: Any) -> list[Case]:
+    """A field that is a ConfigMap's key or a file on a claim; `wrap` makes its value from the reference."""
+    one = "write exactly one of configMap and uri"
+    claim_path = "must be pvc://CLAIM/PATH/FILE"
+    key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
+
+    def config_map(**changes: Any) -> dict[str, Any]:
+        return {"configMap": {"name": "rows", "key": "a.jsonl", **changes}}
+
+    def plain(source: Any) -> Any:
+        return at(field, wrap(source))
+
+    return [
+        Accepted(f"{field}.configMap", plain(config_map())),
+        Accepted(f"{field}.configMap.name", plain(config_map(name="a.b-c"))),
+        Accepted(f"{field}.configMap.key", plain(config_map(key="_A-b.jsonl"))),
+        Accepted(f"{field}.uri", plain({"uri": "pvc://hr-data/2026/Überblick 1.jsonl"})),
+        Accepted(f"{field}.uri", plain({"uri": "pvc://d/..data/.hidden/x"})),
+        Refused(field, plain({}), one),
+        Refused(field, plain({**config_map(), "uri": "pvc://d/x.jsonl"}), one),
+        Refused(f"{field}.configMap", plain({"configMap": {"name": "rows"}}), "configMap.key: Required value"),
+        Refused(f"{field}.configMap.name", plain(config_map(name="Rows_1")), name),
+        Refused(f"{field}.configMap.name", plain(config_map(name="")), "at least 1 chars long"),
+        Refused(f"{field}.configMap.name", plain(config_map(name="a" * 254)), "may not be more than 253"),
+        Refused(f"{field}.configMap.key", plain(config_map(key="a/b")), key),
+        Refused(f"{field}.configMap.key", plain(config_map(key="a" * 254)), "may not be more than 253"),
+        *(
+            Refused(f"{field}.uri", plain({"uri": uri}), claim_path)
+            for uri in (
+                "pvc://data",
+                "pvc://data/",
+                "pvc://data/a/../b",
+                "pvc://data/.",
+                "hf://a/b",
+                "/data/x",
+                "pvc://A/x",
+            )
+        ),
+        Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
+    ]
+
+
+MODEL_URI = (
+    "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL"
+)
+OBJECT_NAME = "must be the name of an object in this namespace"
+ON_CLAIM = at("model.uri", "pvc://models/base")
+ON_CPU = at("compute.gpusPerPod", 0)
+TRACKING_NAME = "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'"
+ALIAS = "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and names like 'v3' for itself"
+LEARNING_RATE = 'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"'
+WEIGHT_DECAY = 'must be a decimal number from 0 to 1, in quotes, like "0.01"'
+MAX_GRAD_NORM = 'must be a decimal number above 0, in quotes, like "1.0"'
+TAGS = "tag names consist of letters, digits, spaces, '_', '.', '/' and '-'; vernacular.dev/ and mlflow. are kept"
+CLAIM_NAME = (
+    "claimName uses a claim that exists; remove it, or remove size, storageClassName, accessMode and deletionPolicy"
+)
+WORKSPACE = "storage.workspace"
+LORA = "method.lora"
+
+MODEL: list[Case] = [
+    *text(
+        "model.uri",
+        1024,
+        ("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x", "hf://HuggingFaceTB/SmolLM2-1.7B"),
+        ("", "model", "s3://bucket/model", "hf://gpt2", "hf://a/b/c", "pvc://models", "pvc://m/../x", "https://a/b"),
+        "spec.model.uri",
+    ),
+    *refuses("model.uri", MODEL_URI, "hf://gpt2"),
+    *text("model.revision", 256, ("main", "refs/pr/1", "a1b2c3"), ("-x", "a b"), "must be a branch, tag or commit"),
+    *refuses("model.revision", "revision belongs to hf:// models; remove it", "main", given=ON_CLAIM),
+    *text("model.credentials.secretName", 253, ("hf-token",), ("HF_TOKEN",), OBJECT_NAME),
+    *refuses("model.credentials", "secretName: Required value", {}),
+    *refuses("model.credentials", "credentials belong to hf:// models", {"secretName": "a"}, given=ON_CLAIM),
+    *accepts("model.credentials", {"secretName": "hf-token"}),
+    *refuses("model", "spec.model: Required value", None),
+    *refuses("model", "must be of type object", "hf://org/model"),
+    *accepts("model", {"uri": "pvc://models/base"}),
+]
+DATASET: list[Case] = [
+    *choice("dataset.teaches", "Facts", "Skill"),
+    *integer("dataset.validation.splitPercent", 0, 50),
+    *accepts("dataset.train", [{"uri": "pvc://d/x"}] * 16),
+    *refuses("dataset.train", "must have at most 16 items", [{"uri": "pvc://d/x"}] * 17),
+    *refuses("dataset.train", "should have at least 1 items", []),
+    *refuses("dataset.train", "must be of type array", "pvc://d/x"),
+    *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
+    *file_source("dataset.train", lambda source: [source]),
+]
+METHOD: list[Case] = [
+    *choice("method.type", "LoRA", "Full"),
+    *integer(f"{LORA}.rank", 1, 1024),
+    *integer(f"{LORA}.alpha", 1, 4096),
+    *integer(f"{LORA}.dropoutPercent", 0, 90),
+    *accepts(f"{LORA}.targetModules", ["all-linear"], ["q_proj"] * 64, ["layers.0.mlp"]),
+    *refuses(
+        f"{LORA}.targetModules", 'must be the name of a module of the model, like "q_proj", or "all-linear"', ["a b"]
+    ),
+    *refuses(f"{LORA}.targetModules", "must have at most 64 items", ["q_proj"] * 65),
+    *refuses(f"{LORA}.targetModules", "should have at least 1 items", []),
+    *refuses(f"{LORA}.targetModules", "may not be more than 128", ["a" * 129]),
+    *refuses(
+        "method", "lora belongs to type LoRA; remove it, or set type: LoRA", {"type": "Full", "lora": {"rank": 8}}
+    ),
+]
+TRAINING: list[Case] = [
+    *integer("training.epochs", 1, 1000),
+    *integer("training.maxSteps", 1, 10_000_000),
+    *refuses("training", "write epochs or maxSteps, not both", {"epochs": 1, "maxSteps": 10}),
+    *text(
+        "training.learningRate",
+        32,
+        ("2e-4", "1", "0.00001", "5E-05"),
+        ("0", "1.01", "-1", "2e", "0,1", "1e+0"),
+        LEARNING_RATE,
+    ),
+    *integer("training.effectiveBatchSize", 1, 65536),
+    *integer("training.microBatchSize", 1, 4096),
+    *refuses(
+        "training",
+        "microBatchSize is a part of effectiveBatchSize and cannot be larger",
+        {"microBatchSize": 8, "effectiveBatchSize": 4},
+    ),
+    *accepts("training", {"microBatchSize": 8, "effectiveBatchSize": 8}, {}),
+    *integer("training.maxSequenceLength", 16, 1_048_576),
+    *choice("training.precision", "Auto", "BF16", "FP16", "FP32"),
+    *choice("training.scheduler", "Cosine", "Linear", "Constant"),
+    *integer("training.warmupPercent", 0, 100),
+    *text("training.weightDecay", 32, ("0", "0.0", "1"), ("1.1", "-0.1", "x", ".1"), WEIGHT_DECAY),
+    *text("training.maxGradNorm", 32, ("1.0", "0.3", "100"), ("0", "0.0", "-1", "inf"), MAX_GRAD_NORM),
+    *integer("training.seed", 0, 2**31 - 1),
+]
+COMPUTE: list[Case] = [
+    *integer("compute.pods", 1, 1024),
+    *integer("compute.gpusPerPod", 0, 64),
+    *integer("compute.cpuProcessesPerPod", 1, 64, given=ON_CPU),
+    *refuses(
+        "compute", "cpuProcessesPerPod is for training without GPUs; set gpusPerPod: 0", {"cpuProcessesPerPod": 2}
+    ),
+    *refuses("compute", "cpuProcessesPerPod is for training without GPUs", {"cpuProcessesPerPod": 2, "gpusPerPod": 1}),
+    *text(
+        "compute.gpuResource",
+        317,
+        ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"),
+        ("gpu", "nvidia.com/", "a/b/c"),
+        "must be the name of an extended resource of the nodes, like nvidia.com/gpu",
+    ),
+    *choice("compute.strategy", "DDP", "ZeRO2", "ZeRO3"),
+]
+STORAGE: list[Case] = [
+    *text(
+        f"{WORKSPACE}.size",
+        32,
+        ("20Gi", "1", "1.5T"),
+        ("0", "-1Gi", "20GiB", "big"),
+        "must be a size above 0, like 20Gi",
+    ),
+    *text(f"{WORKSPACE}.storageClassName", 253, ("local", "gp3.eu"), ("Local_1",), OBJECT_NAME),
+    *choice(f"{WORKSPACE}.accessMode", "ReadWriteOnce", "ReadWriteMany"),
+    *choice(f"{WORKSPACE}.deletionPolicy", "Delete", "Retain"),
+    *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
+    *refuses(
+        WORKSPACE,
+        CLAIM_NAME,
+        {"claimName": "c", "size": "1Gi"},
+        {"claimName": "c", "storageClassName": "s"},
+        {"claimName": "c", "accessMode": "ReadWriteMany"},
+        {"claimName": "c", "deletionPolicy": "Retain"},
+    ),
+]
+TRACKING: list[Case] = [
+    *file_source("evaluation.questions", lambda source: source),
+    *text("tracking.mlflow.experiment", 128, ("hr-bot", "HR Bot 2.1_x"), ("a/b", "-a", "a:b", "ä"), TRACKING_NAME),
+    *accepts("tracking.mlflow.tags", {}, {"team": "hr", "a/b c.d_e-f": ""}, {f"k{i}": "v" * 500 for i in range(32)}),
+    *refuses(
+        "tracking.mlflow.tags", TAGS, {"vernacular.dev/uid": "x"}, {"mlflow.runName": "x"}, {"a:b": "x"}, {"": "x"}
+    ),
+    *refuses("tracking.mlflow.tags", "must have at most 32 items", {f"k{i}": "v" for i in range(33)}),
+    *refuses("tracking.mlflow.tags", "may not be more than 500", {"a": "v" * 501}),
+    *refuses("tracking.mlflow.tags", "must be of type string", {"a": True}),
+    *text("tracking.mlflow.credentialsSecretName", 253, ("mlflow",), ("ML_FLOW",), OBJECT_NAME),
+    *text("publish.registeredModel", 128, ("hr-bot",), ("a/b", "a:1"), TRACKING_NAME),
+    *text("publish.alias", 128, ("candidate", "v3-rc", "V", "prod_1"), ("latest", "Latest", "v3", "V12", "a.b"), ALIAS),
+]
+RUN_POLICY: list[Case] = [
+    *accepts("runPolicy.suspend", True, False),
+    *refuses("runPolicy.suspend", "must be of type boolean", "true", 1),
+    *integer("runPolicy.maxRestarts", 0, 100),
+]
+CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY]
+
+
+def case_id(case: Case) -> str:
+    return case.field
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if isinstance(case, Accepted)], ids=case_id)
+def test_accepted_and_parsed_by_the_models(api_server: ApiServer, case: Accepted) -> None:
+    stored = api_server.request("POST", JOBS, finetunejob(patch=case.patch))
+
+    FineTuneJob.model_validate(stored)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if isinstance(case, Refused)], ids=case_id)
+def test_refused_with_a_message(api_server: ApiServer, case: Refused) -> None:
+    with pytest.raises(ApiError) as refusal:
+        api_server.request("POST", JOBS, finetunejob(patch=case.patch))
+
+    assert refusal.value.status == 422
+    assert case.says in refusal.value.message
+
+
+def spec_schema() -> dict[str, Any]:
+    crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
+    schema: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return schema
+
+
+def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    inner = schema.get("items", schema)
+    properties = inner.get("properties")
+    if not properties:
+        yield path
+        return
+    for name, child in properties.items():
+        yield from leaves(child, f"{path}.{name}".lstrip("."))
+
+
+def messages(schema: dict[str, Any]) -> Iterator[str]:
+    for rule in schema.get("x-kubernetes-validations", []):
+        if "oldSelf" not in rule["rule"]:
+            yield rule["message"]
+    children = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for child in children:
+        if isinstance(child, dict):
+            yield from messages(child)
+
+
+def test_every_field_has_both_kinds_of_cases() -> None:
+    fields = set(leaves(spec_schema()))
+
+    assert fields - {case.field for case in CASES if isinstance(case, Accepted)} == set()
+    assert fields - {case.field for case in CASES if isinstance(case, Refused)} == set()
+
+
+def test_every_rule_is_seen_to_refuse_something() -> None:
+    seen = [case.says for case in CASES if isinstance(case, Refused)]
+    silent = {message for message in messages(spec_schema()) if not any(message.startswith(says) for says in seen)}
+
+    assert silent == set()
