@@ -1,0 +1,77 @@
+"""`python -m vernacular_operator run --config FILE [--kubeconfig FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from vernacular_operator.config import ConfigError, OperatorConfig, load_config
+from vernacular_operator.kopf_edge.edge import watch
+from vernacular_operator.kube.client import connect
+from vernacular_operator.runtime.clock import SystemClock
+from vernacular_operator.runtime.controller import Controller, cluster_uid
+from vernacular_operator.tracking.mlflow import Credentials, MlflowClient
+
+DEFAULT_CONFIG = Path("/etc/vernacular/config.yaml")
+LIVENESS = "http://0.0.0.0:8080/healthz"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the operator; returns the exit status, 2 for a configuration that cannot be used."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    asyncio.run(operate(config, options.kubeconfig, liveness=options.liveness))
+    return 0
+
+
+async def operate(
+    config: OperatorConfig,
+    kubeconfig: Path | None,
+    *,
+    stop: asyncio.Event | None = None,
+    ready: asyncio.Event | None = None,
+    liveness: str | None = None,
+) -> None:
+    """Run the whole operator until `stop` is set, or until a signal when it is None. Ends when either half ends."""
+    client = await connect(kubeconfig)
+    try:
+        mlflow = MlflowClient(config.mlflow.tracking_uri, _credentials())
+        controller = Controller(client, mlflow, config, SystemClock(), await cluster_uid(client))
+        watching = asyncio.create_task(
+            watch(controller, client, config, stop=stop, ready=ready, liveness=liveness), name="watch"
+        )
+        working = asyncio.create_task(controller.run(), name="work")
+        done, pending = await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending)
+        for task in done:
+            task.result()
+    finally:
+        await client.close()
+
+
+def _credentials() -> Credentials:
+    names = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    return Credentials(*(os.environ.get(name, "") for name in names))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vernacular_operator", description="The Vernacular operator.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="watch FineTuneJobs and run their stages")
+    run.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the operator's configuration (YAML)")
+    run.add_argument("--kubeconfig", type=Path, help="kubeconfig; default: the pod's service account")
+    run.add_argument("--liveness", default=LIVENESS, help="URL of the health endpoint")
+    run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser

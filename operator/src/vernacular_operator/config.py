@@ -1,0 +1,111 @@
+"""The operator's configuration file: typed, strict, with an error text that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+
+class ConfigError(ValueError):
+    """The configuration file cannot be used; the text says where and why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Images(_Section):
+    """Images of the stages: `data` for prepare and publish, `trainer` for train and evaluate."""
+
+    data: str = Field(min_length=1)
+    trainer: str = Field(min_length=1)
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+class Mlflow(_Section):
+    """`tracking_uri` is the address that pods and operator use, `external_url` the one that people open."""
+
+    tracking_uri: str = Field(pattern=r"^https?://")
+    external_url: str = ""
+
+    @field_validator("tracking_uri", "external_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def people_url(self) -> str:
+        """The address for links that people follow."""
+        return self.external_url or self.tracking_uri
+
+
+class Storage(_Section):
+    """Defaults of `spec.storage.workspace`; an empty `storage_class_name` is the cluster's default class."""
+
+    size: str = "20Gi"
+    storage_class_name: str = ""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+
+
+class Resources(_Section):
+    """Container resources of one stage, as in a container."""
+
+    requests: Mapping[str, str] = Field(default_factory=dict)
+    limits: Mapping[str, str] = Field(default_factory=dict)
+
+
+class StageResources(_Section):
+    """Container resources per stage."""
+
+    prepare: Resources = Resources()
+    train: Resources = Resources()
+    evaluate: Resources = Resources()
+    publish: Resources = Resources()
+
+
+class HuggingFace(_Section):
+    """`endpoint` is a mirror of the hub ("" for the public one)."""
+
+    endpoint: str = ""
+
+
+class OperatorConfig(_Section):
+    """The whole file. Unknown keys are refused."""
+
+    images: Images
+    mlflow: Mlflow
+    watch_namespaces: tuple[str, ...] = ()
+    storage: Storage = Storage()
+    resources: StageResources = StageResources()
+    hugging_face: HuggingFace = HuggingFace()
+    run_as_user: Annotated[int, Field(ge=1)] = 65532
+    grace_period_seconds: Annotated[int, Field(ge=1)] = 120
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    progress_interval_seconds: Annotated[float, Field(gt=0)] = 10
+    resync_seconds: Annotated[float, Field(gt=0)] = 300
+
+
+def load_config(path: Path) -> OperatorConfig:
+    """Read the configuration file. Raises ConfigError when it is missing, not YAML, or does not fit."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    return parse_config(document, str(path))
+
+
+def parse_config(document: Any, where: str = "configuration") -> OperatorConfig:
+    """Check a parsed document. Raises ConfigError that names every wrong field."""
+    try:
+        return OperatorConfig.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"{where}: {problems}") from None

@@ -1,0 +1,1 @@
+"""Decisions: pure functions from a snapshot of the world to a plan."""

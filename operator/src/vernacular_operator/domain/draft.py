@@ -1,0 +1,165 @@
+"""The plan while it is made: starts as the status that is stored, policies change it, `plan` hands out the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from vernacular.api import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    FailureCode,
+    JobState,
+    Reason,
+    Stage,
+    StageState,
+    StageStatus,
+)
+from vernacular.api.base import ApiModel, timestamp
+from vernacular.api.status import UsageStatus
+from vernacular_operator.domain.plan import Event, Plan, Reference, RunAttempt, RunEnd, RunRequest
+from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Snapshot
+
+M = TypeVar("M", bound=ApiModel)
+
+STAGE_STATES = {
+    Stage.PREPARE: JobState.PREPARING,
+    Stage.TRAIN: JobState.STARTING,
+    Stage.EVALUATE: JobState.EVALUATING,
+    Stage.PUBLISH: JobState.PUBLISHING,
+}
+STAGE_CONDITIONS = {
+    Stage.PREPARE: ConditionType.PREPARED,
+    Stage.TRAIN: ConditionType.TRAINED,
+    Stage.EVALUATE: ConditionType.EVALUATED,
+    Stage.PUBLISH: ConditionType.PUBLISHED,
+}
+_CODES = frozenset(FailureCode)
+
+
+def evolve(model: M, **changes: Any) -> M:
+    """A copy with changes; unlike `model_copy` it checks and cuts the new values."""
+    kept = {name: getattr(model, name) for name in type(model).model_fields}
+    return type(model)(**{**kept, **changes})
+
+
+class Draft:
+    """For one snapshot at one moment. `settled` ends the chain of policies."""
+
+    def __init__(self, world: Snapshot, now: datetime) -> None:
+        self.world = world
+        self.now = now
+        self.status = world.job.status
+        self.settled = False
+        self.open_run: RunRequest | None = None
+        self.end_run: RunEnd | None = None
+        self.attempt: RunAttempt | None = None
+        self._create: list[Mapping[str, Any]] = []
+        self._delete: dict[str, Reference] = {}
+        self._events: list[Event] = []
+        self._requeue: float | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended, for good."""
+        return any(self.is_true(kind) for kind in (ConditionType.COMPLETE, ConditionType.FAILED))
+
+    @property
+    def usage(self) -> UsageStatus:
+        """What the job used so far."""
+        return self.status.usage or UsageStatus()
+
+    @property
+    def run_id(self) -> str:
+        """The job's MLflow run, "" while there is none."""
+        return (self.status.mlflow.run_id if self.status.mlflow else None) or ""
+
+    def set(self, **changes: Any) -> None:
+        """Change fields of the status."""
+        self.status = evolve(self.status, **changes)
+
+    def say(self, state: JobState, reason: str, message: str) -> None:
+        """State, reason and message, for people."""
+        self.set(state=state, reason=reason, message=message)
+
+    def record(self, stage: Stage) -> StageStatus:
+        """What the status says about a stage."""
+        found = (item for item in self.status.stages if item.name == stage)
+        return next(found, StageStatus(name=stage, state=StageState.PENDING))
+
+    def write(self, stage: Stage, **changes: Any) -> None:
+        """Change what the status says about a stage, and its condition with it."""
+        record = evolve(self.record(stage), **changes)
+        others = {item.name: item for item in self.status.stages} | {stage: record}
+        self.set(stages=tuple(others[item] for item in Stage if item in others))
+        done = record.state == StageState.SUCCEEDED
+        status = ConditionStatus.TRUE if done else ConditionStatus.FALSE
+        reason = Reason.STAGE_SUCCEEDED if done else record.reason or Reason.RUNNING
+        self.condition(STAGE_CONDITIONS[stage], status, reason, "" if done else record.message or "")
+
+    def is_true(self, kind: ConditionType) -> bool:
+        """Whether a condition is True."""
+        return any(item.type == kind and item.status == ConditionStatus.TRUE for item in self.status.conditions)
+
+    def condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
+        """Set a condition; its transition time moves only when its status changes."""
+        conditions = {item.type: item for item in self.status.conditions}
+        old = conditions.get(kind)
+        moved = old.last_transition_time if old and old.status == status else timestamp(self.now)
+        conditions[kind] = Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=message,
+            observed_generation=self.world.job.metadata.generation,
+            last_transition_time=moved,
+        )
+        self.set(conditions=tuple(conditions[item] for item in ConditionType if item in conditions))
+
+    def create(self, manifest: Mapping[str, Any]) -> None:
+        """Have a child created unless it exists."""
+        self._create.append(manifest)
+
+    def delete_job(self, job: JobFacts) -> None:
+        """Have a Job deleted, its pods with it; they get SIGTERM and their grace period."""
+        if not job.deleting:
+            self._delete[job.uid] = Reference("Job", job.name, job.uid)
+
+    def remove_pod(self, pod: PodFacts) -> None:
+        """Have a pod removed at once, though its node does not answer."""
+        self._delete[pod.uid] = Reference("Pod", pod.name, pod.uid, grace_seconds=0)
+
+    def event(self, kind: str, reason: str, message: str) -> None:
+        """Have an event told once the status is written."""
+        self._events.append(Event(kind, reason, message))
+
+    def requeue(self, seconds: float) -> None:
+        """Look again after so many seconds at the latest."""
+        wanted = max(0.1, seconds)
+        self._requeue = wanted if self._requeue is None else min(self._requeue, wanted)
+
+    def plan(self) -> Plan:
+        """The finished plan."""
+        self.set(observed_generation=self.world.job.metadata.generation)
+        return Plan(
+            status=self.status,
+            delete=tuple(self._delete.values()),
+            create=tuple(self._create),
+            events=(*self._events, *self._transitions()),
+            open_run=self.open_run,
+            end_run=self.end_run,
+            attempt=self.attempt,
+            requeue_seconds=self._requeue,
+        )
+
+    def _transitions(self) -> tuple[Event, ...]:
+        old, new = self.world.job.status, self.status
+        if (old.state, old.reason) == (new.state, new.reason) or new.state is None or new.reason is None:
+            return ()
+        if new.reason in _CODES:
+            return (Event("Warning", new.reason, new.message or ""),)
+        if old.state == new.state:
+            return ()
+        return (Event("Normal", new.state.value, new.message or f"The job is now {new.state.lower()}."),)

@@ -1,0 +1,1 @@
+"""One policy a file: each looks at the snapshot and changes the draft of the plan."""

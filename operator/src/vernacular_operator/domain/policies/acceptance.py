@@ -1,0 +1,70 @@
+"""Whether a job may begin: what only the operator can check, before anything starts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from vernacular.api import ConditionStatus, ConditionType, FailureCode, JobState, Reason
+from vernacular.api.spec import AccessMode
+from vernacular_operator.domain.draft import Draft
+from vernacular_operator.domain.policies import ending
+from vernacular_operator.manifests.claim import access_mode, workspace_spec
+
+_MISSING_CLAIM_SECONDS = 20
+_BLOCKED_SECONDS = 30
+_ANY_POD = frozenset({"ReadWriteMany"})
+
+
+def apply(draft: Draft) -> None:
+    """Accept the job, hold it back, or fail it."""
+    for kind in ConditionType:
+        if all(item.type != kind for item in draft.status.conditions):
+            draft.condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_STARTED)
+    if draft.world.blocked:
+        _hold(draft, draft.world.blocked.code, draft.world.blocked.message, _BLOCKED_SECONDS)
+    elif not draft.is_true(ConditionType.ACCEPTED):
+        _judge(draft)
+
+
+def _judge(draft: Draft) -> None:
+    job, claim = draft.world.job, draft.world.claim
+    named = workspace_spec(job).claim_name
+    if named and claim and not claim.exists:
+        _missing_claim(draft, named)
+        return
+    modes = claim.access_modes if claim else (str(access_mode(job, draft.world.config)),)
+    if job.spec.compute.pods > 1 and _ANY_POD.isdisjoint(modes):
+        what = f"claim {named}" if named else "the workspace"
+        message = (
+            f"{job.spec.compute.pods} pods share {what}, whose access mode is {' and '.join(modes) or 'not set'}:"
+            f" only {AccessMode.READ_WRITE_MANY} lets pods on several nodes write"
+        )
+        _refuse(draft, FailureCode.STORAGE_NOT_SHARED, message)
+        return
+    draft.condition(ConditionType.ACCEPTED, ConditionStatus.TRUE, Reason.ACCEPTED)
+    draft.condition(ConditionType.COMPLETE, ConditionStatus.FALSE, Reason.NOT_FINISHED)
+    draft.condition(ConditionType.FAILED, ConditionStatus.FALSE, Reason.NOT_FINISHED)
+
+
+def _missing_claim(draft: Draft, name: str) -> None:
+    namespace = draft.world.job.metadata.namespace
+    message = f"the claim {name} of spec.storage.workspace does not exist in namespace {namespace}"
+    created = draft.world.job.metadata.creation_timestamp
+    age = (draft.now - datetime.fromisoformat(created)).total_seconds() if created else 0.0
+    if age > _MISSING_CLAIM_SECONDS:
+        advice = f"Create the claim {name} in namespace {namespace}, or remove claimName: the job then gets its own."
+        _refuse(draft, FailureCode.VOLUME_NOT_BOUND, message, advice)
+    else:
+        _hold(draft, FailureCode.VOLUME_NOT_BOUND, message, _MISSING_CLAIM_SECONDS - age + 1)
+
+
+def _refuse(draft: Draft, code: FailureCode, message: str, advice: str = "") -> None:
+    draft.condition(ConditionType.ACCEPTED, ConditionStatus.FALSE, code, message)
+    ending.fail(draft, None, code, message, advice=advice)
+
+
+def _hold(draft: Draft, code: str, message: str, seconds: float) -> None:
+    draft.condition(ConditionType.ACCEPTED, ConditionStatus.FALSE, code, message)
+    draft.say(draft.status.state or JobState.PENDING, code, message)
+    draft.requeue(seconds)
+    draft.settled = True

@@ -1,0 +1,50 @@
+"""The end of a job: results or failure come with the terminal condition in one status, and nothing keeps running."""
+
+from __future__ import annotations
+
+from vernacular.api import ADVICE, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
+from vernacular.api.base import timestamp
+from vernacular.api.status import FailureStatus
+from vernacular_operator.domain.draft import Draft
+from vernacular_operator.domain.plan import RunEnd
+
+
+def complete(draft: Draft) -> None:
+    """All stages succeeded."""
+    message = "All stages succeeded."
+    draft.condition(ConditionType.COMPLETE, ConditionStatus.TRUE, Reason.JOB_SUCCEEDED, message)
+    draft.condition(ConditionType.FAILED, ConditionStatus.FALSE, Reason.JOB_SUCCEEDED, message)
+    draft.say(JobState.SUCCEEDED, Reason.JOB_SUCCEEDED, _result(draft) or message)
+    _end(draft, "FINISHED")
+
+
+def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: str = "", evidence: str = "") -> None:
+    """The job failed for good. No stage: it was not accepted. Without `advice` the code's own is given."""
+    failure = FailureStatus(
+        stage=stage, code=code, message=message, advice=advice or ADVICE[FailureCode(code)], evidence=evidence
+    )
+    if stage is not None:
+        draft.write(stage, state=StageState.FAILED, completion_time=timestamp(draft.now), reason=code, message=message)
+    draft.condition(ConditionType.COMPLETE, ConditionStatus.FALSE, Reason.JOB_FAILED, message)
+    draft.condition(ConditionType.FAILED, ConditionStatus.TRUE, code, message)
+    draft.set(failure=failure)
+    draft.say(JobState.FAILED, code, message)
+    for job in draft.world.jobs:
+        # a Failed Job stays for its logs; one that could still start must not outlive the verdict
+        if job.live and not job.failing:
+            draft.delete_job(job)
+    _end(draft, "FAILED")
+
+
+def _end(draft: Draft, run_status: str) -> None:
+    draft.set(completion_time=timestamp(draft.now))
+    if draft.run_id:
+        draft.end_run = RunEnd(draft.run_id, run_status, round(draft.now.timestamp() * 1000))
+    draft.settled = True
+
+
+def _result(draft: Draft) -> str:
+    evaluation, mlflow = draft.status.evaluation, draft.status.mlflow
+    version = f"{mlflow.registered_model} version {mlflow.model_version}" if mlflow and mlflow.model_version else ""
+    parts = [f"Published as {version}." if version else "", evaluation.summary if evaluation else ""]
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,148 @@
+"""What stages report of their results, carried into the status."""
+
+from __future__ import annotations
+
+from vernacular.api import Reason, Stage, StageState, Verdict
+from vernacular.api.base import timestamp
+from vernacular.api.status import (
+    AnswerCounts,
+    CheckpointsStatus,
+    DatasetProblem,
+    DatasetStatus,
+    EvaluationStatus,
+    GainPoints,
+    MLflowStatus,
+    Plan,
+    PlanValue,
+    Progress,
+)
+from vernacular_operator.domain.draft import Draft, evolve
+from vernacular_operator.domain.evidence import success_report, summary_of
+from vernacular_trainer import contract
+
+_VERDICTS = frozenset(Verdict)
+
+
+def succeed(draft: Draft, stage: Stage, attempt: int) -> None:
+    """The attempt's Job is complete: note its results and the stage's end."""
+    job = draft.world.job_of(stage, attempt)
+    report = success_report(draft.world.pods_of(stage, attempt))
+    note(draft, stage, report)
+    ended = (job.finished_at if job else None) or draft.now
+    draft.write(
+        stage,
+        state=StageState.SUCCEEDED,
+        attempt=attempt,
+        job_name=job.name if job else draft.record(stage).job_name,
+        start_time=draft.record(stage).start_time or timestamp(ended),
+        completion_time=timestamp(ended),
+        reason=Reason.STAGE_SUCCEEDED,
+        message=report.message or None if report else "its pod was gone before its report was read",
+    )
+
+
+def note(draft: Draft, stage: Stage, report: contract.StageReport | None) -> None:
+    """Carry the report's summary into the status; nothing when there is none."""
+    match summary_of(report, stage):
+        case contract.PrepareSummary() as summary:
+            draft.set(dataset=_dataset(summary), plan=_plan(summary))
+            if draft.status.progress is None and summary.total_steps:
+                draft.set(progress=Progress(total_steps=summary.total_steps))
+        case contract.TrainSummary() as summary:
+            _train(draft, summary)
+        case contract.EvaluateSummary() as summary if summary.verdict in _VERDICTS:
+            draft.set(evaluation=_evaluation(summary))
+        case contract.PublishSummary() as summary:
+            changes = {
+                "registered_model": summary.registered_model,
+                "model_version": summary.model_version,
+                "alias": summary.alias,
+                "artifact_uri": summary.artifact_uri,
+            }
+            draft.set(mlflow=evolve(draft.status.mlflow or MLflowStatus(), **changes))
+        case _:
+            # no report, or a verdict of another release: the stage counts, its summary is not known
+            return
+
+
+def new_checkpoint_steps(draft: Draft, report: contract.StageReport | None) -> int:
+    """How many steps newer the report's checkpoint is than the newest one known before; 0: no new one."""
+    summary = summary_of(report, Stage.TRAIN)
+    known = draft.status.checkpoints.latest_step if draft.status.checkpoints else 0
+    return max(0, summary.checkpoint_step - known) if isinstance(summary, contract.TrainSummary) else 0
+
+
+def note_checkpoints(draft: Draft, report: contract.StageReport | None) -> None:
+    """Note the checkpoints of an attempt of training that did not finish; nothing when its report has none."""
+    summary = summary_of(report, Stage.TRAIN)
+    if isinstance(summary, contract.TrainSummary):
+        _checkpoints(draft, summary)
+
+
+def _checkpoints(draft: Draft, summary: contract.TrainSummary) -> None:
+    old = draft.status.checkpoints or CheckpointsStatus()
+    checkpoints = CheckpointsStatus(
+        latest_step=max(old.latest_step, summary.checkpoint_step),
+        complete=summary.complete_checkpoints,
+        resumed_from_step=summary.resumed_from_step,
+    )
+    draft.set(checkpoints=checkpoints)
+
+
+def percent_of(step: int, total: int) -> int:
+    """Steps done in percent, 100 only when all are done."""
+    return min(100, step * 100 // total) if total > 0 else 0
+
+
+def _train(draft: Draft, summary: contract.TrainSummary) -> None:
+    old = draft.status.progress or Progress()
+    progress = evolve(
+        old,
+        step=summary.step,
+        total_steps=summary.total_steps,
+        percent=percent_of(summary.step, summary.total_steps),
+        loss=summary.loss or old.loss,
+        eval_loss=summary.eval_loss or old.eval_loss,
+        eta_seconds=0,
+        reported_at=timestamp(draft.now),
+    )
+    draft.set(progress=progress)
+    _checkpoints(draft, summary)
+
+
+def _dataset(summary: contract.PrepareSummary) -> DatasetStatus:
+    problems = tuple(
+        DatasetProblem(code=item.code, count=item.count, first_rows=item.first_rows, advice=item.advice)
+        for item in summary.problems
+    )
+    return DatasetStatus(
+        rows=summary.rows,
+        dropped=summary.dropped,
+        duplicates=summary.duplicates,
+        train=summary.train,
+        validation=summary.validation,
+        tokens=summary.tokens,
+        digest=summary.digest,
+        problems=problems,
+    )
+
+
+def _plan(summary: contract.PrepareSummary) -> Plan:
+    values = tuple(PlanValue(name=item.name, value=item.value, reason=item.reason) for item in summary.plan)
+    return Plan(summary=summary.plan_summary, values=values)
+
+
+def _evaluation(summary: contract.EvaluateSummary) -> EvaluationStatus:
+    return EvaluationStatus(
+        verdict=Verdict(summary.verdict),
+        summary=summary.summary,
+        base=_counts(summary.base),
+        tuned=_counts(summary.tuned),
+        gain_points=GainPoints(
+            value=summary.gain_points.value, low=summary.gain_points.low, high=summary.gain_points.high
+        ),
+    )
+
+
+def _counts(counts: contract.AnswerCounts) -> AnswerCounts:
+    return AnswerCounts(correct=counts.correct, wrong=counts.wrong, declined=counts.declined, invented=counts.invented)

@@ -1,0 +1,66 @@
+"""The four stages in order: each is taken as far as the world allows, the next one begins where one has succeeded."""
+
+from __future__ import annotations
+
+from vernacular.api import Reason, Stage, StageState
+from vernacular_operator.domain.draft import STAGE_STATES, Draft
+from vernacular_operator.domain.evidence import Kind, cause_of, has_evidence
+from vernacular_operator.domain.policies import ending, results, retry, running, starting, suspension
+
+
+def apply(draft: Draft) -> None:
+    """Take the first unfinished stage further; complete the job after the last."""
+    for stage in Stage:
+        if draft.record(stage).state != StageState.SUCCEEDED and not _advance(draft, stage):
+            return
+    ending.complete(draft)
+
+
+def _advance(draft: Draft, stage: Stage) -> bool:
+    """True when the stage has succeeded now."""
+    world, record = draft.world, draft.record(stage)
+    attempt = max(record.attempt, world.latest_attempt(stage))
+    job = world.job_of(stage, attempt)
+    if job and job.complete:
+        results.succeed(draft, stage, attempt)
+        return True
+    accounted = record.state == StageState.PENDING and record.attempt == attempt
+    if accounted:
+        starting.start(draft, stage, attempt + 1)
+    elif job is None or job.failed:
+        retry.after(draft, stage, attempt, cause_of(job, world.pods_of(stage, attempt)))
+        _say_next(draft, stage)
+    elif job.failing:
+        _fail_early(draft, stage, attempt)
+    elif suspension.wanted(draft):
+        suspension.stop(draft, stage, attempt, job)
+    else:
+        running.explain(draft, stage, attempt, job)
+    return False
+
+
+def _say_next(draft: Draft, stage: Stage) -> None:
+    """An attempt was accounted for: the status is written first, the next attempt starts from what is stored."""
+    if draft.settled:
+        return
+    record = draft.record(stage)
+    if suspension.wanted(draft):
+        suspension.hold(draft, stage)
+    else:
+        draft.say(STAGE_STATES[stage], record.reason or Reason.RETRYING, record.message or "")
+    ready = retry.ready_at(draft, stage)
+    draft.requeue((ready - draft.now).total_seconds() if ready else 0)
+
+
+def _fail_early(draft: Draft, stage: Stage, attempt: int) -> None:
+    """The Job is going to fail, its pods are still ending: a user's error is told at once, anything else explained."""
+    pods = draft.world.pods_of(stage, attempt)
+    if not has_evidence(pods):
+        return
+    cause = cause_of(draft.world.job_of(stage, attempt), pods)
+    if cause.kind is Kind.USER_ERROR:
+        retry.user_error(draft, stage, attempt, cause)
+        return
+    message = f"attempt {attempt} is ending: {cause.message}"
+    draft.write(stage, state=StageState.RUNNING, attempt=attempt, reason=cause.code, message=message)
+    draft.say(STAGE_STATES[stage], cause.code, message)

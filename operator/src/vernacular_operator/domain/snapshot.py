@@ -1,0 +1,155 @@
+"""What the operator knows about one job at one moment: frozen facts, nothing else goes into a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from vernacular.api import FineTuneJob, Stage
+from vernacular_operator.config import OperatorConfig
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """How the stage's container ended; `message` is its termination message."""
+
+    exit_code: int
+    reason: str
+    message: str
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod of an attempt. `gone`: deleted from the API server, known from the watch only.
+
+    `deletion_time` is when its grace period ends, `marked_at` when the deletion was asked for. `unschedulable` says why
+    no node takes it, `disruption` why the cluster took it away, `status_reason` why its node ended or refused it.
+    """
+
+    name: str
+    uid: str
+    stage: Stage
+    attempt: int
+    index: int = 0
+    phase: str = "Pending"
+    node: str = ""
+    gone: bool = False
+    deletion_time: datetime | None = None
+    marked_at: datetime | None = None
+    running: bool = False
+    terminated: Terminated | None = None
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    unschedulable_since: datetime | None = None
+    disruption: str = ""
+    disruption_message: str = ""
+    status_reason: str = ""
+    status_message: str = ""
+    scheduled_at: datetime | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether its containers may still run."""
+        return not self.gone and self.phase not in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """The Job of one attempt."""
+
+    name: str
+    uid: str
+    stage: Stage
+    attempt: int
+    deleting: bool = False
+    complete: bool = False
+    failed: bool = False
+    failing: bool = False
+    message: str = ""
+    finished_at: datetime | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still have or make running pods."""
+        return not (self.complete or self.failed)
+
+
+@dataclass(frozen=True)
+class RunOpened:
+    """The job's MLflow run exists."""
+
+    experiment_id: str
+    run_id: str
+    artifact_uri: str = ""
+
+
+@dataclass(frozen=True)
+class TrackingProblem:
+    """The job's MLflow run could not be opened; `denied` when rights are missing, otherwise it is tried again."""
+
+    message: str
+    denied: bool = False
+
+
+@dataclass(frozen=True)
+class ProgressFacts:
+    """The last values that training reported to MLflow. Losses are decimal strings, "" when not reported."""
+
+    step: int
+    total_steps: int
+    loss: str
+    eval_loss: str
+    tokens_per_second: int | None
+    eta_seconds: int | None
+    reported_at: datetime
+
+
+@dataclass(frozen=True)
+class ClaimFacts:
+    """The workspace claim that the user named."""
+
+    exists: bool
+    access_modes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """Children could not be created: `code` is a failure code, the message names the object."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One job and everything that belongs to it. `claim` is only read until the job is accepted."""
+
+    job: FineTuneJob
+    config: OperatorConfig
+    cluster: str = ""
+    jobs: tuple[JobFacts, ...] = ()
+    pods: tuple[PodFacts, ...] = ()
+    claim: ClaimFacts | None = None
+    run: RunOpened | TrackingProblem | None = None
+    progress: ProgressFacts | None = None
+    blocked: Blocked | None = None
+
+    def job_of(self, stage: Stage, attempt: int) -> JobFacts | None:
+        """The Job of an attempt, if it exists."""
+        return next((job for job in self.jobs if job.stage == stage and job.attempt == attempt), None)
+
+    def pods_of(self, stage: Stage, attempt: int) -> tuple[PodFacts, ...]:
+        """The pods of an attempt, also those that are gone, ordered by index."""
+        found = (pod for pod in self.pods if pod.stage == stage and pod.attempt == attempt)
+        return tuple(sorted(found, key=lambda pod: (pod.index, pod.name)))
+
+    def latest_attempt(self, stage: Stage) -> int:
+        """The highest attempt that has a Job; 0: none."""
+        return max((job.attempt for job in self.jobs if job.stage == stage), default=0)
+
+    def live_pods(self) -> Iterator[PodFacts]:
+        """Pods whose containers may still run."""
+        return (pod for pod in self.pods if pod.live)

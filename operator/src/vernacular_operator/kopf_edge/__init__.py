@@ -1,0 +1,1 @@
+"""The watch layer: the only part that knows Kopf."""

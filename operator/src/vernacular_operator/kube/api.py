@@ -1,0 +1,63 @@
+"""The verbs that the operator needs, on plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object and where the API server serves it. `group` is "" for the core group."""
+
+    group: str
+    version: str
+    plural: str
+
+    @property
+    def root(self) -> str:
+        """The path before namespaces and names."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+
+JOBS = Kind("batch", "v1", "jobs")
+PODS = Kind("", "v1", "pods")
+SERVICES = Kind("", "v1", "services")
+CLAIMS = Kind("", "v1", "persistentvolumeclaims")
+EVENTS = Kind("", "v1", "events")
+NAMESPACES = Kind("", "v1", "namespaces")
+
+KINDS_OF_CHILDREN = {"Job": JOBS, "Service": SERVICES, "PersistentVolumeClaim": CLAIMS}
+
+
+class KubeApi(Protocol):
+    """Every method raises a subclass of KubeError when the call fails."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """Read one object; an empty namespace for cluster-scoped kinds."""
+        ...
+
+    def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+        """Read all objects of a namespace ("" for all namespaces), in chunks."""
+        ...
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Create an object; the answer is the object as stored."""
+        ...
+
+    async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
+        """Merge-patch the status subresource; the answer is the object as stored."""
+        ...
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
+    ) -> None:
+        """Delete exactly the object with this uid, its dependents in the background. Gone already is success."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...

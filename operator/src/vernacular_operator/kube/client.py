@@ -1,0 +1,129 @@
+"""KubeApi by the official client's asyncio half.
+
+It brings configuration, authentication and transport; its models stay unused, because they silently drop fields that
+they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from vernacular_operator.kube.api import Kind, Object
+from vernacular_operator.kube.errors import ConflictError, NotFoundError, UnavailableError, error_for
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the API server is and how to authenticate, for the watch layer. `token` is "" with a client certificate."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    verify: bool
+    token: str
+
+
+async def connect(kubeconfig: Path | None) -> KubernetesClient:
+    """Connect with a kubeconfig file, or with the pod's service account when there is none."""
+    configuration = client.Configuration()
+    if kubeconfig is None:
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    return KubernetesClient(client.ApiClient(configuration))
+
+
+class KubernetesClient:
+    """KubeApi over a `kubernetes.aio` ApiClient."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        return await self._call("GET", _path(kind, namespace, name))
+
+    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+        query = {"limit": str(_CHUNK), **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self._call("GET", f"{_path(kind, namespace)}?{urlencode(query)}")
+            for item in page.get("items", ()):
+                yield item
+            if not (token := page.get("metadata", {}).get("continue")):
+                return
+            query["continue"] = token
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        return await self._call("POST", _path(kind, namespace), body)
+
+    async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
+        path = f"{_path(kind, namespace, name)}/status"
+        return await self._call("PATCH", path, patch, content_type="application/merge-patch+json")
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
+    ) -> None:
+        options: Object = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        try:
+            await self._call("DELETE", _path(kind, namespace, name), options)
+        except (NotFoundError, ConflictError):
+            # a conflict means that another object has this name by now: the one meant is gone as well
+            return
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def connection(self) -> Connection:
+        """The present credentials; tokens are read again when they are old."""
+        configuration = self._api.configuration
+        settings = await configuration.auth_settings()
+        value = settings.get("BearerToken", {}).get("value") or ""
+        return Connection(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            verify=configuration.verify_ssl,
+            token=value.partition(" ")[2],
+        )
+
+    async def _call(
+        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path
+        try:
+            response = await self._api.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from None
+        return _decode(method, path, response.status, data)
+
+
+def _decode(method: str, path: str, status: int, data: bytes) -> Object:
+    try:
+        document: Object = json.loads(data) if data else {}
+    except ValueError:
+        document = {"message": data[:200].decode(errors="replace")}
+    if status >= 400:
+        raise error_for(status, f"{method} {path}: {document.get('message', status)}", document.get("reason", ""))
+    return document
+
+
+def _path(kind: Kind, namespace: str, name: str = "") -> str:
+    scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{kind.root}{scope}/{kind.plural}" + (f"/{quote(name, safe='')}" if name else "")

@@ -1,0 +1,136 @@
+"""Where a stage's pod sees what the user named: ConfigMaps, claims and Secrets, as volumes and as paths in `job.json`.
+
+ConfigMaps and Secrets are optional, because a missing one would leave the pod waiting for ever: prepare says what is
+missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vernacular.api import FineTuneJob, Stage
+from vernacular.api.spec import ClaimPath, FileRef
+from vernacular_operator.manifests.claim import claim_name
+from vernacular_trainer.contract import CLAIMS_ROOT, INPUTS_ROOT, SECRETS_ROOT, WORKSPACE_ROOT, FileSource
+
+MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
+TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
+_WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
+
+
+@dataclass(frozen=True)
+class Mounts:
+    """Volumes of a pod and the mounts of its container."""
+
+    volumes: tuple[dict[str, Any], ...]
+    mounts: tuple[dict[str, Any], ...]
+
+
+def file_sources(job: FineTuneJob) -> tuple[FileSource, ...]:
+    """The training files, in the user's order."""
+    return tuple(_source(reference, f"train-{i}") for i, reference in enumerate(job.spec.dataset.train))
+
+
+def questions_source(job: FineTuneJob) -> FileSource | None:
+    """The file of held-out questions; None when the job names none."""
+    reference = job.spec.evaluation.questions if job.spec.evaluation else None
+    return _source(reference, "questions") if reference else None
+
+
+def claim_path(uri: str) -> str:
+    """Where a pod sees a `pvc://` path; "" for other URIs."""
+    found = ClaimPath.parse(uri)
+    return f"{CLAIMS_ROOT}/{found.claim}/{found.path}" if found else ""
+
+
+def claims_of(job: FineTuneJob, stage: Stage) -> tuple[str, ...]:
+    """Claims that the stage reads besides the workspace. Prepare sees all, so that it finds what is missing."""
+    uris = [] if stage in _WITHOUT_BASE_MODEL else [job.spec.model.uri]
+    if stage == Stage.PREPARE:
+        uris += [reference.uri for reference in _references(job) if reference.uri]
+    found = (ClaimPath.parse(uri) for uri in uris)
+    return tuple(dict.fromkeys(item.claim for item in found if item))
+
+
+def dataset_claims(job: FineTuneJob) -> frozenset[str]:
+    """Claims of the training files and questions."""
+    found = (ClaimPath.parse(reference.uri) for reference in _references(job) if reference.uri)
+    return frozenset(item.claim for item in found if item)
+
+
+def stage_mounts(job: FineTuneJob, stage: Stage) -> Mounts:
+    """All volumes that bring the user's things into the stage's pod, the workspace included."""
+    pairs = [*_claim_mounts(job, stage), *_secret_mounts(job, stage)]
+    if stage == Stage.PREPARE:
+        pairs += _config_map_mounts(job)
+    volumes = {volume["name"]: volume for volume, _ in pairs}
+    return Mounts(tuple(volumes.values()), tuple(mount for _, mount in pairs))
+
+
+def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    workspace = claim_name(job)
+    shared = _volume("workspace", persistentVolumeClaim={"claimName": workspace})
+    yield shared, _mount("workspace", WORKSPACE_ROOT)
+    for i, claim in enumerate(claims_of(job, stage)):
+        path = f"{CLAIMS_ROOT}/{claim}"
+        if claim == workspace:
+            # two volumes of one claim in one pod can hang the kubelet's mounting
+            yield shared, _mount("workspace", path, read_only=True)
+        else:
+            source = {"claimName": claim, "readOnly": True}
+            yield _volume(f"claim-{i}", persistentVolumeClaim=source), _mount(f"claim-{i}", path, read_only=True)
+
+
+def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    secrets = [("tracking-credentials", tracking_secret(job), TRACKING_SECRET_PATH)]
+    if stage == Stage.PREPARE:
+        secrets.append(("model-credentials", model_secret(job), MODEL_SECRET_PATH))
+    for name, secret, path in secrets:
+        if secret:
+            source = {"secretName": secret, "optional": True, "defaultMode": 0o440}
+            yield _volume(name, secret=source), _mount(name, path, read_only=True)
+
+
+def _config_map_mounts(job: FineTuneJob) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    named = [(f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train)]
+    if job.spec.evaluation and job.spec.evaluation.questions:
+        named.append(("questions", job.spec.evaluation.questions))
+    for name, reference in named:
+        if source := reference.config_map:
+            items = [{"key": source.key, "path": source.key}]
+            volume = _volume(name, configMap={"name": source.name, "items": items, "optional": True})
+            yield volume, _mount(name, f"{INPUTS_ROOT}/{name}", read_only=True)
+
+
+def model_secret(job: FineTuneJob) -> str:
+    """Name of the Secret with the model's credentials, "" when there is none."""
+    return job.spec.model.credentials.secret_name if job.spec.model.credentials else ""
+
+
+def tracking_secret(job: FineTuneJob) -> str:
+    """Name of the Secret with the credentials for MLflow, "" when there is none."""
+    mlflow = job.spec.tracking.mlflow if job.spec.tracking else None
+    return (mlflow.credentials_secret_name if mlflow else None) or ""
+
+
+def _references(job: FineTuneJob) -> tuple[FileRef, ...]:
+    questions = job.spec.evaluation.questions if job.spec.evaluation else None
+    return (*job.spec.dataset.train, *((questions,) if questions else ()))
+
+
+def _source(reference: FileRef, folder: str) -> FileSource:
+    if reference.config_map:
+        name, key = reference.config_map.name, reference.config_map.key
+        return FileSource(name=f"ConfigMap {name}, key {key}", path=f"{INPUTS_ROOT}/{folder}/{key}")
+    uri = reference.uri or ""
+    return FileSource(name=uri, path=claim_path(uri))
+
+
+def _volume(name: str, **source: Any) -> dict[str, Any]:
+    return {"name": name, **source}
+
+
+def _mount(name: str, path: str, *, read_only: bool = False) -> dict[str, Any]:
+    return {"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})}

@@ -1,0 +1,145 @@
+"""The batch/v1 Job of one attempt: never retried by Kubernetes itself, restricted, with `job.json` as an annotation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vernacular.api import Stage
+from vernacular_operator.config import OperatorConfig, Resources
+from vernacular_operator.manifests.common import attempt_metadata, labels_of
+from vernacular_operator.manifests.inputs import stage_mounts
+from vernacular_operator.manifests.job_config import Attempt, job_config
+from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, TERMINATION_LOG
+
+CONTAINER_NAME = "stage"
+_GRACE_SECONDS = 30
+_UNREACHABLE_SECONDS = 10
+_WITH_GPUS = frozenset({Stage.TRAIN, Stage.EVALUATE})
+
+
+def stage_job(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
+    """The Job of one attempt. Training is an Indexed Job with one completion for each pod."""
+    indexed = {"completionMode": "Indexed"} if attempt.stage == Stage.TRAIN else {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": attempt_metadata(attempt.job, attempt.stage, attempt.number),
+        "spec": {
+            **indexed,
+            "parallelism": attempt.pods,
+            "completions": attempt.pods,
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {
+                    "labels": labels_of(attempt.job, attempt.stage, attempt.number),
+                    "annotations": {JOB_ANNOTATION: job_config(attempt, config).to_json()},
+                },
+                "spec": _pod_spec(attempt, config),
+            },
+        },
+    }
+
+
+def _pod_spec(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
+    mounts = stage_mounts(attempt.job, attempt.stage)
+    train = attempt.stage == Stage.TRAIN
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": config.grace_period_seconds if train else _GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": config.run_as_user,
+            "runAsGroup": config.run_as_user,
+            "fsGroup": config.run_as_user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": _tolerations(attempt),
+        "containers": [_container(attempt, config, list(mounts.mounts))],
+        "volumes": [*mounts.volumes, *_own_volumes(train)],
+    }
+    if config.images.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in config.images.pull_secrets]
+    if attempt.pods > 1:
+        spec |= {"subdomain": attempt.name, "affinity": _spread(attempt)}
+    return spec
+
+
+def _container(attempt: Attempt, config: OperatorConfig, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    on_cpu_image = attempt.stage in (Stage.PREPARE, Stage.PUBLISH)
+    own = [{"name": "job", "mountPath": JOB_DIRECTORY, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    if attempt.stage == Stage.TRAIN:
+        own.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    return {
+        "name": CONTAINER_NAME,
+        "image": config.images.data if on_cpu_image else config.images.trainer,
+        "imagePullPolicy": config.images.pull_policy,
+        "args": [attempt.stage.lower(), "--config", JOB_FILE, "--termination-log", TERMINATION_LOG],
+        "env": _environment(attempt, config),
+        "resources": _resources(attempt, config),
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [*mounts, *own],
+    }
+
+
+def _environment(attempt: Attempt, config: OperatorConfig) -> list[dict[str, Any]]:
+    environment: list[dict[str, Any]] = [
+        {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    if attempt.stage == Stage.PREPARE and config.hugging_face.endpoint:
+        environment.append({"name": "HF_ENDPOINT", "value": config.hugging_face.endpoint})
+    return environment
+
+
+def _resources(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
+    wanted: Resources = getattr(config.resources, attempt.stage.lower())
+    limits = dict(wanted.limits)
+    compute = attempt.job.spec.compute
+    if attempt.stage in _WITH_GPUS and compute.gpus_per_pod:
+        limits[compute.gpu_resource] = str(compute.gpus_per_pod)
+    return {name: values for name, values in (("requests", dict(wanted.requests)), ("limits", limits)) if values}
+
+
+def _tolerations(attempt: Attempt) -> list[dict[str, Any]]:
+    tolerations: list[dict[str, Any]] = [
+        {
+            "key": f"node.kubernetes.io/{trouble}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": _UNREACHABLE_SECONDS,
+        }
+        for trouble in ("not-ready", "unreachable")
+    ]
+    compute = attempt.job.spec.compute
+    if attempt.stage in _WITH_GPUS and compute.gpus_per_pod:
+        # nodes with GPUs are often tainted with the resource's name to keep other pods away
+        tolerations.append({"key": compute.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
+    return tolerations
+
+
+def _spread(attempt: Attempt) -> dict[str, Any]:
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": attempt.name}},
+    }
+    preferred = {"weight": 100, "podAffinityTerm": term}
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+
+
+def _own_volumes(train: bool) -> list[dict[str, Any]]:
+    field = {"fieldPath": f"metadata.annotations['{JOB_ANNOTATION}']"}
+    volumes: list[dict[str, Any]] = [
+        {"name": "job", "downwardAPI": {"items": [{"path": JOB_FILE.rpartition("/")[2], "fieldRef": field}]}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if train:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    return volumes

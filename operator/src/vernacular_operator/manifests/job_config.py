@@ -1,0 +1,147 @@
+"""`job.json`: what one attempt of one stage needs to know, from the resource and the operator's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vernacular.api import FineTuneJob
+from vernacular.api import Stage as ApiStage
+from vernacular.api.names import child_name, tracking_name
+from vernacular.api.spec import TrainingSpec
+from vernacular_operator.config import OperatorConfig
+from vernacular_operator.manifests import inputs
+from vernacular_trainer.contract import (
+    WORKSPACE_ROOT,
+    ComputeConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    JobConfig,
+    JobIdentity,
+    MethodConfig,
+    ModelConfig,
+    PublishConfig,
+    Stage,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of one stage. `cluster` is the uid of the kube-system namespace ("" when unknown)."""
+
+    job: FineTuneJob
+    stage: ApiStage
+    number: int
+    run_id: str = ""
+    cluster: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the attempt's Job and Service."""
+        return child_name(self.job.metadata.name, self.job.metadata.uid, self.stage, self.number)
+
+    @property
+    def pods(self) -> int:
+        """How many pods the attempt has: only training has more than one."""
+        return self.job.spec.compute.pods if self.stage == ApiStage.TRAIN else 1
+
+
+def experiment_name(job: FineTuneJob) -> str:
+    """The MLflow experiment, with the namespace before it."""
+    mlflow = job.spec.tracking.mlflow if job.spec.tracking else None
+    return tracking_name(job.metadata.namespace, (mlflow.experiment if mlflow else None) or job.metadata.name)
+
+
+def registered_model_name(job: FineTuneJob) -> str:
+    """The registered model, with the namespace before it."""
+    return tracking_name(job.metadata.namespace, job.spec.publish.registered_model or job.metadata.name)
+
+
+def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
+    """The document of one attempt."""
+    job, metadata = attempt.job, attempt.job.metadata
+    workspace = f"{WORKSPACE_ROOT}/{metadata.uid}"
+    return JobConfig(
+        stage=Stage(attempt.stage.value),
+        attempt=attempt.number,
+        identity=JobIdentity(metadata.namespace, metadata.name, metadata.uid, attempt.cluster),
+        workspace=workspace,
+        model=_model(attempt, workspace),
+        dataset=DatasetConfig(
+            train=inputs.file_sources(job),
+            teaches=job.spec.dataset.teaches.value,
+            validation_split_percent=job.spec.dataset.validation.split_percent,
+        ),
+        tracking=_tracking(attempt, config),
+        publish=PublishConfig(registered_model_name(job), job.spec.publish.alias),
+        method=_method(job),
+        training=_training(job.spec.training or TrainingSpec()),
+        compute=_compute(attempt),
+        evaluation=EvaluationConfig(inputs.questions_source(job)),
+        grace_period_seconds=config.grace_period_seconds,
+    )
+
+
+def _model(attempt: Attempt, workspace: str) -> ModelConfig:
+    model = attempt.job.spec.model
+    secret = inputs.model_secret(attempt.job) if attempt.stage == ApiStage.PREPARE else ""
+    return ModelConfig(
+        uri=model.uri,
+        path=inputs.claim_path(model.uri) or f"{workspace}/model",
+        revision=model.revision or "main",
+        credentials_name=secret,
+        credentials_path=inputs.MODEL_SECRET_PATH if secret else "",
+    )
+
+
+def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
+    secret = inputs.tracking_secret(attempt.job)
+    return TrackingConfig(
+        uri=config.mlflow.tracking_uri,
+        experiment=experiment_name(attempt.job),
+        run_id=attempt.run_id,
+        credentials_name=secret,
+        credentials_path=inputs.TRACKING_SECRET_PATH if secret else "",
+    )
+
+
+def _method(job: FineTuneJob) -> MethodConfig:
+    method, lora = job.spec.method, job.spec.method.lora
+    if lora is None:
+        return MethodConfig(type=method.type.value)
+    return MethodConfig(
+        type=method.type.value,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout_percent=lora.dropout_percent,
+        target_modules=lora.target_modules,
+    )
+
+
+def _training(training: TrainingSpec) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=training.epochs,
+        max_steps=training.max_steps,
+        learning_rate=training.learning_rate,
+        effective_batch_size=training.effective_batch_size,
+        micro_batch_size=training.micro_batch_size,
+        max_sequence_length=training.max_sequence_length,
+        precision=training.precision.value if training.precision else None,
+        scheduler=training.scheduler.value if training.scheduler else None,
+        warmup_percent=training.warmup_percent,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+    )
+
+
+def _compute(attempt: Attempt) -> ComputeConfig:
+    compute = attempt.job.spec.compute
+    return ComputeConfig(
+        pods=compute.pods,
+        processes_per_pod=compute.processes_per_pod,
+        gpus_per_pod=compute.gpus_per_pod,
+        strategy=compute.strategy.value if compute.strategy else None,
+        rendezvous_host=f"{attempt.name}-0.{attempt.name}" if attempt.pods > 1 else "",
+    )

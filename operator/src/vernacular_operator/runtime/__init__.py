@@ -1,0 +1,1 @@
+"""The level-triggered machinery: cache, queue, workers, executor, resync."""

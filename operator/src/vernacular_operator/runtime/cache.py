@@ -1,0 +1,167 @@
+"""What the watches told, trimmed: jobs, their Jobs and pods. Reports of pods are kept after the pods are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob
+from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
+from vernacular_operator.domain.facts import job_facts, pod_facts
+from vernacular_operator.domain.snapshot import JobFacts, PodFacts
+
+_log = logging.getLogger(__name__)
+_TERMINAL = frozenset({ConditionType.COMPLETE, ConditionType.FAILED})
+_UNUSED = frozenset({"managedFields", "annotations"})
+
+
+class Key(NamedTuple):
+    """Names one FineTuneJob."""
+
+    namespace: str
+    name: str
+
+
+@dataclass
+class _Children:
+    """Resource versions and facts by the uid of the child."""
+
+    key: Key
+    jobs: dict[str, tuple[int, JobFacts]] = field(default_factory=dict)
+    pods: dict[str, tuple[int, PodFacts]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a cache held at one moment: uids of jobs, and of children with the uid of their job."""
+
+    jobs: Mapping[str, Key]
+    children: Mapping[str, str]
+
+
+def is_terminal(job: FineTuneJob) -> bool:
+    """Whether the job has ended for good."""
+    return any(item.type in _TERMINAL and item.status == ConditionStatus.TRUE for item in job.status.conditions)
+
+
+class Cache:
+    """An older version of an object never replaces a newer one, so that own writes can be put in at once."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[Key, FineTuneJob] = {}
+        self._keys: dict[str, Key] = {}
+        self._children: dict[str, _Children] = {}
+
+    def job(self, key: Key) -> FineTuneJob | None:
+        """The job, if it exists."""
+        return self._jobs.get(key)
+
+    def key_of(self, uid: str) -> Key | None:
+        """The key of the job with this uid, if it exists."""
+        return self._keys.get(uid)
+
+    def jobs(self) -> Iterator[tuple[Key, FineTuneJob]]:
+        """All jobs that exist."""
+        return iter(self._jobs.items())
+
+    def children(self, uid: str) -> tuple[tuple[JobFacts, ...], tuple[PodFacts, ...]]:
+        """Jobs and pods of the job with this uid."""
+        found = self._children.get(uid)
+        if found is None:
+            return (), ()
+        return tuple(facts for _, facts in found.jobs.values()), tuple(facts for _, facts in found.pods.values())
+
+    def put_job(self, document: Mapping[str, Any]) -> Key | None:
+        """Take a FineTuneJob; None when it cannot be read or is older than what is known."""
+        key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
+        try:
+            job = FineTuneJob.model_validate(_trimmed(document))
+        except ValidationError as error:
+            _log.error("%s/%s cannot be read: %s", *key, error)
+            return None
+        old = self._jobs.get(key)
+        if old and _version(old) > _version(job):
+            return None
+        if old and old.metadata.uid != job.metadata.uid:
+            self.drop_job(old.metadata.uid)
+        self._jobs[key] = job
+        self._keys[job.metadata.uid] = key
+        if is_terminal(job) and (children := self._children.get(job.metadata.uid)):
+            # nothing is decided any more: only what may still run is worth its memory
+            children.pods = {uid: item for uid, item in children.pods.items() if item[1].live}
+        return key
+
+    def drop_job(self, uid: str) -> FineTuneJob | None:
+        """The job with this uid is gone, and everything that was kept for it; returns what was known of it."""
+        self._children.pop(uid, None)
+        key = self._keys.pop(uid, None)
+        return self._jobs.pop(key, None) if key else None
+
+    def put_child(self, document: Mapping[str, Any], *, gone: bool = False) -> Key | None:
+        """Take a Job or pod of a stage; None when it is neither, or older than what is known."""
+        metadata = document["metadata"]
+        labels = metadata.get("labels") or {}
+        owner, name = labels.get(LABEL_JOB_UID), labels.get(LABEL_JOB_NAME)
+        if not owner or not name:
+            return None
+        key = Key(metadata["namespace"], name)
+        children = self._children.setdefault(owner, _Children(key))
+        version = int(metadata.get("resourceVersion") or 0)
+        put = _put_job if "template" in (document.get("spec") or {}) else _put_pod
+        return key if put(children, document, version, gone) else None
+
+    def child_gone(self, owner: str, uid: str) -> None:
+        """A list did not show this child any more."""
+        if (children := self._children.get(owner)) is None:
+            return
+        children.jobs.pop(uid, None)
+        if found := children.pods.get(uid):
+            children.pods[uid] = (found[0], replace(found[1], gone=True))
+
+    def known(self, namespace: str) -> Known:
+        """Everything in a namespace ("" for all) that is believed to exist."""
+        jobs = {uid: key for uid, key in self._keys.items() if namespace in ("", key.namespace)}
+        children = {
+            uid: owner
+            for owner, found in self._children.items()
+            if namespace in ("", found.key.namespace)
+            for uid in (*found.jobs, *(uid for uid, (_, pod) in found.pods.items() if not pod.gone))
+        }
+        return Known(jobs, children)
+
+    def drop_orphans(self) -> None:
+        """Forget children whose job does not exist."""
+        for owner in [owner for owner in self._children if owner not in self._keys]:
+            del self._children[owner]
+
+
+def _put_job(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:
+    facts = job_facts(document)
+    if facts is None or children.jobs.get(facts.uid, (0, facts))[0] > version:
+        return False
+    if gone:
+        return children.jobs.pop(facts.uid, None) is not None
+    children.jobs[facts.uid] = (version, facts)
+    return True
+
+
+def _put_pod(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:
+    facts = pod_facts(document, gone=gone)
+    if facts is None or children.pods.get(facts.uid, (0, facts))[0] > version:
+        return False
+    children.pods[facts.uid] = (version, facts)
+    return True
+
+
+def _trimmed(document: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {name: value for name, value in document["metadata"].items() if name not in _UNUSED}
+    return {**document, "metadata": metadata, "status": document.get("status") or {}}
+
+
+def _version(job: FineTuneJob) -> int:
+    text = job.metadata.resource_version
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,168 @@
+"""The operator without its watch layer: puts the parts together and runs workers, resync and progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vernacular.api import FineTuneJob
+from vernacular_operator.config import OperatorConfig
+from vernacular_operator.domain.plan import RunEnd
+from vernacular_operator.domain.reconcile import reconcile
+from vernacular_operator.kube.api import NAMESPACES, KubeApi
+from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
+from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.clock import Clock
+from vernacular_operator.runtime.executor import BlockedError, Executor
+from vernacular_operator.runtime.health import Health
+from vernacular_operator.runtime.observe import Observer
+from vernacular_operator.runtime.progress import ProgressReader
+from vernacular_operator.runtime.queue import WorkQueue
+from vernacular_operator.runtime.resync import Resync
+from vernacular_operator.runtime.sweep import RunSweeper
+from vernacular_operator.tracking.errors import TrackingError
+from vernacular_operator.tracking.keeper import RunKeeper
+from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
+
+_log = logging.getLogger(__name__)
+_VISIT_SECONDS = 90
+_FIRST_RETRY_SECONDS = 5
+
+
+async def cluster_uid(api: KubeApi) -> str:
+    """What tells this cluster from others: the uid of kube-system, "" when it may not be read."""
+    try:
+        namespace = await api.get(NAMESPACES, "", "kube-system")
+    except (ForbiddenError, NotFoundError):
+        return ""
+    return str(namespace["metadata"]["uid"])
+
+
+class Controller:
+    """The watch layer calls `job_event` and `child_event`; `run` does the work until it is cancelled."""
+
+    def __init__(self, api: KubeApi, mlflow: MlflowClient, config: OperatorConfig, clock: Clock, cluster: str) -> None:
+        self._clock = clock
+        self._config = config
+        self._cache = Cache()
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._mlflow = mlflow
+        self._keeper = RunKeeper(mlflow, self._tell_uid)
+        self._health = Health(clock, config.resync_seconds)
+        self._progress = ProgressReader(mlflow, self._cache, self._queue.add, config.progress_interval_seconds)
+        self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
+        self._executor = Executor(api, self._cache, self._keeper, self._health)
+        namespaces = config.watch_namespaces
+        self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone)
+        self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
+
+    def job_event(self, document: Mapping[str, Any], *, deleted: bool) -> None:
+        """A FineTuneJob appeared, changed or was deleted."""
+        metadata = document["metadata"]
+        key = Key(metadata["namespace"], metadata["name"])
+        self._health.saw(key, int(metadata["resourceVersion"]))
+        if deleted:
+            self._health.forgot(key)
+            if job := self._cache.drop_job(metadata["uid"]):
+                self._gone(job)
+        elif self._cache.put_job(document):
+            self._queue.add(key)
+
+    def child_event(self, document: Mapping[str, Any], *, deleted: bool) -> None:
+        """A Job or pod of a stage appeared, changed or was deleted."""
+        if key := self._cache.put_child(document, gone=deleted):
+            self._queue.add(key)
+
+    def check_health(self) -> None:
+        """Raises UnhealthyError when the operator lives but does not work."""
+        self._health.check(len(self._queue))
+
+    async def run(self) -> None:
+        """Work until cancelled. The first list comes before the first decision: nothing is decided in the dark."""
+        try:
+            await self._first_list()
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(self._config.workers):
+                    tasks.create_task(self._work(), name=f"worker-{number}")
+                tasks.create_task(self._progress.run(), name="progress")
+                tasks.create_task(self._resync_for_ever(), name="resync")
+                tasks.create_task(self._sweep_for_ever(), name="sweep")
+        finally:
+            self._queue.close()
+            await self._keeper.close()
+            await self._mlflow.close()
+
+    async def _first_list(self) -> None:
+        while True:
+            try:
+                await self._resync.resync()
+            except KubeError as error:
+                _log.warning("first list: %s", error)
+                await asyncio.sleep(_FIRST_RETRY_SECONDS)
+            else:
+                self._health.resynced()
+                return
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            self._health.began(key)
+            try:
+                async with asyncio.timeout(_VISIT_SECONDS):
+                    await self._visit(key)
+            except KubeError as error:
+                delay = self._queue.retry(key)
+                _log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
+            except Exception:
+                delay = self._queue.retry(key)
+                _log.exception("%s/%s: unexpected; again in %.1f s", *key, delay)
+            else:
+                self._queue.done(key)
+            finally:
+                self._health.ended(key)
+
+    async def _visit(self, key: Key) -> None:
+        world = await self._observer.observe(key)
+        if world is None:
+            return
+        now = self._clock.now()
+        plan = reconcile(world, now)
+        try:
+            await self._executor.execute(key, world.job, plan, now)
+        except BlockedError as error:
+            plan = reconcile(replace(world, blocked=error.blocked), now)
+            await self._executor.execute(key, world.job, plan, now)
+        if plan.requeue_seconds is not None:
+            self._queue.add_after(key, plan.requeue_seconds)
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.resync_seconds)
+            try:
+                await self._resync.resync()
+            except KubeError as error:
+                _log.warning("resync: %s", error)
+            else:
+                self._health.resynced()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self._sweeper.sweep()
+            except (TrackingError, KubeError) as error:
+                _log.warning("sweep of MLflow runs: %s", error)
+            await asyncio.sleep(self._config.resync_seconds)
+
+    def _tell_uid(self, uid: str) -> None:
+        if key := self._cache.key_of(uid):
+            self._queue.add(key)
+
+    def _gone(self, job: FineTuneJob) -> None:
+        """A job was deleted: its run is closed, unless it had ended before."""
+        self._keeper.forget(job.metadata.uid)
+        run_id = job.status.mlflow.run_id if job.status.mlflow else None
+        if run_id and not is_terminal(job):
+            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))

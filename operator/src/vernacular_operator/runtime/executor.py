@@ -1,0 +1,151 @@
+"""Carries out a plan: children first, then the status if it differs, events and MLflow only after that."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from vernacular.api import FailureCode, FineTuneJob, Reason
+from vernacular.api.base import timestamp
+from vernacular.api.constants import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from vernacular_operator.domain.plan import Event, Plan, Reference
+from vernacular_operator.domain.snapshot import Blocked
+from vernacular_operator.kube.api import EVENTS, JOBS, KINDS_OF_CHILDREN, PODS, Kind, KubeApi, Object
+from vernacular_operator.kube.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    KubeError,
+    NotFoundError,
+)
+from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.health import Health
+from vernacular_operator.runtime.patch import merge_patch
+from vernacular_operator.tracking.keeper import RunKeeper
+
+_log = logging.getLogger(__name__)
+FINE_TUNE_JOBS = Kind(GROUP, VERSION, PLURAL)
+COMPONENT = "vernacular-operator"
+_DELETABLE = {"Job": JOBS, "Pod": PODS}
+_MESSAGE_LIMIT = 1024
+
+
+class BlockedError(Exception):
+    """A child cannot be created until a person does something."""
+
+    def __init__(self, blocked: Blocked) -> None:
+        super().__init__(blocked.message)
+        self.blocked = blocked
+
+
+class Executor:
+    """Writes; decides nothing."""
+
+    def __init__(self, api: KubeApi, cache: Cache, keeper: RunKeeper, health: Health) -> None:
+        self._api = api
+        self._cache = cache
+        self._keeper = keeper
+        self._health = health
+
+    async def execute(self, key: Key, job: FineTuneJob, plan: Plan, now: datetime) -> None:
+        """Raises BlockedError when a child cannot be created, KubeError when a call fails and is to be tried again."""
+        for reference in plan.delete:
+            await self._delete(job, reference)
+        for manifest in plan.create:
+            await self._create(job, manifest)
+        await self._write_status(key, job, plan)
+        for event in plan.events:
+            await self._tell(job, event, now)
+        if plan.open_run:
+            self._keeper.open(plan.open_run)
+        if plan.attempt:
+            self._keeper.note_attempt(plan.attempt)
+        if plan.end_run:
+            self._keeper.end(plan.end_run)
+
+    async def _delete(self, job: FineTuneJob, reference: Reference) -> None:
+        kind = _DELETABLE[reference.kind]
+        await self._api.delete(
+            kind, job.metadata.namespace, reference.name, uid=reference.uid, grace_seconds=reference.grace_seconds
+        )
+
+    async def _create(self, job: FineTuneJob, manifest: Mapping[str, Any]) -> None:
+        kind, namespace = KINDS_OF_CHILDREN[manifest["kind"]], job.metadata.namespace
+        name = manifest["metadata"]["name"]
+        try:
+            stored = await self._api.create(kind, namespace, dict(manifest))
+        except AlreadyExistsError:
+            stored = await self._existing(job, manifest, kind)
+        except (ForbiddenError, InvalidError) as error:
+            message = f"{manifest['kind']} {name} in namespace {namespace} cannot be created: {error}"
+            raise BlockedError(Blocked(Reason.CREATION_REFUSED, message)) from None
+        if kind is JOBS:
+            self._cache.put_child(stored)
+
+    async def _existing(self, job: FineTuneJob, manifest: Mapping[str, Any], kind: Kind) -> Object:
+        name, namespace = manifest["metadata"]["name"], job.metadata.namespace
+        found = await self._api.get(kind, namespace, name)
+        if found["metadata"].get("deletionTimestamp"):
+            raise ConflictError(f"{manifest['kind']} {name} is being deleted")
+        if not _is_ours(found, manifest, job.metadata.uid):
+            message = f"{manifest['kind']} {name} in namespace {namespace} exists and does not belong to this job"
+            raise BlockedError(Blocked(FailureCode.NAME_CONFLICT, message))
+        return found
+
+    async def _write_status(self, key: Key, job: FineTuneJob, plan: Plan) -> None:
+        patch = merge_patch(job.status.to_dict(), plan.status.to_dict())
+        if not patch:
+            return
+        # the version makes a decision on stale facts fail instead of overwriting newer ones
+        body = {"metadata": {"resourceVersion": job.metadata.resource_version}, "status": patch}
+        try:
+            stored = await self._api.patch_status(FINE_TUNE_JOBS, *key, body)
+        except NotFoundError:
+            return
+        except ConflictError:
+            self._cache.put_job(await self._api.get(FINE_TUNE_JOBS, *key))
+            raise
+        self._cache.put_job(stored)
+        self._health.wrote(key, int(stored["metadata"]["resourceVersion"]))
+
+    async def _tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
+        moment = timestamp(now)
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{job.metadata.name}.{uuid.uuid4().hex[:16]}", "namespace": job.metadata.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": job.metadata.name,
+                "namespace": job.metadata.namespace,
+                "uid": job.metadata.uid,
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:_MESSAGE_LIMIT],
+            "source": {"component": COMPONENT},
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+        }
+        try:
+            await self._api.create(EVENTS, job.metadata.namespace, body)
+        except KubeError as error:
+            # events are a courtesy; the status says the same
+            _log.warning("event of %s/%s: %s", job.metadata.namespace, job.metadata.name, error)
+
+
+def _is_ours(found: Object, manifest: Mapping[str, Any], uid: str) -> bool:
+    """A retained workspace has no owner: there the label of the job says whose it is."""
+    owners = found["metadata"].get("ownerReferences") or ()
+    if any(owner.get("uid") == uid and owner.get("controller") for owner in owners):
+        return True
+    if manifest["metadata"].get("ownerReferences"):
+        return False
+    wanted = manifest["metadata"]["labels"].items()
+    return not owners and wanted <= (found["metadata"].get("labels") or {}).items()

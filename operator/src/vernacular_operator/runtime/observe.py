@@ -1,0 +1,95 @@
+"""A snapshot of one job: the cache, and live reads only where a decision would otherwise rest on a watch that lags."""
+
+from __future__ import annotations
+
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState
+from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
+from vernacular_operator.config import OperatorConfig
+from vernacular_operator.domain.evidence import has_evidence, success_report
+from vernacular_operator.domain.snapshot import ClaimFacts, Snapshot
+from vernacular_operator.kube.api import CLAIMS, JOBS, PODS, KubeApi
+from vernacular_operator.kube.errors import NotFoundError
+from vernacular_operator.manifests.claim import workspace_spec
+from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.progress import ProgressReader
+from vernacular_operator.tracking.keeper import RunKeeper
+
+
+class Observer:
+    """Reads; never writes."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        cache: Cache,
+        config: OperatorConfig,
+        keeper: RunKeeper,
+        progress: ProgressReader,
+        cluster: str,
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._config = config
+        self._keeper = keeper
+        self._progress = progress
+        self._cluster = cluster
+
+    async def observe(self, key: Key) -> Snapshot | None:
+        """None when the job is gone. Raises KubeError when a live read fails."""
+        job = self._cache.job(key)
+        if job is None:
+            return None
+        await self._confirm(key, job)
+        jobs, pods = self._cache.children(job.metadata.uid)
+        return Snapshot(
+            job=job,
+            config=self._config,
+            cluster=self._cluster,
+            jobs=jobs,
+            pods=pods,
+            claim=await self._claim(job),
+            run=self._keeper.answer(job.metadata.uid),
+            progress=self._progress.latest(job.metadata.uid),
+        )
+
+    async def _claim(self, job: FineTuneJob) -> ClaimFacts | None:
+        name = workspace_spec(job).claim_name
+        if not name or _accepted(job):
+            return None
+        try:
+            claim = await self._api.get(CLAIMS, job.metadata.namespace, name)
+        except NotFoundError:
+            return ClaimFacts(exists=False)
+        return ClaimFacts(exists=True, access_modes=tuple(claim.get("spec", {}).get("accessModes", ())))
+
+    async def _confirm(self, key: Key, job: FineTuneJob) -> None:
+        """Read a Job that should be there but is not, and the pods of a Job that ended without telling why."""
+        running = next((item for item in job.status.stages if item.state == StageState.RUNNING), None)
+        if running is None or running.job_name is None:
+            return
+        jobs, pods = self._cache.children(job.metadata.uid)
+        found = next((item for item in jobs if (item.stage, item.attempt) == (running.name, running.attempt)), None)
+        if found is None:
+            await self._read_job(key, running.job_name)
+        ours = [pod for pod in pods if (pod.stage, pod.attempt) == (running.name, running.attempt)]
+        ended = found is None or found.complete or found.failed or found.failing
+        explained = success_report(ours) if found and found.complete else has_evidence(ours)
+        if ended and not explained:
+            await self._read_pods(key, job.metadata.uid, running.name, running.attempt)
+
+    async def _read_job(self, key: Key, name: str) -> None:
+        try:
+            self._cache.put_child(await self._api.get(JOBS, key.namespace, name))
+        except NotFoundError:
+            return
+
+    async def _read_pods(self, key: Key, uid: str, stage: Stage, attempt: int) -> None:
+        selector = f"{LABEL_JOB_UID}={uid},{LABEL_STAGE}={stage.lower()},{LABEL_ATTEMPT}={attempt}"
+        async for pod in self._api.list(PODS, key.namespace, selector):
+            self._cache.put_child(pod)
+
+
+def _accepted(job: FineTuneJob) -> bool:
+    return any(
+        item.type == ConditionType.ACCEPTED and item.status == ConditionStatus.TRUE for item in job.status.conditions
+    )

@@ -1,0 +1,59 @@
+"""Compares the cache with the API server now and then: what vanished while a watch was broken is never reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vernacular.api import FineTuneJob
+from vernacular.api.constants import LABEL_MANAGED_BY, MANAGED_BY
+from vernacular_operator.kube.api import JOBS, PODS, KubeApi
+from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
+
+SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+
+
+class Resync:
+    """`tell` is called with the key of every unfinished job, `gone` with every job that vanished unseen."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        cache: Cache,
+        namespaces: Sequence[str],
+        tell: Callable[[Key], None],
+        gone: Callable[[FineTuneJob], None],
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._namespaces = tuple(namespaces) or ("",)
+        self._tell = tell
+        self._gone = gone
+
+    async def resync(self) -> None:
+        """List everything once. Raises KubeError when a call fails."""
+        for namespace in self._namespaces:
+            await self._namespace(namespace)
+        self._cache.drop_orphans()
+        for key, job in list(self._cache.jobs()):
+            if not is_terminal(job):
+                self._tell(key)
+
+    async def _namespace(self, namespace: str) -> None:
+        # only what was known before the list can have vanished: newer objects may have come by the watch meanwhile
+        known = self._cache.known(namespace)
+        listed: set[str] = set()
+        async for document in self._api.list(FINE_TUNE_JOBS, namespace):
+            listed.add(document["metadata"]["uid"])
+            self._cache.put_job(document)
+        for kind in (JOBS, PODS):
+            async for document in self._api.list(kind, namespace, SELECTOR):
+                listed.add(document["metadata"]["uid"])
+                # the version of a listed item is its own, so an older one never replaces what the watch told
+                self._cache.put_child(document)
+        for uid, owner in known.children.items():
+            if uid not in listed:
+                self._cache.child_gone(owner, uid)
+        for uid in known.jobs:
+            if uid not in listed and (job := self._cache.drop_job(uid)):
+                self._gone(job)

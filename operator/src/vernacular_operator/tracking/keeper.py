@@ -1,0 +1,119 @@
+"""Keeps the MLflow runs of jobs: opens each once, closes it truthfully, without ever holding up a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from vernacular_operator.domain.plan import RunAttempt, RunEnd, RunRequest
+from vernacular_operator.domain.policies.tracking import TAG_PREFIX
+from vernacular_operator.domain.snapshot import RunOpened, TrackingProblem
+from vernacular_operator.tracking.errors import (
+    TrackingConflictError,
+    TrackingDeniedError,
+    TrackingError,
+    TrackingNotFoundError,
+)
+from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 8
+_ENDED = frozenset({RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED})
+
+T = TypeVar("T")
+
+
+class RunKeeper:
+    """For one event loop. `tell` is called with a job's uid when the answer to its request is known.
+
+    Nothing here is lost by a restart: a run is found again by its tag, and the sweep closes runs of jobs that ended
+    while MLflow or the operator was away.
+    """
+
+    def __init__(self, client: MlflowClient, tell: Callable[[str], None]) -> None:
+        self._client = client
+        self._tell = tell
+        self._known: dict[str, RunOpened | TrackingProblem] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def answer(self, uid: str) -> RunOpened | TrackingProblem | None:
+        """What is known of the job's run; None while nothing is."""
+        return self._known.get(uid)
+
+    def forget(self, uid: str) -> None:
+        """The job is gone."""
+        self._known.pop(uid, None)
+
+    def open(self, request: RunRequest) -> None:
+        """Find or open the run in the background, unless that is under way or done."""
+        if not isinstance(self._known.get(request.uid), RunOpened):
+            self._start(f"open {request.uid}", self._open(request))
+
+    def end(self, end: RunEnd) -> None:
+        """Close the run in the background; the sweep does it later when MLflow is away."""
+        work = self._client.update_run(end.run_id, RunStatus(end.status), end.end_ms)
+        self._start(f"end {end.run_id}", self._quietly(work))
+
+    def note_attempt(self, attempt: RunAttempt) -> None:
+        """Tell the run which attempt of training writes to it."""
+        work = self._client.set_tag(attempt.run_id, f"{TAG_PREFIX}attempt", str(attempt.attempt))
+        self._start(f"attempt {attempt.run_id}", self._quietly(work))
+
+    async def close(self) -> None:
+        """Wait a moment for what is under way, then stop."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=5)
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._tasks:
+            work.close()
+            return
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def _open(self, request: RunRequest) -> None:
+        before = self._known.get(request.uid)
+        try:
+            async with self._slots:
+                known: RunOpened | TrackingProblem = await self._find_or_create(request)
+        except TrackingDeniedError as error:
+            known = TrackingProblem(str(error), denied=True)
+        except TrackingError as error:
+            known = TrackingProblem(str(error))
+        self._known[request.uid] = known
+        if known != before:
+            self._tell(request.uid)
+
+    async def _find_or_create(self, request: RunRequest) -> RunOpened:
+        experiment = await self._experiment(request.experiment)
+        uid_tag = f"{TAG_PREFIX}uid"
+        found = await self._client.search_runs([experiment], f"tags.`{uid_tag}` = '{request.uid}'")
+        run = found[0] if found else None
+        if run is None:
+            run = await self._client.create_run(experiment, request.name, request.start_ms, request.tags)
+        elif run.status in _ENDED:
+            # a stage or a sweep closed it too early; the job still goes on
+            await self._client.update_run(run.run_id, RunStatus.RUNNING, None)
+        return RunOpened(experiment_id=experiment, run_id=run.run_id, artifact_uri=run.artifact_uri)
+
+    async def _experiment(self, name: str) -> str:
+        try:
+            return await self._client.experiment_named(name)
+        except TrackingNotFoundError:
+            try:
+                return await self._client.create_experiment(name)
+            except TrackingConflictError:
+                return await self._client.experiment_named(name)
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with self._slots:
+                await work
+        except TrackingError as error:
+            _log.warning("MLflow: %s; the next sweep tries again", error)
