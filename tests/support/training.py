@@ -143,15 +143,15 @@ class TrainingJob:
             grace_period_seconds=60,
         )
 
-    def start(self, attempt: int = 1, **compute: Any) -> RunningStage:
-        """Start an attempt as the container does."""
+    def start(self, attempt: int = 1, pod: int = 0, **compute: Any) -> RunningStage:
+        """Start an attempt as the container of one pod does."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / f"job-{attempt}.json"
+        config = self.folder / f"job-{attempt}-{pod}.json"
         config.write_text(self.config(attempt, **compute).to_json())
-        report = self.folder / f"termination-{attempt}.log"
-        log = self.folder / f"attempt-{attempt}.log"
+        report = self.folder / f"termination-{attempt}-{pod}.log"
+        log = self.folder / f"attempt-{attempt}-{pod}.log"
         command = (sys.executable, "-m", "vernacular_trainer", "train", "--config", config, "--termination-log", report)
-        environment = os.environ | {"VERNACULAR_THREADS": "1"}
+        environment = os.environ | {"VERNACULAR_THREADS": "1", "JOB_COMPLETION_INDEX": str(pod)}
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         return RunningStage(process, report, log, self.workspace)

@@ -69,7 +69,7 @@ def run_launch(
             if deadline is not None and clock() >= deadline and not killed:
                 killed = True
                 _kill_descendants()
-        _kill_descendants()
+        _clear()
         return Ending(exit_code, stopped, killed)
 
 
@@ -128,17 +128,20 @@ def _adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _kill_descendants() -> None:
-    while descendants := _descendants(os.getpid()):
-        for pid in descendants:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        _await_one_child()
+def _kill_descendants() -> bool:
+    """Kill what lives below this process; whether there was anything."""
+    found = _descendants(os.getpid())
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
 
 
-def _await_one_child() -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(-1, 0)
+def _clear() -> None:
+    """Kill and collect everything below this process, what is adopted meanwhile too."""
+    while _kill_descendants():
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
 
 
 def _descendants(ancestor: int) -> list[int]:

@@ -1,0 +1,57 @@
+"""Rows from disk to tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from support.training import ragged_rows, write_rows
+from vernacular_trainer.training.rows import IGNORED, RowTable, collate
+
+
+def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
+    rows = ragged_rows(9)
+    write_rows(tmp_path / "rows.arrow", rows)
+    table = RowTable.open(tmp_path / "rows.arrow")
+    assert len(table) == 9
+    assert list(table.lengths) == [len(tokens) for tokens, _ in rows]
+    assert [(list(tokens), list(labels)) for tokens, labels in map(table.row, range(9))] == rows
+
+
+def test_a_table_in_several_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for piece in ([[1, 2]], [[3], [4, 5, 6]]):
+            writer.write_batch(pa.record_batch([pa.array(piece, t.type) for t in schema], schema=schema))
+    table = RowTable.open(path)
+    assert [list(table.row(number)[0]) for number in range(3)] == [[1, 2], [3], [4, 5, 6]]
+
+
+def test_an_empty_table(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", [])
+    assert len(RowTable.open(tmp_path / "rows.arrow")) == 0
+
+
+def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", [([1, 2, 3], [1, 2])])
+    with pytest.raises(ValueError, match="differ in length"):
+        RowTable.open(tmp_path / "rows.arrow")
+
+
+def test_a_batch_predicts_the_next_token_and_ignores_padding(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", [([5, 6, 7, 2], [-100, -100, 7, 2]), ([8, 2], [-100, 2])])
+    batch = collate(RowTable.open(tmp_path / "rows.arrow"), [0, 1])
+    assert batch.input_ids.tolist() == [[5, 6, 7, 2], [8, 2, 0, 0]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch.targets.tolist() == [[IGNORED, 7, 2, IGNORED], [2, IGNORED, IGNORED, IGNORED]]
+    assert (batch.supervised, batch.size) == (3, 6)
+
+
+def test_no_rows_give_a_batch_without_targets(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", [([5, 6, 7], [5, 6, 7])])
+    batch = collate(RowTable.open(tmp_path / "rows.arrow"), [])
+    assert batch.input_ids.shape == (1, 3)
+    assert batch.supervised == 0
