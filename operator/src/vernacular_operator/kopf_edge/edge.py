@@ -82,7 +82,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.queueing.worker_limit = None
     # jitter, so that the watches of a restarted API server do not all end together
-    settings.watching.server_timeout = 300 + random.uniform(0, 30)
+    settings.watching.server_timeout = 300 + random.randrange(30)
     settings.watching.client_timeout = settings.watching.server_timeout + 10
     settings.watching.connect_timeout = 30
     settings.watching.reconnect_backoff = 1
