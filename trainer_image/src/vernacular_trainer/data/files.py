@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,15 @@ class InputCopy:
     size: int
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file atomically."""
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(data)
+
+    write_atomically(path, write)
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file under a temporary name, make it durable, then give it its name: it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write readable JSON atomically."""
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda stream: _write_all(stream, text.encode()))
+    write_bytes(path, text.encode())
 
 
 def copy_input(source: FileSource, target: Path, missing: StageFailure, unreadable: StageFailure) -> InputCopy:
@@ -84,18 +92,9 @@ def combined_digest(copies: list[InputCopy]) -> str:
     return "sha256:" + hashlib.sha256("\n".join(copy.digest for copy in copies).encode()).hexdigest()
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a folder and everything in it; nothing happens when it is not there."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
 def _missing_advice(path: Path) -> str:
     if not path.parent.is_dir() or not any(path.parent.iterdir()):
         return "create it in the namespace of the job, with this name"
     present = sorted(item.name for item in path.parent.iterdir() if not item.name.startswith("."))
     listed = ", ".join(present[:5]) + (" ..." if len(present) > 5 else "")
     return f"write the name of a file that is there ({listed})" if present else "put the file there"
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    stream.write(data)

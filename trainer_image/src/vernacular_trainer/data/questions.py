@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from vernacular_trainer.contract import StageFailure
-from vernacular_trainer.data.rows import Message, RowError, parse_messages
+from vernacular_trainer.data.rows import Conversation, Message, RowError, parse_messages
 from vernacular_trainer.errors import StageError
 
 _KEYS = {"question", "messages", "expected", "mustContain", "mustNotContain", "topic", "answerable"}
@@ -52,6 +53,17 @@ def parse_questions(text: str, name: str) -> tuple[Question, ...]:
     if not questions:
         raise _unreadable(f"{name} has no questions")
     return tuple(questions)
+
+
+def questions_of_rows(rows: Iterable[Conversation]) -> str:
+    """Held-out rows as a questions file: asked is everything before the last answer, expected is that answer."""
+    lines = []
+    for row in rows:
+        last = max(i for i, message in enumerate(row.messages) if message.role == "assistant")
+        asked = [message.to_dict() for message in row.messages[:last]]
+        if asked and asked[-1]["role"] == "user":
+            lines.append(json.dumps({"messages": asked, "expected": row.messages[last].content}, ensure_ascii=False))
+    return "".join(line + "\n" for line in lines)
 
 
 def _parse_question(value: Any, row: str) -> Question:

@@ -23,9 +23,9 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.data.base_model import BaseModel, provide
 from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
-from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import parse_questions
+from vernacular_trainer.data.questions import parse_questions, questions_of_rows
 from vernacular_trainer.data.rows import ADVICE, Conversation, RowError
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources, schema_error
 from vernacular_trainer.data.split import Split, split_rows
@@ -36,6 +36,8 @@ from vernacular_trainer.workspace import Workspace
 
 # below this a split leaves nothing to learn from, and mistakes like a wrong key look like a tiny data set
 MINIMUM_ROWS = 8
+# without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
+HELD_OUT_QUESTIONS = 100
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> P
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
 
+    if not questions:
+        _write_held_out_questions(tokenised, split, workspace)
     write_rows(workspace.train_rows, train)
     write_rows(workspace.validation_rows, validation)
     write_json(workspace.plan, dataclasses.asdict(plan))
@@ -110,12 +114,17 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> P
 def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[InputCopy, ...]:
     source = config.evaluation.questions
     if source is None:
-        workspace.questions.unlink(missing_ok=True)
         return ()
     unreadable = StageFailure.QUESTIONS_UNREADABLE
     copy = copy_input(source, workspace.questions, unreadable, unreadable)
     parse_questions(read_text(copy, unreadable), source.name)
     return (copy,)
+
+
+def _write_held_out_questions(tokenised: Tokenised, split: Split, workspace: Workspace) -> None:
+    """Without questions of the user, the evaluation asks what the held-out rows ask."""
+    held_out = (tokenised.conversations[index] for index in split.validation[:HELD_OUT_QUESTIONS])
+    write_bytes(workspace.questions, questions_of_rows(held_out).encode())
 
 
 def _require_rows(rows: int, verb: str) -> None:

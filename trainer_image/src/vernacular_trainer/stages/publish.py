@@ -1,0 +1,169 @@
+"""Stage 4, without torch: everything that was found and made goes to MLflow, and the registry gets a new version.
+
+Every call may be repeated: a second attempt finds what the first one left and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vernacular_trainer.contract import JobConfig, PublishSummary, StageFailure
+from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, identity_tags, refused
+from vernacular_trainer.tracking.model_card import model_card
+from vernacular_trainer.tracking.registry import register_version
+from vernacular_trainer.tracking.rights import ensure_experiment
+from vernacular_trainer.tracking.shipper import send_to_run, ship
+from vernacular_trainer.workspace import Workspace
+
+PATIENCE_SECONDS = 300.0
+UPLOAD_TIMEOUT_SECONDS = 120
+_PARAMETER_LIMIT = 500
+_TABLE = "reports/evaluation_table.json"
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the earlier stages left, as plain data."""
+
+    data: dict[str, Any]
+    evaluation: dict[str, Any]
+
+    @classmethod
+    def read(cls, workspace: Workspace) -> Findings:
+        """Raises FileNotFoundError when a stage before this one has left nothing."""
+        return cls(json.loads(workspace.data_report.read_text()), json.loads(workspace.evaluation_report.read_text()))
+
+
+class Patience:
+    """Repeats a call while MLflow is away, with growing pauses, for PATIENCE_SECONDS altogether."""
+
+    def __init__(
+        self,
+        seconds: float = PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._deadline = clock() + seconds
+
+    def call(self, action: Callable[[], T]) -> T:
+        """The result of `action`. Raises StageError (TrackingUnavailable, TrackingAccessDenied)."""
+        pause = 1.0
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                if refused(error):
+                    advice = "give the user of tracking.mlflow.credentialsSecretName the right to edit"
+                    message = "MLflow does not let this job write its result"
+                    raise StageError(StageFailure.TRACKING_ACCESS_DENIED, message, advice) from error
+                if not away(error):
+                    raise
+                if self._clock() + pause > self._deadline:
+                    message = "MLflow does not answer; the result stays in the workspace and nothing is lost"
+                    advice = "nothing, if MLflow comes back: the stage is tried again. Else check its address"
+                    raise StageError(StageFailure.TRACKING_UNAVAILABLE, message, advice) from error
+                log.warning("MLflow does not answer, trying again in %.0f s", pause)
+                self._sleep(pause)
+                pause = min(pause * 2, 30.0)
+
+
+def run(config: JobConfig, workspace: Workspace, patience: Patience | None = None) -> PublishSummary:
+    """Do the stage; safe to repeat. Raises StageError (TrackingUnavailable, TrackingAccessDenied)."""
+    patience = patience or Patience()
+    findings = Findings.read(workspace)
+    client = connect(config.tracking, timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
+    run_id = config.tracking.run_id or patience.call(lambda: own_run(client, config))
+    _write_documents(config, workspace, findings)
+    patience.call(lambda: ship(workspace.spool, send_to_run(client, run_id)))
+    patience.call(lambda: _log_values(client, run_id, config, findings))
+    kind = "model" if config.method.type == "Full" else "adapter"
+    patience.call(lambda: _upload(client, run_id, workspace, kind))
+    tags = {**identity_tags(config.identity), TAG_PREFIX + "base": config.model.uri}
+    description = _description(config, findings)
+    version = patience.call(lambda: register_version(client, config.publish, run_id, kind, tags, description))
+    if not config.tracking.run_id:
+        patience.call(lambda: client.set_terminated(run_id, "FINISHED"))
+    location = patience.call(lambda: str(client.get_run(run_id).info.artifact_uri))
+    return PublishSummary(config.publish.registered_model, version, config.publish.alias, f"{location}/{kind}")
+
+
+def own_run(client: Any, config: JobConfig) -> str:
+    """The run of a job that no operator accompanies: found by the job's uid, or opened."""
+    experiment = ensure_experiment(client, config.tracking.experiment)
+    uid = TAG_PREFIX + "uid"
+    found = client.search_runs([experiment], f"tags.`{uid}` = '{config.identity.uid}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    opened = client.create_run(experiment, tags=identity_tags(config.identity), run_name=config.identity.name)
+    return str(opened.info.run_id)
+
+
+def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings) -> None:
+    write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
+    columns = ["question", "expected", "base answer", "base", "tuned answer", "tuned", "topic"]
+    rows = [
+        [
+            item["messages"][-1]["content"],
+            item["expected"],
+            item["base"]["answer"],
+            item["base"]["score"],
+            item["tuned"]["answer"],
+            item["tuned"]["score"],
+            item["topic"],
+        ]
+        for item in findings.evaluation["questions"]
+    ]
+    write_json(workspace.reports / "evaluation_table.json", {"columns": columns, "data": rows})
+
+
+def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    evaluation = findings.evaluation
+    values = {"model": config.model.uri, **{item["name"]: item["value"] for item in findings.data["plan"]}}
+    values |= {"datasetDigest": findings.data["digest"], "trainRows": str(findings.data["train"])}
+    now = int(time.time() * 1000)
+    verdict = {
+        "verdict/base_correct": evaluation["base"]["correct"],
+        "verdict/tuned_correct": evaluation["tuned"]["correct"],
+        "verdict/gain_points": evaluation["gain_points"]["value"],
+    }
+    known = client.get_run(run_id).data.metrics
+    tags = {**identity_tags(config.identity), TAG_PREFIX + "attempt": str(config.attempt)}
+    tags |= {TAG_PREFIX + "verdict": evaluation["verdict"], "mlflow.note.content": _description(config, findings)}
+    tags["mlflow.loggedArtifacts"] = json.dumps([{"path": _TABLE, "type": "table"}])
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, float(value), now, 0) for key, value in verdict.items() if known.get(key) != value],
+        params=[Param(key, value[:_PARAMETER_LIMIT]) for key, value in values.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+
+
+def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
+    client.log_artifacts(run_id, str(workspace.result / kind), kind)
+    for path in (workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE):
+        client.log_artifact(run_id, str(path), "reports")
+    for path in (workspace.plan, workspace.reports / "model_card.md"):
+        client.log_artifact(run_id, str(path))
+
+
+def _description(config: JobConfig, findings: Findings) -> str:
+    identity = config.identity
+    return (
+        f"{config.model.uri} fine-tuned by the FineTuneJob {identity.namespace}/{identity.name}. "
+        f"{findings.evaluation['summary']}"
+    )
