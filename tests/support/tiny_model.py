@@ -124,9 +124,7 @@ VOCABULARY = [
 def build_tiny_model(
     folder: Path, *, chat_template: str | None = CHAT_TEMPLATE, dropout: float = 0.0, layers: int = 2
 ) -> Path:
-    """Write model and tokenizer into `folder` (made if missing) unless they are there already; return it. Always the
-    same weights.
-    """
+    """Write model and tokenizer into `folder` unless they are there already; return it. Always the same weights."""
     if not (folder / "model.safetensors").exists():
         folder.mkdir(parents=True, exist_ok=True)
         vocabulary = _write_tokenizer(folder, chat_template)

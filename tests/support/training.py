@@ -151,7 +151,7 @@ class TrainingJob:
         report = self.folder / f"termination-{attempt}-{pod}.log"
         log = self.folder / f"attempt-{attempt}-{pod}.log"
         command = (sys.executable, "-m", "vernacular_trainer", "train", "--config", config, "--termination-log", report)
-        environment = os.environ | {"VERNACULAR_THREADS": "1", "JOB_COMPLETION_INDEX": str(pod)}
+        environment = {"VERNACULAR_THREADS": "1"} | os.environ | {"JOB_COMPLETION_INDEX": str(pod)}
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         return RunningStage(process, report, log, self.workspace)

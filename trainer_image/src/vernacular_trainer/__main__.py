@@ -1,9 +1,8 @@
 """`python -m vernacular_trainer STAGE --config job.json [--termination-log PATH]`: run one stage and report how it
 ended.
 
-The exit code says it in short (contract.ExitCode), the report in full: as the container's termination message where
-a path
-is given, on standard output otherwise, so that the same stage runs without any cluster.
+The exit code says it in short (contract.ExitCode), the report in full: as the container's termination message
+where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def load_config(path: Path, stage: Stage) -> JobConfig:
-    """Read `job.json` for this stage. Raises StageError (ArgumentRefused) when it is unreadable or meant for another
-    stage.
+    """Read `job.json` for this stage.
+
+    Raises StageError (ArgumentRefused) when it is unreadable or meant for another stage.
     """
     try:
         config = JobConfig.from_json(path.read_text(encoding="utf-8"))

@@ -55,9 +55,7 @@ class StageError(Exception):
 
 
 class Preempted(BaseException):
-    """The pod was asked to stop and the stage is ready to be continued. Not an Exception, so that no stage swallows
-    it.
-    """
+    """The pod was asked to stop and the stage is ready to be continued. No stage swallows it: it is no Exception."""
 
     def __init__(self, report: StageReport | None = None) -> None:
         super().__init__("asked to stop")

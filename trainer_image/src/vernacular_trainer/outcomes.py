@@ -1,8 +1,7 @@
 """How the processes of one stage tell their supervisor how they ended, and how it judges the whole from the parts.
 
 Each local rank leaves a `rank-<n>.started` mark and, at its end, a report `rank-<n>.json` in a folder of the pod's
-own disk. The
-launcher's exit code says nothing: torchrun turns every one into 1.
+own disk. The launcher's exit code says nothing: torchrun turns every one into 1.
 """
 
 from __future__ import annotations
@@ -61,8 +60,7 @@ def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1) -> StageRep
     """The report of the whole stage in this pod.
 
     A failure with a name of its own wins over a preemption, and that over a nameless failure: when one rank leaves,
-    the others lose
-    their connection and report an unexpected error, which is only a consequence.
+    the others lose their connection and report an unexpected error, which is only a consequence.
     """
     reports = outcomes.reports()
     named = [report for _, report in reports if _is_named_failure(report)]

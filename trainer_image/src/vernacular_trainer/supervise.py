@@ -1,6 +1,4 @@
-"""The first process of a stage's container (PID 1): start the stage, pass on signals, reap orphans, and say how it
-ended.
-"""
+"""The first process of a stage's container (PID 1): start the stage, pass on signals, reap orphans, judge its end."""
 
 from __future__ import annotations
 
@@ -29,8 +27,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def supervise(config: JobConfig, config_path: Path) -> StageReport:
-    """Run the stage of `config` in processes of its own and judge how it ended. Raises OSError when nothing could be
-    started.
+    """Run the stage of `config` in processes of its own and judge how it ended.
+
+    Raises OSError when nothing could be started.
     """
     with tempfile.TemporaryDirectory(prefix="vernacular-") as folder:
         outcomes = OutcomeFolder(Path(folder), local_ranks(config))
@@ -50,8 +49,8 @@ def run_launch(
     """Start a launcher and wait until it has ended.
 
     A request to stop (SIGTERM, SIGINT) is passed on; the launcher has `stop_seconds` to follow it, and
-    `linger_seconds` to end once all
-    its ranks have reported. Then everything below this process is killed. No process started here outlives the call.
+    `linger_seconds` to end once all its ranks have reported. Then everything below this process is killed. No process
+    started here outlives the call.
     """
     _adopt_orphans()
     with _stop_requests() as requests:

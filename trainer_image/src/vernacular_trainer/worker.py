@@ -1,6 +1,4 @@
-"""One process of a stage: run it here and leave a report for the supervisor. Started by it or by torchrun, never by
-hand.
-"""
+"""One process of a stage: run it here and leave a report for the supervisor, who starts it (or torchrun does)."""
 
 from __future__ import annotations
 

@@ -35,9 +35,7 @@ def load_base(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:
-    """A LoRA adapter in float32 on a frozen base. Raises StageError (ArgumentRefused) for modules the model does not
-    have.
-    """
+    """A LoRA adapter in float32 on a frozen base. Raises StageError (ArgumentRefused) for modules it does not have."""
     targets = plan.lora_target_modules
     configuration = LoraConfig(
         r=plan.lora_rank,

@@ -81,7 +81,6 @@ def weights_dtype(plan: ResolvedPlan) -> torch.dtype:
     """In which type the base model is loaded.
 
     A frozen base needs no more than the precision of the computation; weights that are trained are kept in float32,
-    because small updates
-    vanish in 16 bits.
+    because small updates vanish in 16 bits.
     """
     return _WEIGHTS[plan.precision] if plan.method == "LoRA" else torch.float32

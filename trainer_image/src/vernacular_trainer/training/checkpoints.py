@@ -149,9 +149,7 @@ def complete(attempt_folder: Path, progress: Progress, plan: ResolvedPlan) -> Ch
 
 
 def _seal(folder: Path) -> dict[str, dict[str, Any]]:
-    """Make every file durable and readable for other users (safetensors writes 0600); sizes and digests by relative
-    name.
-    """
+    """Make every file durable and readable for all (safetensors writes 0600); sizes and digests by relative name."""
     files = {}
     for path in sorted(item for item in folder.rglob("*") if item.is_file()):
         path.chmod(0o644)

@@ -14,10 +14,8 @@ class SupervisedLoss:
     """Cross-entropy summed over the supervised positions of a batch.
 
     The output layer is most of the work with a large vocabulary, so the hidden states of all other positions are
-    dropped before it, by
-    a hook: that holds under every wrapper (PEFT, DDP, ZeRO). Models that do not call their output layer as a module
-    keep all
-    logits, and the unneeded ones are dropped after it.
+    dropped before it, by a hook: that holds under every wrapper (PEFT, DDP, ZeRO). Models that do not call their
+    output layer as a module keep all logits, and the unneeded ones are dropped after it.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,6 +1,4 @@
-"""Which rows go into which optimizer step: a pure function of the seed, so that a resumed training needs no saved
-position.
-"""
+"""Which rows go into which optimizer step: a pure function of the seed, which needs no saved position."""
 
 from __future__ import annotations
 
@@ -64,8 +62,6 @@ class StepOrder:
 
 
 def micro_batches(rows: list[int], rank: int, world_size: int, accumulation: int) -> list[list[int]]:
-    """The part of one step that a rank computes, in `accumulation` pieces of nearly equal size; a piece may be
-    empty.
-    """
+    """The part of one step that a rank computes, in `accumulation` pieces of nearly equal size, some perhaps empty."""
     own = rows[rank::world_size]
     return [[int(row) for row in piece] for piece in np.array_split(np.array(own, dtype=np.int64), accumulation)]

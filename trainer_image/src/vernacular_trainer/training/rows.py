@@ -16,9 +16,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, eq=False)
 class RowTable:
-    """Rows of tokens, one after another. `offsets` has shape (rows + 1,); row i is `tokens[offsets[i]:offsets[i +
-    1]]`.
-    """
+    """Rows of tokens, one after another. `offsets` has shape (rows + 1,); row i ends before `offsets[i + 1]`."""
 
     tokens: NDArray[np.int32]
     labels: NDArray[np.int32]
@@ -26,9 +24,7 @@ class RowTable:
 
     @classmethod
     def open(cls, path: Path) -> RowTable:
-        """Map an Arrow file with the columns input_ids and labels. Raises FileNotFoundError and
-        pyarrow.ArrowInvalid.
-        """
+        """Map an Arrow file with the columns input_ids and labels. Raises OSError and ArrowInvalid."""
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         tokens, offsets = _flatten(table.column("input_ids"))
         labels, label_offsets = _flatten(table.column("labels"))

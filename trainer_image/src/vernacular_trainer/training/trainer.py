@@ -47,8 +47,7 @@ class StepBatches:
 
 class StageTrainer(Trainer):  # type: ignore[misc]
     """Trains exactly the rows that the plan names, with a loss that is the mean over all supervised tokens of a
-    step, whatever the
-    number of ranks and micro batches.
+    step, whatever the number of ranks and micro batches.
     """
 
     # our loss is divided by the step's tokens over all ranks and micro batches: the Trainer must not divide again
@@ -120,9 +119,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: float | None = None,
     ) -> torch.Tensor:
-        """This rank's share of the step's mean loss, times the number of ranks, since gradients are averaged over
-        them.
-        """
+        """This rank's share of the step's mean loss, times the ranks over which gradients are averaged."""
         assert num_items_in_batch is not None
         loss = self._loss(model, **inputs) * (self.ranks.world_size / num_items_in_batch)
         self._finite = self._finite and bool(torch.isfinite(loss.detach()))
@@ -136,9 +133,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return norm
 
     def agree(self) -> bool:
-        """Whether any rank was asked to stop. Raises StageError (NonFiniteLoss) on all ranks when any has a loss
-        that is not finite.
-        """
+        """Whether any rank was asked to stop. When the loss of any is not finite, StageError is raised on all."""
         stop, broken = self.ranks.any([self.stop.requested, not self._finite])
         if broken:
             raise StageError(
@@ -258,9 +253,7 @@ def _to_inputs(batch: Batch) -> dict[str, Any]:
 
 
 def _check_wrapper(trainer: StageTrainer) -> None:
-    """A launcher or library that is not set up as we think trains in one process without a word: look what it really
-    made.
-    """
+    """Launchers and libraries that are set up wrongly train in one process without a word: look what they made."""
     wrapped = trainer.model_wrapped
     if trainer.plan.strategy in ZERO_STAGES:
         from deepspeed import DeepSpeedEngine
