@@ -167,10 +167,11 @@ def test_a_server_is_reached_by_its_service_and_by_names_that_were_given(helm: H
     assert find(manifests, "Service", "vernacular-mlflow")["spec"]["clusterIP"] == "10.96.0.50"
 
 
-def test_the_server_runs_no_jobs_of_its_own_and_writes_only_to_its_volumes(helm: Helm) -> None:
+def test_the_server_runs_no_jobs_reports_to_nobody_and_writes_only_to_its_volumes(helm: Helm) -> None:
     server = container(find(helm.render(BUNDLED), "Deployment", "vernacular-mlflow"))
 
-    assert {"name": "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "value": "false"} in server["env"]
+    env = {each["name"]: each["value"] for each in server["env"]}
+    assert env == {"HOME": "/tmp", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     assert {mount["mountPath"] for mount in server["volumeMounts"]} == {"/data", "/tmp"}
     assert server["startupProbe"]["httpGet"]["path"] == "/health"
 

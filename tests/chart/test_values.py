@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -172,9 +174,14 @@ def test_every_value_has_a_comment() -> None:
 def test_the_readme_lists_every_value_with_its_default() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     readme = (CHART / "README.md").read_text(encoding="utf-8")
-    expected = [
-        f"| `{path}` | `{json.dumps(value)}` |" for path, value in leaves(values) if not isinstance(value, dict)
-    ]
-    expected += [f"| `{path.removesuffix('.requests')}` |" for path in leaves(values) if path.endswith(".requests")]
 
-    assert [row for row in expected if row not in readme] == []
+    missing = [row for path in leaves(values) if (row := readme_row(values, path)) not in readme]
+    assert missing == []
+
+
+def readme_row(values: dict[str, Any], path: str) -> str:
+    """How the README's row of a value begins; requests and limits share the row of their resources."""
+    if path.endswith((".requests", ".limits")):
+        return f"| `{path.rpartition('.')[0]}` |"
+    value = functools.reduce(operator.getitem, path.split("."), values)
+    return f"| `{path}` | `{json.dumps(value)}` |"
