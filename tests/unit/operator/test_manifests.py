@@ -1,0 +1,148 @@
+"""Manifests against golden YAML. `VERNACULAR_UPDATE_GOLDEN=1` writes the files again; read the difference before a commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.worlds import config, fine_tune_job
+from vernacular.api import FineTuneJob, Stage
+from vernacular_operator.manifests.claim import workspace_claim
+from vernacular_operator.manifests.job import stage_job
+from vernacular_operator.manifests.job_config import Attempt, job_config
+from vernacular_operator.manifests.service import headless_service
+from vernacular_trainer.contract import JOB_ANNOTATION, JobConfig
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "operator"
+
+SMALL = fine_tune_job()
+FULL = fine_tune_job(
+    model={"uri": "hf://org/model", "revision": "v1", "credentials": {"secretName": "hub"}},
+    dataset={
+        "teaches": "Skill",
+        "train": [
+            {"configMap": {"name": "rows", "key": "a.jsonl"}},
+            {"uri": "pvc://rows/b.jsonl"},
+            {"uri": "pvc://rows/c.jsonl"},
+            {"uri": "pvc://mine/d.jsonl"},
+        ],
+        "validation": {"splitPercent": 20},
+    },
+    method={"type": "LoRA", "lora": {"rank": 8, "targetModules": ["q_proj"]}},
+    training={"maxSteps": 20, "learningRate": "2e-4", "precision": "BF16", "scheduler": "Cosine"},
+    compute={"pods": 2, "gpusPerPod": 4, "strategy": "ZeRO2"},
+    storage={"workspace": {"claimName": "mine"}},
+    evaluation={"questions": {"configMap": {"name": "asked", "key": "q.jsonl"}}},
+    tracking={"mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"}},
+    publish={"registeredModel": "bot", "alias": "champion"},
+)
+FULL_CONFIG = config(
+    images={"data": "example.org/data:1", "trainer": "example.org/trainer:1", "pullSecrets": ["registry"]},
+    resources={
+        "prepare": {"requests": {"cpu": "500m"}, "limits": {"memory": "4Gi"}},
+        "train": {"limits": {"memory": "64Gi"}},
+    },
+    huggingFace={"endpoint": "https://hub.example.org"},
+    gracePeriodSeconds=90,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest"),
+    [
+        *(
+            (f"{size}-{stage.lower()}", stage_job(Attempt(job, stage, 1, "" if stage == Stage.PREPARE else "run-1", "c-1"), conf))
+            for size, job, conf in (("small", SMALL, config()), ("full", FULL, FULL_CONFIG))
+            for stage in Stage
+        ),
+        ("service", headless_service(FULL, 2)),
+        ("workspace", workspace_claim(SMALL, config())),
+        (
+            "workspace-retained",
+            workspace_claim(
+                fine_tune_job(
+                    storage={
+                        "workspace": {
+                            "size": "5Gi", "storageClassName": "efs", "accessMode": "ReadWriteMany", "deletionPolicy": "Retain",
+                        }
+                    }
+                ),
+                config(),
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_golden(name: str, manifest: Mapping[str, Any]) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    text = yaml.safe_dump(dict(manifest), sort_keys=True, width=120)
+    if os.environ.get("VERNACULAR_UPDATE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    assert path.read_text(encoding="utf-8") == text
+
+
+def pod_spec(job: FineTuneJob, stage: Stage) -> dict[str, Any]:
+    spec: dict[str, Any] = stage_job(Attempt(job, stage, 1, "run-1"), FULL_CONFIG)["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_job_json_in_the_annotation_follows_the_contract(stage: Stage) -> None:
+    attempt = Attempt(FULL, stage, 3, "run-1", "c-1")
+    manifest = stage_job(attempt, FULL_CONFIG)
+    text = manifest["spec"]["template"]["metadata"]["annotations"][JOB_ANNOTATION]
+
+    assert JobConfig.from_json(text) == job_config(attempt, FULL_CONFIG)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_no_volume_is_mounted_twice_and_every_mount_has_its_volume(stage: Stage) -> None:
+    spec = pod_spec(FULL, stage)
+    volumes = [volume["name"] for volume in spec["volumes"]]
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume
+    ]
+    mounts = spec["containers"][0]["volumeMounts"]
+
+    assert len(volumes) == len(set(volumes))
+    assert len(claims) == len(set(claims))
+    assert {mount["name"] for mount in mounts} == set(volumes)
+    assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
+
+
+def test_only_prepare_sees_the_models_credentials() -> None:
+    seen = [stage for stage in Stage if "model-credentials" in str(pod_spec(FULL, stage))]
+
+    assert seen == [Stage.PREPARE]
+
+
+def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:
+    asked = {
+        stage: pod_spec(FULL, stage)["containers"][0]["resources"].get("limits", {}).get("nvidia.com/gpu")
+        for stage in Stage
+    }
+
+    assert asked == {Stage.PREPARE: None, Stage.TRAIN: "4", Stage.EVALUATE: "4", Stage.PUBLISH: None}
+
+
+def test_a_retained_workspace_has_no_owner_and_the_users_claim_is_never_made() -> None:
+    retained = workspace_claim(fine_tune_job(storage={"workspace": {"deletionPolicy": "Retain"}}), config())
+
+    assert retained is not None
+    assert "ownerReferences" not in retained["metadata"]
+    assert workspace_claim(FULL, config()) is None
+
+
+def test_host_names_of_the_longest_job_fit() -> None:
+    job = fine_tune_job(name="a" * 40)
+    names = {stage: stage_job(Attempt(job, stage, 999), config())["metadata"]["name"] for stage in Stage}
+
+    assert len(f"{names[Stage.TRAIN]}-1023") <= 63
+    # the Job controller labels pods with the Job's name
+    assert max(map(len, names.values())) <= 63

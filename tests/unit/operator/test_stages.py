@@ -1,0 +1,155 @@
+"""Stages one after the other, each with its results in the status before the next one starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from support.worlds import (
+    NOW,
+    RUN,
+    child,
+    done_report,
+    ended,
+    fine_tune_job,
+    job_manifest,
+    pod,
+    until_stage,
+    with_status,
+    world,
+)
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
+from vernacular_operator.domain.reconcile import reconcile
+from vernacular_operator.domain.snapshot import Snapshot
+
+
+def test_prepare_comes_first_with_its_workspace_and_asks_for_the_run() -> None:
+    plan = reconcile(world(run=None), NOW)
+
+    assert [item["kind"] for item in plan.create] == ["PersistentVolumeClaim", "Job"]
+    assert plan.status.state == JobState.PREPARING
+    assert plan.open_run is not None
+    assert plan.open_run.experiment == "demo.hr-bot"
+    assert plan.open_run.tags["vernacular.dev/uid"] == plan.open_run.uid
+
+
+def test_a_claim_of_the_users_is_used_and_never_created() -> None:
+    job = fine_tune_job(storage={"workspace": {"claimName": "mine"}})
+    plan = reconcile(world(job), NOW)
+
+    assert [item["kind"] for item in plan.create] == ["Job"]
+
+
+def test_training_on_several_pods_gets_a_service_of_its_own() -> None:
+    job = fine_tune_job(compute={"pods": 2, "gpusPerPod": 0}, storage={"workspace": {"accessMode": "ReadWriteMany"}})
+    snapshot = until_stage(Stage.PREPARE, world(job))
+    manifest = job_manifest(reconcile(world(job), NOW))
+    report = done_report(Stage.PREPARE, manifest)
+    done = replace(snapshot, jobs=(child(Stage.PREPARE, complete=True),), pods=(ended(Stage.PREPARE, report=report),))
+    plan = reconcile(done, NOW)
+
+    assert [item["kind"] for item in plan.create] == ["Service", "Job"]
+    assert job_manifest(plan)["spec"]["completions"] == 2
+    assert job_manifest(plan)["metadata"]["name"] == plan.create[0]["metadata"]["name"] == "hr-bot-0a1b2-train-1"
+
+
+def test_results_of_prepare_are_in_the_status_that_starts_training() -> None:
+    snapshot = until_stage(Stage.TRAIN)
+
+    status = snapshot.job.status
+    assert status.dataset is not None
+    assert status.dataset.rows == 100
+    assert status.plan is not None
+    assert status.plan.summary == "LoRA, 40 steps"
+    assert status.state == JobState.STARTING
+    assert [(item.name, item.state) for item in status.stages] == [
+        (Stage.PREPARE, StageState.SUCCEEDED),
+        (Stage.TRAIN, StageState.RUNNING),
+    ]
+
+
+def test_the_last_stage_completes_the_job_in_the_same_status() -> None:
+    snapshot = until_stage(Stage.PUBLISH)
+    attempt = reconcile(replace(snapshot, jobs=snapshot.jobs[:-1], job=_without_publish(snapshot)), NOW)
+    report = done_report(Stage.PUBLISH, job_manifest(attempt))
+    finished = replace(snapshot.jobs[-1], complete=True, finished_at=NOW)
+    done = replace(snapshot, jobs=(*snapshot.jobs[:-1], finished), pods=(ended(Stage.PUBLISH, report=report),))
+    plan = reconcile(done, NOW)
+
+    true = {item.type for item in plan.status.conditions if item.status == ConditionStatus.TRUE}
+    assert ConditionType.COMPLETE in true
+    assert ConditionType.PUBLISHED in true
+    assert plan.status.state == JobState.SUCCEEDED
+    assert plan.status.mlflow is not None
+    assert plan.status.mlflow.model_version == "1"
+    assert plan.end_run is not None
+    assert (plan.end_run.run_id, plan.end_run.status) == (RUN.run_id, "FINISHED")
+
+
+def _without_publish(snapshot: Snapshot) -> FineTuneJob:
+    status = snapshot.job.status
+    stages = tuple(item for item in status.stages if item.name != Stage.PUBLISH)
+    return snapshot.job.model_copy(update={"status": status.model_copy(update={"stages": stages})})
+
+
+@pytest.mark.parametrize(
+    ("running", "state", "reason"),
+    [
+        (0, JobState.STARTING, Reason.WAITING_FOR_POD),
+        (1, JobState.STARTING, Reason.WAITING_FOR_PEERS),
+        (2, JobState.TRAINING, Reason.RUNNING),
+    ],
+)
+def test_training_is_training_only_when_all_pods_run(running: int, state: JobState, reason: Reason) -> None:
+    job = fine_tune_job(compute={"pods": 2, "gpusPerPod": 0}, storage={"workspace": {"accessMode": "ReadWriteMany"}})
+    snapshot = until_stage(Stage.TRAIN, world(job))
+    pods = tuple(
+        pod(Stage.TRAIN, index=index, phase="Running" if index < running else "Pending", running=index < running)
+        for index in range(2)
+    )
+    plan = reconcile(replace(snapshot, pods=pods), NOW)
+
+    assert (plan.status.state, plan.status.reason) == (state, reason)
+
+
+def test_a_job_without_a_pod_says_where_to_look() -> None:
+    plan = reconcile(until_stage(Stage.PREPARE), NOW)
+
+    assert plan.status.reason == Reason.WAITING_FOR_POD
+    assert "kubectl describe job hr-bot-0a1b2-prepare-1" in (plan.status.message or "")
+
+
+def test_a_complete_job_whose_pod_is_gone_still_counts() -> None:
+    snapshot = until_stage(Stage.PREPARE)
+    done = replace(snapshot, jobs=(child(Stage.PREPARE, complete=True, finished_at=NOW),))
+    plan = reconcile(done, NOW)
+
+    assert plan.status.stages[0].state == StageState.SUCCEEDED
+    assert plan.status.dataset is None
+
+
+def test_a_job_that_exists_already_is_carried_on_after_a_crash_before_the_status() -> None:
+    snapshot = world(jobs=(child(Stage.PREPARE),), pods=(pod(Stage.PREPARE),))
+    plan = reconcile(snapshot, NOW)
+
+    assert plan.create == ()
+    assert plan.status.stages[0].job_name == "hr-bot-0a1b2-prepare-1"
+    assert plan.status.stages[0].attempt == 1
+
+
+def test_nothing_is_done_for_a_job_that_is_being_deleted() -> None:
+    job = fine_tune_job()
+    metadata = job.metadata.model_copy(update={"deletion_timestamp": "2026-03-01T12:00:00Z"})
+    plan = reconcile(world(job.model_copy(update={"metadata": metadata})), NOW)
+
+    assert (plan.create, plan.delete, plan.open_run) == ((), (), None)
+
+
+def test_a_second_plan_on_the_stored_status_changes_nothing() -> None:
+    snapshot = replace(until_stage(Stage.TRAIN), pods=(pod(Stage.TRAIN),))
+    first = reconcile(snapshot, NOW)
+    second = reconcile(with_status(snapshot, first), NOW)
+
+    assert second.status == first.status
+    assert (second.create, second.delete, second.events) == ((), (), ())
