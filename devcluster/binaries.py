@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.errors import DevclusterError
+from devcluster.lock import exclusive
 from devcluster.paths import Paths
 from devcluster.shell import run
 from devcluster.tools import go
@@ -70,21 +71,19 @@ def linker_flags(go_mod: str) -> str:
     return " ".join(["-s", "-w", *named, f"-X helm.sh/helm/v3/internal/version.version={helm}"])
 
 
-def missing(paths: Paths) -> list[Program]:
-    return [program for program in PROGRAMS if not _target(paths, program).exists()]
-
-
 def build(paths: Paths, names: list[str] | None = None) -> Path:
     """Build what is missing of `names` (default: all) and return the folder with links to the current programs."""
     unknown = sorted(set(names or []) - {program.name for program in PROGRAMS})
     if unknown:
         known = ", ".join(program.name for program in PROGRAMS)
         raise DevclusterError(f"no such program: {', '.join(unknown)}; there are {known}")
-    todo = [program for program in missing(paths) if not names or program.name in names]
-    if todo:
-        print(f"building {', '.join(program.name for program in todo)} (minutes the first time)", flush=True)
-    for program in todo:
-        _build(paths, program)
+    wanted = [program for program in PROGRAMS if not names or program.name in names]
+    if not all(_target(paths, program).exists() for program in wanted):
+        with exclusive(paths.cache / "locks" / "binaries", "another command builds the Go programs"):
+            todo = [program for program in wanted if not _target(paths, program).exists()]
+            for program in todo:
+                print(f"building {program.name} (minutes the first time)", flush=True)
+                _build(paths, program)
     return _link(paths)
 
 

@@ -42,8 +42,9 @@ def create(name: str, root: Path = ROOT) -> None:
 
 
 def ours(root: Path = ROOT) -> list[Path]:
-    found = [folder for tree in hierarchies(root) for folder in tree.glob(f"{CGROUP_PREFIX}node-*")]
-    return sorted(found)
+    """The nodes' groups, also those that containers left in the unified tree beside version 1."""
+    trees = [root] if is_v2(root) else sorted({entry.resolve() for entry in root.iterdir()})
+    return sorted(folder for tree in trees for folder in tree.glob(f"{CGROUP_PREFIX}node-*"))
 
 
 def remove_all(root: Path = ROOT) -> None:

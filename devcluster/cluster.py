@@ -227,5 +227,5 @@ class Cluster:
         self._table.stop([process for process in rest if process.name == "etcd"], grace=5)
 
     def _lock(self) -> AbstractContextManager[None]:
-        return exclusive(self._paths.cache / "clusters" / f".{self._name}.lock", f"another command works on {self._name}")
+        return exclusive(self._paths.cache / "locks" / f"cluster-{self._name}", f"another command works on {self._name}")
 

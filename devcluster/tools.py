@@ -42,10 +42,16 @@ def _from_wheel(paths: Paths, package: str, version: str) -> Path:
     environment = paths.tools / f"{package}-{version}"
     marker = environment / "installed"
     if not marker.exists():
-        shutil.rmtree(environment, ignore_errors=True)
-        if not succeeds([sys.executable, "-c", "import ensurepip"]):
-            run(["apt-get", "install", "-y", "--no-install-recommends", "python3-venv"])
-        run([sys.executable, "-m", "venv", environment])
-        run([environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-cache-dir", f"{package}=={version}"])
-        marker.touch()
+        with exclusive(paths.cache / "locks" / "tools", f"another command installs {package}"):
+            if not marker.exists():
+                _install(environment, f"{package}=={version}")
+                marker.touch()
     return environment / "bin"
+
+
+def _install(environment: Path, requirement: str) -> None:
+    shutil.rmtree(environment, ignore_errors=True)
+    if not succeeds([sys.executable, "-c", "import ensurepip"]):
+        ensure_programs({"/usr/lib/python3/dist-packages/ensurepip": "python3-venv"})
+    run([sys.executable, "-m", "venv", environment])
+    run([environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir", requirement])

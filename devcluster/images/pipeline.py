@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from devcluster import tools
@@ -34,8 +35,11 @@ class Pipeline:
 
     def ensure(self, images: Iterable[Image]) -> dict[str, str]:
         """Build and publish what is not there yet; returns name → reference, also recorded in images.json."""
-        with exclusive(self._paths.cache / "images.lock", "another `devcluster images` is building"):
-            references = {image.name: self._ensure(image) for image in images}
+        references = {}
+        for image in images:
+            with self._lock(image.name):
+                references[image.name] = self._ensure(image)
+        with self._lock("record"):
             self._record(references)
         return references
 
@@ -63,14 +67,19 @@ class Pipeline:
         _write_json(self._paths.cache / PUSHED_FILE, pushed)
         return pushed
 
+    def _lock(self, name: str) -> AbstractContextManager[None]:
+        return exclusive(self._paths.cache / "locks" / f"image-{name}", f"another command builds {name}")
+
     def _ensure(self, image: Image) -> str:
         program = self._program(image)
         name = reference(image, tag(self._paths.repository, image, parts=self._parts(image, program)))
         if name not in self._store.references():
             started = time.monotonic()
             print(f"building image {image.name}", flush=True)
-            if image.on_base and builder.base_reference() not in self._store.references():
-                builder.build_base(self._paths, self._environment)
+            if image.on_base:
+                with self._lock("base"):
+                    if builder.base_reference() not in self._store.references():
+                        builder.build_base(self._paths, self._environment)
             builder.build(self._paths, image, name, program, self._environment)
             print(f"built image {image.name} in {time.monotonic() - started:.1f} s", flush=True)
         stored: StoredImage = self._store.load(name)

@@ -14,6 +14,6 @@ import (
 )
 
 func main() {
-	dnsserver.Directives = []string{"health", "ready", "errors", "log", "cache", "template", "kubernetes"}
+	dnsserver.Directives = []string{"health", "ready", "errors", "log", "cache", "kubernetes", "template"}
 	coremain.Run()
 }
