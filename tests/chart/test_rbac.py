@@ -16,7 +16,7 @@ IN_A_NAMESPACE: Rules = {
     ("", "pods", ("delete", "get", "list", "watch"), ()),
     ("", "services", ("create", "get"), ()),
     ("", "persistentvolumeclaims", ("create", "get"), ()),
-    ("", "events", ("create", "patch"), ()),
+    ("", "events", ("create",), ()),
 }
 IDENTITY: Rules = {("", "namespaces", ("get",), ("kube-system",))}
 
