@@ -1,8 +1,7 @@
 """Generates the CustomResourceDefinition from the models, for crds/ and for the chart.
 
-python -m vernacular.api.crd            print it
-python -m vernacular.api.crd --write    write both files below the current folder
-python -m vernacular.api.crd --check    exit 1 when one of them differs from the models
+`python -m vernacular.api.crd` writes both files below the current folder, which is the repository; with `--check` it
+exits 1 when one of them differs from the models; with `--print` it prints the CRD and writes nothing.
 """
 
 from __future__ import annotations
@@ -124,8 +123,15 @@ def _holds(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes equal parts out again instead of referring to them: people read this file."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def _yaml(document: Json) -> str:
-    return yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _structural(node: Json, definitions: Mapping[str, Json]) -> Json:
@@ -198,18 +204,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of the generator; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vernacular.api.crd", description=__doc__.partition("\n")[0])
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--write", action="store_true", help="write the files below the current folder")
     mode.add_argument("--check", action="store_true", help="exit 1 when a file differs from the models")
+    mode.add_argument("--print", action="store_true", help="print the CRD and write nothing")
     options = parser.parse_args(arguments)
-    if options.write:
-        write(Path.cwd())
-    elif options.check:
-        if stale := outdated(Path.cwd()):
-            names = ", ".join(map(str, stale))
-            sys.stderr.write(f"{names}: differs from the models; run: python -m vernacular.api.crd --write\n")
-            return 1
-    else:
+    if options.print:
         sys.stdout.write(generated_files()[CRD_PATH])
+    elif not options.check:
+        write(Path.cwd())
+    elif stale := outdated(Path.cwd()):
+        names = ", ".join(map(str, stale))
+        sys.stderr.write(f"{names}: differs from the models; run: make generate\n")
+        return 1
     return 0
 
 
