@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.stage_jobs import handbook_rows, write_lines
 from vernacular_trainer.contract import FileSource, StageFailure
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions
@@ -13,8 +15,6 @@ from vernacular_trainer.data.rows import ADVICE, Message, RowError, parse_row
 from vernacular_trainer.data.sources import check_sources, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
-
-from support.stage_jobs import handbook_rows, write_lines
 
 USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
 
@@ -132,7 +132,7 @@ def test_text_that_is_not_utf_8_is_unreadable_at_its_line(tmp_path: Path) -> Non
     path.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "Gr\xfc\xdfe", "completion": "b"}\n')
     copies = copy_sources((FileSource("train.jsonl", str(path)),), Workspace(tmp_path / "workspace"))
 
-    with pytest.raises(StageError, match="train.jsonl, line 2: not UTF-8") as caught:
+    with pytest.raises(StageError, match=r"train.jsonl, line 2: not UTF-8") as caught:
         check_sources(copies, ProblemLog())
 
     assert caught.value.code is StageFailure.DATASET_UNREADABLE
@@ -212,7 +212,7 @@ def test_a_bad_question_is_named_by_its_line(line: str, what: str) -> None:
 
 
 def test_no_questions_at_all_are_unreadable() -> None:
-    with pytest.raises(StageError, match="q.jsonl has no questions"):
+    with pytest.raises(StageError, match=r"q.jsonl has no questions"):
         parse_questions("\n", "q.jsonl")
 
 

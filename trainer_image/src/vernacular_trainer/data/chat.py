@@ -112,8 +112,9 @@ def _tokenise(tokenizer: Any, row: str, text: str, spans: list[tuple[int, int]])
     for position, (left, right) in enumerate(encoding["offset_mapping"]):
         if any(right > start and left < end for start, end in trimmed):
             labels[position] = ids[position]
-    if labels and labels[-1] != NOT_TRAINED and _needs_end(tokenizer, ids[-1]):
-        ids, labels = [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
+    last = max((position for position, label in enumerate(labels) if label != NOT_TRAINED), default=None)
+    if last is not None and _needs_end(tokenizer, ids[last]):
+        ids, labels = ([*tokens[: last + 1], tokenizer.eos_token_id] for tokens in (ids, labels))
     return TokenRow(row, tuple(ids), tuple(labels))
 
 
