@@ -66,14 +66,18 @@ def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1) -> StageRep
     named = [report for _, report in reports if _is_named_failure(report)]
     if named:
         return named[0]
-    preempted = [report for _, report in reports if report.outcome is Outcome.PREEMPTED]
+    preempted = [report for _, report in sorted(reports, key=_by_rank) if report.outcome is Outcome.PREEMPTED]
     if preempted:
-        return max(preempted, key=lambda report: len(report.summary))
+        return max(preempted, key=lambda report: bool(report.summary))
     missing = sorted(set(range(outcomes.ranks)) - {rank for rank, _ in reports})
     if missing:
         return _judge_without_reports(outcomes, ending, missing, pods)
     failed = [report for _, report in reports if report.outcome is not Outcome.DONE]
     return failed[0] if failed else dict(reports)[0]
+
+
+def _by_rank(item: tuple[int, StageReport]) -> int:
+    return item[0]
 
 
 def _is_named_failure(report: StageReport) -> bool:

@@ -91,7 +91,7 @@ def _load_model(plan: ResolvedPlan, path: Path) -> Any:
 
 
 def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) -> TrainSummary:
-    progress, newest = trainer.progress, trainer.newest
+    progress = trainer.progress
     return TrainSummary(
         step=progress.step,
         total_steps=trainer.plan.total_steps,
@@ -100,7 +100,7 @@ def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) ->
         tokens=progress.tokens,
         training_seconds=round(progress.training_seconds),
         resumed_from_step=resumed.progress.step if resumed else 0,
-        checkpoint_step=newest.progress.step if newest else 0,
+        checkpoint_step=trainer.checkpoint_step,
         complete_checkpoints=trainer.completed,
     )
 

@@ -74,9 +74,10 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.validation = validation
         self.throughput = Throughput()
         self.completed = 0
-        self.newest = resumed
+        self.checkpoint_step = resumed.progress.step if resumed else 0
         self.progress = resumed.progress if resumed else Progress(step=0)
         self._before = self.progress
+        self._resumed = resumed
         self._train_table = train
         self._attempt_folder = attempt_folder
         self._sink = sink
@@ -85,7 +86,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def run(self) -> Progress:
         """Train to the goal or until all ranks agree to stop; how far it came. Raises StageError (NonFiniteLoss)."""
-        self.train(resume_from_checkpoint=str(self.newest.path) if self.newest else None)
+        self.train(resume_from_checkpoint=str(self._resumed.path) if self._resumed else None)
         self._note()
         return self.progress
 
@@ -212,10 +213,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.ranks.barrier()
         self._note()
         if self.ranks.is_first:
-            self.newest = checkpoints.complete(self._attempt_folder, self.progress, self.plan)
+            newest = checkpoints.complete(self._attempt_folder, self.progress, self.plan)
             attempt = int(self._attempt_folder.name.rpartition("-")[2])
-            checkpoints.retain(self._attempt_folder.parent, attempt, self.newest, self.plan.keep_checkpoints)
+            checkpoints.retain(self._attempt_folder.parent, attempt, newest, self.plan.keep_checkpoints)
         self.completed += 1
+        self.checkpoint_step = self.state.global_step
         self.ranks.barrier()
         self.throughput.pause()
 
