@@ -147,8 +147,8 @@ class Snapshot:
         return tuple(sorted(found, key=lambda pod: (pod.index, pod.name)))
 
     def latest_attempt(self, stage: Stage) -> int:
-        """The highest attempt that has a Job; 0: none."""
-        return max((job.attempt for job in self.jobs if job.stage == stage), default=0)
+        """The highest attempt that has a Job or left a pod; 0: none."""
+        return max((item.attempt for item in (*self.jobs, *self.pods) if item.stage == stage), default=0)
 
     def live_pods(self) -> Iterator[PodFacts]:
         """Pods whose containers may still run."""

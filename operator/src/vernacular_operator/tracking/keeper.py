@@ -50,17 +50,18 @@ class RunKeeper:
     def open(self, request: RunRequest) -> None:
         """Find or open the run in the background, unless that is under way or done."""
         if not isinstance(self._known.get(request.uid), RunOpened):
-            self._start(f"open {request.uid}", self._open(request))
+            self._start(f"open {request.uid}", lambda: self._open(request))
 
     def end(self, end: RunEnd) -> None:
         """Close the run in the background; the sweep does it later when MLflow is away."""
-        work = self._client.update_run(end.run_id, RunStatus(end.status), end.end_ms)
-        self._start(f"end {end.run_id}", self._quietly(work))
+        status = RunStatus(end.status)
+        self._start(f"end {end.run_id}", lambda: self._quietly(self._client.update_run(end.run_id, status, end.end_ms)))
 
     def note_attempt(self, attempt: RunAttempt) -> None:
         """Tell the run which attempt of training writes to it."""
-        work = self._client.set_tag(attempt.run_id, f"{TAG_PREFIX}attempt", str(attempt.attempt))
-        self._start(f"attempt {attempt.run_id}", self._quietly(work))
+        tag, value = f"{TAG_PREFIX}attempt", str(attempt.attempt)
+        name = f"attempt {attempt.run_id} {value}"
+        self._start(name, lambda: self._quietly(self._client.set_tag(attempt.run_id, tag, value)))
 
     async def close(self) -> None:
         """Wait a moment for what is under way, then stop."""
@@ -69,11 +70,11 @@ class RunKeeper:
         for task in self._tasks.values():
             task.cancel()
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a piece of work unless the same is under way."""
         if name in self._tasks:
-            work.close()
             return
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work(), name=name)
         self._tasks[name] = task
         task.add_done_callback(lambda _: self._tasks.pop(name, None))
 
