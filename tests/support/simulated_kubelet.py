@@ -6,6 +6,7 @@ Everything else is real: the Job controller makes the pods and judges the Jobs, 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from vernacular_trainer.contract import (
 SELECTOR = "app.kubernetes.io/managed-by=vernacular"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 TOTAL_STEPS = 40
+HEARTBEAT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,17 @@ class SimulatedKubelet:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _running: dict[str, Behaviour] = field(default_factory=dict)
+    _beaten: float = 0.0
     errors: list[Exception] = field(default_factory=list)
 
+    @property
+    def node(self) -> str:
+        """The node of this kubelet; pods on a node that does not exist would be removed as orphans."""
+        return f"node-of-{self.namespace}"
+
     def __enter__(self) -> SimulatedKubelet:
+        self.server.request("POST", "/api/v1/nodes", {"metadata": {"name": self.node}})
+        self._beat()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -113,20 +123,31 @@ class SimulatedKubelet:
         self._stop.set()
         if self._thread:
             self._thread.join(10)
+        self.server.request("DELETE", f"/api/v1/nodes/{self.node}")
 
     def release(self) -> None:
         """Let held pods end well."""
-        self._running = {uid: replace(behaviour, hold=False) for uid, behaviour in self._running.items()}
+        for uid, behaviour in list(self._running.items()):
+            self._running[uid] = replace(behaviour, hold=False)
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
             try:
+                if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
+                    self._beat()
                 for pod in self.server.request("GET", f"{self._pods}?labelSelector={SELECTOR}")["items"]:
                     self._step(pod)
             except ApiError as error:
                 # a pod may vanish or change between two calls; anything else is a fault of the test
                 if error.status not in (404, 409):
                     self.errors.append(error)
+
+    def _beat(self) -> None:
+        """Without heartbeats the node controller would call the node lost and evict its pods."""
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "message": "", "lastHeartbeatTime": _now()}
+        body = {"status": {"conditions": [ready]}}
+        self.server.request("PATCH", f"/api/v1/nodes/{self.node}/status", body, STRATEGIC_PATCH)
+        self._beaten = time.monotonic()
 
     @property
     def _pods(self) -> str:
@@ -151,7 +172,7 @@ class SimulatedKubelet:
             self._running[pod["metadata"]["uid"]] = behaviour
             self.configs.append(config)
         if not pod["spec"].get("nodeName"):
-            target = {"target": {"apiVersion": "v1", "kind": "Node", "name": "simulated"}}
+            target = {"target": {"apiVersion": "v1", "kind": "Node", "name": self.node}}
             body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, **target}
             self.server.request("POST", f"{self._pods}/{pod['metadata']['name']}/binding", body)
         state = {"running": {"startedAt": _now()}}
