@@ -44,6 +44,9 @@ def folder_with(path: Path, *reports: StageReport | None) -> OutcomeFolder:
         ((DONE, LOST), LOST),
         ((None, MEMORY), MEMORY),
         ((None, PREEMPTED), PREEMPTED),
+        # the launcher stopped the second rank because the first had failed
+        ((LOST, EARLY), LOST),
+        ((EARLY, LOST), LOST),
     ],
 )
 def test_the_cause_wins_over_its_consequences(
@@ -58,6 +61,14 @@ def test_a_rank_without_a_report_was_killed(tmp_path: Path) -> None:
     assert (report.outcome, report.code) == (Outcome.INTERNAL, "InternalError")
     assert "process 1 of 2" in report.message
     assert "-9" in report.evidence
+
+
+def test_a_rank_that_was_stopped_because_another_was_killed(tmp_path: Path) -> None:
+    assert judge(folder_with(tmp_path, None, EARLY), Ending(exit_code=1)).code == "InternalError"
+
+
+def test_a_request_to_stop_while_loading(tmp_path: Path) -> None:
+    assert judge(folder_with(tmp_path, LOST, EARLY), Ending(exit_code=1, stopped=True)) == EARLY
 
 
 def test_no_report_after_a_request_to_stop_is_a_preemption(tmp_path: Path) -> None:

@@ -66,24 +66,25 @@ def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1) -> StageRep
     named = [report for _, report in reports if _is_named_failure(report)]
     if named:
         return named[0]
-    preempted = [report for _, report in sorted(reports, key=_by_rank) if report.outcome is Outcome.PREEMPTED]
+    preempted = [item for item in reports if _is_preemption(item[1], ending)]
     if preempted:
-        return max(preempted, key=lambda report: bool(report.summary))
+        return min(preempted, key=lambda item: (not item[1].summary, item[0]))[1]
     missing = sorted(set(range(outcomes.ranks)) - {rank for rank, _ in reports})
     if missing:
         return _judge_without_reports(outcomes, ending, missing, pods)
-    failed = [report for _, report in reports if report.outcome is not Outcome.DONE]
+    failed = [report for _, report in reports if report.outcome is Outcome.INTERNAL]
     return failed[0] if failed else dict(reports)[0]
-
-
-def _by_rank(item: tuple[int, StageReport]) -> int:
-    return item[0]
 
 
 def _is_named_failure(report: StageReport) -> bool:
     if report.outcome is Outcome.USER_ERROR:
         return True
     return report.outcome is Outcome.INTERNAL and report.code != StageFailure.INTERNAL_ERROR
+
+
+def _is_preemption(report: StageReport, ending: Ending) -> bool:
+    # torchrun, too, ends the other ranks with SIGTERM when one has failed; one that has saved was asked by all of them
+    return report.outcome is Outcome.PREEMPTED and (ending.stopped or bool(report.summary))
 
 
 def _judge_without_reports(outcomes: OutcomeFolder, ending: Ending, missing: list[int], pods: int) -> StageReport:
