@@ -22,7 +22,8 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
     """The folders in which a group must be made: the one tree of version 2, or every controller of version 1."""
     if is_v2(root):
         return [root]
-    return sorted({entry.resolve() for entry in root.iterdir() if (entry / "cgroup.procs").exists() and not is_v2(entry)})
+    trees = {entry.resolve() for entry in root.iterdir() if (entry / "cgroup.procs").exists()}
+    return sorted(tree for tree in trees if not is_v2(tree))
 
 
 def create(name: str, root: Path = ROOT) -> None:
@@ -49,10 +50,16 @@ def ours(root: Path = ROOT) -> list[Path]:
 
 def remove_all(root: Path = ROOT) -> None:
     """Kill what still runs in the nodes' groups and remove them."""
-    wait_until("control groups removed", lambda: not any([not _remove(group) for group in ours(root)]), timeout=20)
+
+    def removed() -> bool:
+        for group in ours(root):
+            _remove(group)
+        return not ours(root)
+
+    wait_until("control groups removed", removed, timeout=20)
 
 
-def _remove(group: Path) -> bool:
+def _remove(group: Path) -> None:
     for folder, _, _ in os.walk(group, topdown=False):
         _thaw(Path(folder))
         with contextlib.suppress(OSError):
@@ -60,7 +67,6 @@ def _remove(group: Path) -> bool:
                 os.kill(int(pid), signal.SIGKILL)
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
-    return not group.exists()
 
 
 def _thaw(folder: Path) -> None:

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the cluster, or find it running")
     up.add_argument("--name", default=MAIN_CLUSTER, help="only a control plane can have a name of its own")
     up.add_argument("--nodes", type=int, default=2, help=f"1 to {MAX_NODES} (default 2)")
-    up.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="nvidia.com/gpu that each node claims to have")
+    up.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="nvidia.com/gpu that each node claims")
     up.add_argument("--control-plane-only", action="store_true", help="etcd and API server on loopback, no nodes")
     up.add_argument("--with-controllers", action="store_true", help="add kube-controller-manager to a control plane")
     up.add_argument("--audit-log", action="store_true", help="write every request's metadata to audit.log in the state")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from devcluster import binaries, cgroups, host_network, preflight
@@ -55,15 +55,22 @@ class Cluster:
         self._pipeline = Pipeline(paths, environment)
 
     def up(self, options: Options) -> None:
-        """Start, or find running and healthy. A cluster that runs in part (after a reboot, a crash) is started afresh."""
+        """Start, or find running and healthy. What was started once and is broken now (a reboot, a crash) is started
+        again with its data, as a machine that was switched off."""
         with self._lock():
-            running = self.state()
-            if running is not None and self.healthy(running):
-                self._reuse(running, options)
-                return
-            self._clean()
+            known = self.state()
+            if known is None:
+                self._clean()
+            else:
+                self._check_same(known, options)
+                if self.healthy(known):
+                    self._adjust(known, options)
+                    print(f"cluster {self._name} is running")
+                    return
+                print(f"cluster {self._name} is broken: starting it again with its data", flush=True)
+                self._release()
             try:
-                self._start(options)
+                self._start(options, known)
             except BaseException:
                 # The folder stays for its logs; the next `up` or `down` removes it.
                 self._release()
@@ -101,19 +108,24 @@ class Cluster:
         if state is None:
             return [f"{self._name}: down"]
         lines = [f"{self._name}: {'healthy' if self.healthy(state) else 'broken'}  {state.endpoints.server}"]
-        for process in self._table.all():
-            lines.append(f"  {process.name:24} pid {process.pid:<8} {'running' if alive(process) else 'ENDED'}")
+        lines += [
+            f"  {process.name:24} pid {process.pid:<8} {'running' if alive(process) else 'ENDED'}"
+            for process in self._table.all()
+        ]
         lines.append(f"  kubeconfig {self._paths.kubeconfig(self._name)}")
         lines.append(f"  logs       {self._folder / 'log'}")
         return lines
 
-    def _start(self, options: Options) -> None:
+    def _start(self, options: Options, earlier: State | None) -> None:
         if options.nodes:
             preflight.for_cluster()
         else:
             preflight.for_control_plane()
         programs = binaries.build(self._paths)
-        endpoints = main_endpoints() if options.nodes else loopback_endpoints()
+        if earlier is not None:
+            endpoints = earlier.endpoints  # certificates and kubeconfigs name them
+        else:
+            endpoints = main_endpoints() if options.nodes else loopback_endpoints()
         state = State(options, endpoints, str(programs))
         self._folder.mkdir(parents=True, exist_ok=True)
         plane = self.plane(state)
@@ -125,7 +137,7 @@ class Cluster:
             plane.wait_ready()
             if options.with_controllers:
                 plane.start_controller_manager()
-        (self._folder / _STATE).write_text(json.dumps(asdict(state), indent=1))
+        self._write(state)
 
     def _start_with_nodes(self, plane: ControlPlane, state: State) -> None:
         """Nodes boot and take their images while the API server starts."""
@@ -152,7 +164,8 @@ class Cluster:
         self._apply(plane, "storage.yaml", {})
         self._apply(plane, "coredns.yaml", {"COREDNS_IMAGE": images["coredns"]})
         self._wait_for_nodes(plane, runners)
-        self._set_fake_gpus(plane, runners, state.options.fake_gpus)
+        if state.options.fake_gpus:
+            self._set_fake_gpus(plane, runners, state.options.fake_gpus)
         run([*self._kubectl(plane), "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s"])
 
     def _boot(self, runner: NodeRunner, pause_image: str) -> None:
@@ -185,23 +198,27 @@ class Cluster:
 
     def _set_fake_gpus(self, plane: ControlPlane, runners: list[NodeRunner], count: int) -> None:
         """The scheduler and the kubelet count them like real ones; containers get no device."""
-        if not count:
-            return
         client = plane.client()
         for runner in runners:
             for place in ("capacity", "allocatable"):
                 operation = {"op": "add", "path": f"/status/{place}/nvidia.com~1gpu", "value": str(count)}
                 client.patch_status(f"/api/v1/nodes/{runner.node.name}", [operation])
 
-    def _reuse(self, running: State, options: Options) -> None:
-        if options.nodes != running.options.nodes:
-            raise DevclusterError(
-                f"cluster {self._name} runs with {running.options.nodes} nodes, not {options.nodes}; "
-                "stop it first: `python3 -m devcluster down`"
-            )
+    def _check_same(self, known: State, wanted: Options) -> None:
+        """Only the number of fake GPUs can change while a cluster exists."""
+        had, want = (asdict(replace(options, fake_gpus=0)) for options in (known.options, wanted))
+        if had != want:
+            changes = ", ".join(f"{name} is {had[name]}, not {want[name]}" for name in had if had[name] != want[name])
+            down = "python3 -m devcluster down" + ("" if self._name == MAIN_CLUSTER else f" --name {self._name}")
+            raise DevclusterError(f"cluster {self._name} exists, but {changes}; remove it first: `{down}`")
+
+    def _adjust(self, running: State, options: Options) -> None:
         if options.fake_gpus != running.options.fake_gpus:
             self._set_fake_gpus(self.plane(running), self.node_runners(running), options.fake_gpus)
-        print(f"cluster {self._name} is running")
+            self._write(replace(running, options=options))
+
+    def _write(self, state: State) -> None:
+        (self._folder / _STATE).write_text(json.dumps(asdict(state), indent=1))
 
     def _clean(self) -> None:
         self._release()
@@ -227,5 +244,5 @@ class Cluster:
         self._table.stop([process for process in rest if process.name == "etcd"], grace=5)
 
     def _lock(self) -> AbstractContextManager[None]:
-        return exclusive(self._paths.cache / "locks" / f"cluster-{self._name}", f"another command works on {self._name}")
-
+        lock = self._paths.cache / "locks" / f"cluster-{self._name}"
+        return exclusive(lock, f"another command works on {self._name}")

@@ -46,7 +46,9 @@ class ControlPlane:
         return KubeClient(self.endpoints.server, pki.certificate("ca"), pki.certificate("admin"), pki.key("admin"))
 
     def prepare(self) -> None:
-        """Certificates and kubeconfigs."""
+        """Certificates and kubeconfigs; those of an earlier start are kept."""
+        if self.kubeconfig("provisioner").exists():
+            return
         self.pki.make_authorities()
         for certificate in control_plane_certificates(self.endpoints.api_address):
             self.pki.issue(certificate)
@@ -57,14 +59,13 @@ class ControlPlane:
         path = self.kubeconfig(name)
         path.touch(mode=0o600)
         pki = self.pki
-        path.write_text(
-            kubeconfig(self.endpoints.server, pki.certificate("ca"), pki.certificate(name), pki.key(name))
-        )
+        path.write_text(kubeconfig(self.endpoints.server, pki.certificate("ca"), pki.certificate(name), pki.key(name)))
         return path
 
     def start(self, *, audit_log: bool, on_loopback: bool) -> None:
         pki = self.pki
-        self.table.start("etcd", [self.binaries / "etcd", *component_args.etcd(self.folder / "etcd", pki, self.endpoints)])
+        etcd = component_args.etcd(self.folder / "etcd", pki, self.endpoints)
+        self.table.start("etcd", [self.binaries / "etcd", *etcd])
         audit = self._audit_files() if audit_log else None
         arguments = component_args.api_server(pki, self.endpoints, audit=audit, on_loopback=on_loopback)
         self.table.start("kube-apiserver", [self.binaries / "kube-apiserver", *arguments])

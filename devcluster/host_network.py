@@ -77,9 +77,9 @@ def check_ranges_are_free() -> None:
     clashes = overlapping(routes)
     if clashes:
         raise DevclusterError(
-            f"this machine already routes {', '.join(clashes)}, which overlaps the cluster's ranges {NODE_RANGE}, {POD_RANGE} and {SERVICE_RANGE}; "
-            "stop that network (a VPN, another Kubernetes) while the dev cluster runs"
-        )  # fmt: skip
+            f"this machine already routes {', '.join(clashes)}, which overlaps the cluster's ranges "
+            f"{NODE_RANGE}, {POD_RANGE} and {SERVICE_RANGE}; stop that network (a VPN, another Kubernetes) meanwhile"
+        )
 
 
 def overlapping(routes: Iterable[dict[str, object]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Addresses and names of the cluster's network. All ranges are private; preflight checks that nothing else uses them."""
+"""Addresses and names of the cluster's network. The ranges are private; preflight checks that they are free."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""One node: an init process in namespaces of its own (network, mounts, processes), and in it containerd, kubelet, proxy.
+"""One node: an init process in namespaces of its own (network, mounts, processes), in it containerd, kubelet, proxy.
 
 When the init process dies, the kernel ends everything in the node: containers, mounts, links. Nothing can be left.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from devcluster.shell import run, succeeds, wait_until
 
 # Mounts made later on the host stay visible in the node; what the node mounts stays in the node. A private /run keeps
 # sockets and pinned namespaces of containers apart from the host's and from the other nodes'.
-_INIT = "mount --make-rshared / && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && exec catatonit -P"
+_INIT = """
+mount --make-rshared / && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && exec catatonit -P
+"""
 IMAGE_NAMESPACE = "k8s.io"
 
 
@@ -41,6 +44,9 @@ class NodeRunner:
     def boot(self, *, carries_services: bool) -> None:
         """Namespaces, link and control group; no agent yet."""
         cgroups.create(self.node.cgroup)
+        if self.folders.addresses.exists():
+            # Leases of pods that ended with the last boot; they would use up the range.
+            shutil.rmtree(self.folders.addresses)
         for folder in (self.folders.kubelet, self.folders.pod_logs, self.folders.cni, self.folders.containerd):
             folder.mkdir(parents=True, exist_ok=True)
         outer = self.table.start(
@@ -76,15 +82,19 @@ class NodeRunner:
         config = self.folders.state / "kubelet.json"
         config.write_text(
             node_config.kubelet(
-                self.node, self.folders, authority=pki.certificate("ca"), certificate=pki.certificate(f"{name}-serving"),
+                self.node,
+                self.folders,
+                authority=pki.certificate("ca"),
+                certificate=pki.certificate(f"{name}-serving"),
                 key=pki.key(f"{name}-serving"),
             )
-        )  # fmt: skip
+        )
         kubelet = component_args.kubelet(
             self.node, config=config, kubeconfig=plane.write_kubeconfig(name), folder=self.folders.kubelet
         )
         self._start("kubelet", [plane.binaries / "kubelet", *kubelet])
-        self._start("proxy", [plane.binaries / "kube-proxy", *component_args.proxy(self.node, plane.kubeconfig("proxy"))])
+        proxy = component_args.proxy(self.node, plane.kubeconfig("proxy"))
+        self._start("proxy", [plane.binaries / "kube-proxy", *proxy])
 
     def _wait_for_init(self, outer: Process) -> Process:
         found: list[Process] = []

@@ -1,4 +1,4 @@
-"""Certificates of one cluster, made with openssl: three authorities and one client or server certificate per component."""
+"""Certificates of one cluster, made with openssl: three authorities, one certificate per component."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Certificate:
 
 
 def control_plane_certificates(api_address: str) -> list[Certificate]:
-    service_names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+    service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
     addresses = dict.fromkeys((api_address, "10.96.0.1", "127.0.0.1"))
     return [
         Certificate(
             "apiserver", "kube-apiserver", "kubernetes", "serverAuth",
-            (*(f"DNS:{name}" for name in service_names), "DNS:localhost", *(f"IP:{address}" for address in addresses)),
+            (*(f"DNS:{name}" for name in service), "DNS:localhost", *(f"IP:{address}" for address in addresses)),
         ),
         Certificate("kubelet-client", "kube-apiserver-kubelet-client", "devcluster:kubelet-clients", "clientAuth"),
         Certificate("front-proxy-client", "front-proxy-client", "kubernetes", "clientAuth", authority="front-proxy-ca"),
@@ -71,12 +71,12 @@ class Pki:
     def make_authorities(self) -> None:
         for name in ("ca", "front-proxy-ca", "etcd-ca"):
             self._new_key(name)
-            run([
-                "openssl", "req", "-x509", "-new", "-key", self.key(name), "-out", self.certificate(name), "-days", DAYS,
-                "-subj", f"/CN=devcluster-{name}", "-addext", "keyUsage=critical,keyCertSign,digitalSignature",
-            ])  # fmt: skip
+            subject = ["-subj", f"/CN=devcluster-{name}", "-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
+            files = ["-key", str(self.key(name)), "-out", str(self.certificate(name))]
+            run(["openssl", "req", "-x509", "-new", *files, "-days", DAYS, *subject])
         self._new_key("service-accounts")
-        run(["openssl", "pkey", "-in", self.key("service-accounts"), "-pubout", "-out", self._folder / "service-accounts.pub"])
+        private, public = self.key("service-accounts"), self.service_account_public_key
+        run(["openssl", "pkey", "-in", private, "-pubout", "-out", public])
 
     @property
     def service_account_public_key(self) -> Path:

@@ -39,9 +39,7 @@ def missing_packages(programs: Mapping[str, str], exists: Callable[[str], object
 
 def check_platform() -> None:
     if sys.platform != "linux" or platform.machine() not in {"x86_64", "aarch64"}:
-        raise DevclusterError("the dev cluster needs Linux on x86-64 or arm64; use a virtual machine or a cluster of your own")
-    if sys.version_info < (3, 11):
-        raise DevclusterError(f"Python 3.11 or newer is needed; this is {platform.python_version()}")
+        raise DevclusterError("the dev cluster needs Linux on x86-64 or arm64: use a virtual machine")
 
 
 def check_root() -> None:
@@ -73,7 +71,9 @@ def check_cgroups() -> None:
         available = (cgroups.ROOT / "cgroup.controllers").read_text().split()
         lacking = {"cpu", "memory", "pids"} - set(available)
         if lacking:
-            raise DevclusterError(f"cgroup controllers {', '.join(sorted(lacking))} are off; enable them on the kernel command line")
+            raise DevclusterError(
+                f"cgroup controllers {', '.join(sorted(lacking))} are off; the kernel command line enables them"
+            )
     elif not (cgroups.ROOT / "memory").is_dir():
         raise DevclusterError(f"no cgroup controllers under {cgroups.ROOT}; mount cgroup v2 there (systemd does it)")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster.errors import DevclusterError
 from devcluster.shell import wait_until
 
 
@@ -67,9 +68,13 @@ class ProcessTable:
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
                 cwd="/",
-            )  # fmt: skip
+            )
         process = describe(name, child.pid) or Process(name, child.pid, 0)
         self.record(process)
         return process
@@ -93,7 +98,7 @@ class ProcessTable:
         _signal(processes, signal.SIGTERM)
         try:
             wait_until("processes gone", lambda: not any(map(alive, processes)), timeout=grace)
-        except Exception:
+        except DevclusterError:
             _signal(processes, signal.SIGKILL)
             wait_until("killed processes gone", lambda: not any(map(alive, processes)), timeout=20)
         self.forget(processes)

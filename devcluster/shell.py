@@ -60,7 +60,9 @@ def succeeds(command: Sequence[str | Path]) -> bool:
     return True
 
 
-def wait_until(what: str, ready: Callable[[], bool], *, timeout: float, advice: str = "", interval: float = 0.05) -> None:
+def wait_until(
+    what: str, ready: Callable[[], bool], *, timeout: float, advice: str = "", interval: float = 0.05
+) -> None:
     """Poll `ready` until it holds. Raises DevclusterError after `timeout` seconds."""
     end = time.monotonic() + timeout
     while not ready():

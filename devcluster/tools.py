@@ -7,7 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from devcluster.lock import exclusive
 from devcluster.paths import Paths
+from devcluster.preflight import ensure_programs
 from devcluster.shell import run, succeeds
 
 UV_VERSION = "0.13.9"

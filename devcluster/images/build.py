@@ -27,9 +27,8 @@ def storage(paths: Paths) -> Path:
 
 
 def buildah(paths: Paths) -> list[str]:
-    return [
-        "buildah", "--root", str(storage(paths)), "--runroot", str(paths.image_store / "run"), "--storage-driver", "overlay",
-    ]  # fmt: skip
+    folders = ["--root", str(storage(paths)), "--runroot", str(paths.image_store / "run")]
+    return ["buildah", *folders, "--storage-driver", "overlay"]
 
 
 def base_key() -> str:
@@ -105,11 +104,8 @@ def _bud(paths: Paths, options: list[str], name: str) -> None:
     paths.image_store.mkdir(parents=True, exist_ok=True)
     log = paths.image_store / f"{name}.log"
     log.unlink(missing_ok=True)
-    run(
-        [*buildah(paths), "bud", "--signature-policy", _policy(paths), "--isolation", "chroot", "--layers", "--format", "oci",
-         "--pull-never", *options],
-        log=log,
-    )  # fmt: skip
+    how = ["--isolation", "chroot", "--layers", "--format", "oci", "--pull-never"]
+    run([*buildah(paths), "bud", "--signature-policy", _policy(paths), *how, *options], log=log)
 
 
 def _policy(paths: Paths) -> str:

@@ -44,16 +44,16 @@ class Pipeline:
         return references
 
     def current(self) -> dict[str, str]:
-        """What images.json says: name → reference of the last build."""
-        file = self._paths.images_file
+        """Name → reference of the last build, of the images that are still in the store."""
+        file, stored = self._paths.images_file, self._store.references()
         content: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
-        return content
+        return {name: value for name, value in content.items() if value in stored}
 
     def seed(self, references: Iterable[str], nodes: Sequence[Sequence[str]]) -> None:
         """Bring the layers of these images to the nodes, given as `ctr` command prefixes. Nodes work side by side."""
         stored = [self._store.load(each) for each in references]
         layers = [layer for image in stored for layer in image.layers]
-        with ThreadPoolExecutor() as pool:
+        with self._lock("seed"), ThreadPoolExecutor() as pool:
             for _ in pool.map(lambda ctr: seed(ctr, layers), nodes):
                 pass
 

@@ -1,4 +1,4 @@
-"""Layers reach a node as hard links to buildah's own files: no registry traffic, no compression, no second copy on disk.
+"""Layers reach a node as hard links to buildah's own files: no traffic, no compression, no second copy on disk.
 
 A layer of an image is never written to, neither by buildah nor by containerd, so both can share its files. The kubelet
 still pulls every image by its reference: containerd fetches manifest and configuration from the image server, finds all
@@ -15,6 +15,9 @@ from devcluster.errors import DevclusterError
 from devcluster.images.store import Layer
 from devcluster.shell import run
 
+# A running buildah mounts its layer folder onto itself, and no hard link crosses a mount: undone in a namespace of our own.
+# Folders are made anew with owner, mode, times and overlay marks; files are shared.
+_LINK = 'while umount --lazy "$1" 2>/dev/null; do :; done; exec cp --archive --link "$2/." "$3"'
 _SOURCE = re.compile(r"upperdir=([^,\s]+)")
 _BIND = re.compile(r"^mount -t bind (\S+) ", re.MULTILINE)
 
@@ -38,8 +41,8 @@ def _seed_layer(ctr: Sequence[str], layer: Layer, *, unfinished: bool) -> None:
         run([*ctr, "snapshots", "delete", key])
     run([*ctr, "snapshots", "prepare", key, *([layer.parent] if layer.parent else [])])
     target = snapshot_folder(run([*ctr, "snapshots", "mounts", "/unused", key]))
-    # Not --archive alone: --link shares file contents, folders are made anew with owner, mode, times and overlay marks.
-    run(["cp", "--archive", "--link", f"{layer.files}/.", target])
+    private = ["unshare", "--mount", "--propagation", "private"]
+    run([*private, "sh", "-c", _LINK, "sh", layer.files.parents[1], layer.files, target])
     run([*ctr, "snapshots", "commit", layer.chain, key])
 
 

@@ -1,4 +1,4 @@
-"""What each image is made of. The tag of a reference is a hash over exactly that, so an unchanged image is never rebuilt."""
+"""What each image is made of. Its tag is a hash over exactly that, so an unchanged image is never rebuilt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from devcluster.layout import REGISTRY_NAME
 
 @dataclass(frozen=True)
 class Image:
-    """`inputs` are files and folders relative to the repository; folders count with everything below, byte code left out.
+    """`inputs` are files and folders relative to the repository; folders count with all below them but byte code.
 
-    `program` names a file that is copied into an otherwise empty build context; without it the context is the repository.
+    `program` names a file that is alone in the build context; without it the context is the repository.
     """
 
     name: str

@@ -48,7 +48,8 @@ class ImageStore:
 
     def load(self, reference: str) -> StoredImage:
         """Raises DevclusterError when there is no such image or its layers do not match its configuration."""
-        images = [image for image in self._read("overlay-images/images.json") if reference in (image.get("names") or [])]
+        records = self._read("overlay-images/images.json")
+        images = [image for image in records if reference in (image.get("names") or [])]
         if not images:
             raise DevclusterError(f"image {reference} is not in the store {self._root}")
         folder = self._root / "overlay-images" / images[0]["id"]
@@ -65,7 +66,7 @@ class ImageStore:
             below.insert(0, records[top])
             top = records[top].get("parent", "")
         if [layer["diff-digest"] for layer in below] != diff_ids:
-            raise DevclusterError(f"the layers in {self._root} do not match the image's configuration; delete that folder")
+            raise DevclusterError(f"the layers in {self._root} do not match their image; delete that folder")
         chains = chain_ids(diff_ids)
         parents = ["", *chains[:-1]]
         folders = [self._root / "overlay" / layer["id"] / "diff" for layer in below]
