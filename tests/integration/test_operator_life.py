@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from mlflow import MlflowClient
+
 from support.apiserver import ApiServer
-from support.embedded_operator import User, condition, operator_config, running_operator, stage
+from support.embedded_operator import User, condition, eventually, operator_config, running_operator, stage
 from support.mlflow_server import MlflowServer
 from support.simulated_kubelet import Behaviour, SimulatedKubelet, fail, hold_until_stopped, succeed
 from vernacular_trainer.contract import JobConfig, Stage
@@ -23,7 +27,9 @@ async def test_four_stages_to_succeeded(
         job = await user.until_state("hr-bot", "Succeeded")
 
     status = job["status"]
-    assert [condition(job, kind) for kind in ("Accepted", "Prepared", "Trained", "Evaluated", "Published")] == ["True"] * 5
+    assert [condition(job, kind) for kind in ("Accepted", "Prepared", "Trained", "Evaluated", "Published")] == [
+        "True"
+    ] * 5
     assert (condition(job, "Complete"), condition(job, "Failed")) == ("True", "False")
     assert [(item["name"], item["state"], item["attempt"]) for item in status["stages"]] == [
         (name, "Succeeded", 1) for name in ("Prepare", "Train", "Evaluate", "Publish")
@@ -44,7 +50,7 @@ async def test_four_stages_to_succeeded(
     assert run.info.status == "FINISHED"
     assert run.data.tags["vernacular.dev/uid"] == job["metadata"]["uid"]
     assert run.data.tags["vernacular.dev/namespace"] == user.namespace
-    assert [config.run_id for config in (item.tracking for item in kubelet.configs)][0] == ""
+    assert kubelet.configs[0].tracking.run_id == ""
     assert {item.tracking.run_id for item in kubelet.configs if item.stage != Stage.PREPARE} == {run_id}
     assert [item.stage for item in kubelet.configs].count(Stage.TRAIN) == 2
     assert {event["reason"] for event in await user.events()} >= {"Preparing", "Training", "Succeeded"}
@@ -102,8 +108,12 @@ async def test_deleting_a_job_removes_its_children_and_closes_its_run(
         await user.create("hr-bot")
         job = await user.until_state("hr-bot", "Training")
         await user.request("DELETE", user.path("hr-bot"))
-        await _until(lambda: _run_status(mlflow_server, job) == "KILLED")
-        await _until_no_jobs(user)
+
+        async def gone() -> bool:
+            killed = await asyncio.to_thread(_run_status, mlflow_server, job) == "KILLED"
+            return killed and not await user.jobs()
+
+        await eventually(gone)
 
 
 async def test_a_new_operator_carries_on_where_the_old_one_stopped(
@@ -118,26 +128,10 @@ async def test_a_new_operator_carries_on_where_the_old_one_stopped(
     kubelet.release()
     async with running_operator(api_server_with_controllers, config):
         job = await user.until_state("hr-bot", "Succeeded")
-    assert stage(job, "Train")["attempt"] == 1
+    assert stage(job, "Train")["attempt"] == 1, [event["message"] for event in await user.events()]
     assert job["status"]["mlflow"]["runID"] == before["status"]["mlflow"]["runID"]
     assert len(await user.jobs()) == 4
 
 
-async def _until_no_jobs(user: User) -> None:
-    import asyncio
-
-    async with asyncio.timeout(60):
-        while await user.jobs():
-            await asyncio.sleep(0.1)
-
-
-def _run_status(server: MlflowServer, job: dict) -> str:  # type: ignore[type-arg]
+def _run_status(server: MlflowServer, job: dict[str, Any]) -> str:
     return str(MlflowClient(server.uri).get_run(job["status"]["mlflow"]["runID"]).info.status)
-
-
-async def _until(holds) -> None:  # type: ignore[no-untyped-def]
-    import asyncio
-
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(holds):
-            await asyncio.sleep(0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,6 +43,15 @@ async def running_operator(server: ApiServer, config: OperatorConfig) -> AsyncIt
         await asyncio.wait_for(task, 30)
 
 
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    """Wait until a condition holds. Raises TimeoutError when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.1)
+
+
 class User:
     """Creates and watches FineTuneJobs of one namespace."""
 
@@ -50,7 +59,9 @@ class User:
         self.server = server
         self.namespace = namespace
 
-    async def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Document:
+    async def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Document:
         return await asyncio.to_thread(self.server.request, method, path, body, content_type)
 
     def path(self, name: str = "") -> str:

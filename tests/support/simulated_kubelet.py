@@ -38,7 +38,7 @@ HEARTBEAT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a stage's pod behaves. `hold`: it runs until it is told to end; `stuck`: no node takes it, for this reason."""
+    """How a stage's pod behaves. `hold`: it runs until it is told to end; `stuck`: why no node takes it."""
 
     report: StageReport | None
     exit_code: int

@@ -26,33 +26,60 @@ def train(index: int = 0, **changes: object) -> PodFacts:
 @pytest.mark.parametrize(
     ("pods", "kind", "code"),
     [
-        pytest.param([train(exit_code=78, report=USER_ERROR)], Kind.USER_ERROR, "DatasetSchema", id="78 with its report"),
+        pytest.param(
+            [train(exit_code=78, report=USER_ERROR)], Kind.USER_ERROR, "DatasetSchema", id="78 with its report"
+        ),
         pytest.param([train(exit_code=78)], Kind.FAILED, "InternalError", id="78 without a report is internal"),
-        pytest.param([train(exit_code=1, report=USER_ERROR)], Kind.FAILED, "InternalError", id="a report that another exit code belies"),
-        pytest.param([train(exit_code=85, report=preempted_report(9))], Kind.PREEMPTED, "Preempted", id="85 with its report"),
+        pytest.param(
+            [train(exit_code=1, report=USER_ERROR)],
+            Kind.FAILED,
+            "InternalError",
+            id="a report that another exit code belies",
+        ),
+        pytest.param(
+            [train(exit_code=85, report=preempted_report(9))], Kind.PREEMPTED, "Preempted", id="85 with its report"
+        ),
         pytest.param([train(exit_code=85)], Kind.FAILED, "InternalError", id="85 without a report is internal"),
-        pytest.param([train(exit_code=203, report=INTERNAL)], Kind.FAILED, "RendezvousTimeout", id="203 keeps its code"),
-        pytest.param([train(exit_code=203, report=AWAY)], Kind.WAITING, "TrackingUnavailable", id="MLflow away is waited for"),
-        pytest.param([train(exit_code=1, reason="OOMKilled")], Kind.FAILED, "HostOutOfMemory", id="OOMKilled whatever the code"),
+        pytest.param(
+            [train(exit_code=203, report=INTERNAL)], Kind.FAILED, "RendezvousTimeout", id="203 keeps its code"
+        ),
+        pytest.param(
+            [train(exit_code=203, report=AWAY)], Kind.WAITING, "TrackingUnavailable", id="MLflow away is waited for"
+        ),
+        pytest.param(
+            [train(exit_code=1, reason="OOMKilled")], Kind.FAILED, "HostOutOfMemory", id="OOMKilled whatever the code"
+        ),
         pytest.param(
             [pod(Stage.TRAIN, phase="Failed", running=False, status_reason="Evicted", status_message="low on disk")],
-            Kind.FAILED, "Evicted", id="evicted by its node",
+            Kind.FAILED,
+            "Evicted",
+            id="evicted by its node",
         ),
         pytest.param(
             [pod(Stage.TRAIN, disruption="DeletionByTaintManager", deletion_time=NOW)],
-            Kind.DISRUPTED, "NodeLost", id="node lost",
+            Kind.DISRUPTED,
+            "NodeLost",
+            id="node lost",
         ),
         pytest.param(
-            [train(exit_code=1, report=None, after=70), pod(Stage.TRAIN, index=1, disruption="DeletionByTaintManager", deletion_time=NOW)],
-            Kind.DISRUPTED, "NodeLost", id="a survivor of a lost node",
+            [
+                train(exit_code=1, report=None, after=70),
+                pod(Stage.TRAIN, index=1, disruption="DeletionByTaintManager", deletion_time=NOW),
+            ],
+            Kind.DISRUPTED,
+            "NodeLost",
+            id="a survivor of a lost node",
         ),
         pytest.param(
-            [pod(Stage.TRAIN, disruption="PreemptionByScheduler", gone=True)], Kind.DISRUPTED, "Preempted", id="preempted",
+            [pod(Stage.TRAIN, disruption="PreemptionByScheduler", gone=True)],
+            Kind.DISRUPTED,
+            "Preempted",
+            id="preempted",
         ),
         pytest.param([], Kind.DISRUPTED, "Preempted", id="no pods at all"),
         pytest.param([pod(Stage.TRAIN, gone=True)], Kind.DISRUPTED, "Preempted", id="a pod that vanished"),
     ],
-)  # fmt: skip
+)
 def test_cause(pods: list[PodFacts], kind: Kind, code: str) -> None:
     cause = cause_of(child(Stage.TRAIN, failed=True, message="backoff limit"), pods)
 

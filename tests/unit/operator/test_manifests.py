@@ -1,4 +1,4 @@
-"""Manifests against golden YAML. `VERNACULAR_UPDATE_GOLDEN=1` writes the files again; read the difference before a commit."""
+"""Manifests against golden YAML. `VERNACULAR_UPDATE_GOLDEN=1` writes the files again; read the difference then."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ FULL_CONFIG = config(
     ("name", "manifest"),
     [
         *(
-            (f"{size}-{stage.lower()}", stage_job(Attempt(job, stage, 1, "" if stage == Stage.PREPARE else "run-1", "c-1"), conf))
+            (
+                f"{size}-{stage.lower()}",
+                stage_job(Attempt(job, stage, 1, "" if stage == Stage.PREPARE else "run-1", "c-1"), conf),
+            )
             for size, job, conf in (("small", SMALL, config()), ("full", FULL, FULL_CONFIG))
             for stage in Stage
         ),
@@ -68,7 +71,10 @@ FULL_CONFIG = config(
                 fine_tune_job(
                     storage={
                         "workspace": {
-                            "size": "5Gi", "storageClassName": "efs", "accessMode": "ReadWriteMany", "deletionPolicy": "Retain",
+                            "size": "5Gi",
+                            "storageClassName": "efs",
+                            "accessMode": "ReadWriteMany",
+                            "deletionPolicy": "Retain",
                         }
                     }
                 ),
@@ -76,7 +82,7 @@ FULL_CONFIG = config(
             ),
         ),
     ],
-)  # fmt: skip
+)
 def test_golden(name: str, manifest: Mapping[str, Any]) -> None:
     path = GOLDEN / f"{name}.yaml"
     text = yaml.safe_dump(dict(manifest), sort_keys=True, width=120)

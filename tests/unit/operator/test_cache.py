@@ -1,0 +1,111 @@
+"""The cache: newer versions win, reports outlive their pods, and a namesake is another job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.worlds import fine_tune_job
+from vernacular.api import Stage
+from vernacular.api.names import attempt_labels
+from vernacular_operator.runtime.cache import Cache, Key
+
+KEY = Key("demo", "hr-bot")
+
+
+def job_document(uid: str = "uid-1", version: int = 1, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    metadata = {"name": "hr-bot", "namespace": "demo", "uid": uid, "generation": 1, "resourceVersion": str(version)}
+    return {
+        "apiVersion": "vernacular.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": metadata,
+        "spec": fine_tune_job().spec.to_dict(),
+        "status": status or {},
+    }
+
+
+def child_document(uid: str, version: int = 1, *, template: bool = False, owner: str = "uid-1") -> dict[str, Any]:
+    labels = attempt_labels("hr-bot", owner, Stage.TRAIN, 1)
+    return {
+        "metadata": {"name": uid, "namespace": "demo", "uid": uid, "resourceVersion": str(version), "labels": labels},
+        "spec": {"template": {}} if template else {},
+        "status": {},
+    }
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    cache = Cache()
+    assert cache.put_job(job_document(version=5, status={"state": "Training"})) == KEY
+    assert cache.put_job(job_document(version=4)) is None
+
+    job = cache.job(KEY)
+    assert job is not None
+    assert job.status.state == "Training"
+
+
+def test_a_namesake_with_another_uid_starts_anew() -> None:
+    cache = Cache()
+    cache.put_job(job_document("uid-1", 5))
+    cache.put_child(child_document("pod"))
+    cache.put_job(job_document("uid-2", 6))
+
+    assert cache.key_of("uid-1") is None
+    assert cache.children("uid-1") == ((), ())
+    assert cache.children("uid-2") == ((), ())
+
+
+def test_children_that_come_before_their_job_are_kept() -> None:
+    cache = Cache()
+    assert cache.put_child(child_document("job", template=True)) == KEY
+    cache.put_job(job_document())
+
+    jobs, pods = cache.children("uid-1")
+    assert [item.name for item in jobs] == ["job"]
+    assert pods == ()
+
+
+def test_a_pod_is_remembered_after_it_is_gone_and_a_job_is_not() -> None:
+    cache = Cache()
+    cache.put_job(job_document())
+    cache.put_child(child_document("pod"))
+    cache.put_child(child_document("job", template=True))
+    cache.put_child(child_document("pod", 2), gone=True)
+    cache.put_child(child_document("job", 2, template=True), gone=True)
+
+    jobs, pods = cache.children("uid-1")
+    assert jobs == ()
+    assert [item.gone for item in pods] == [True]
+
+
+def test_what_a_list_does_not_show_any_more_is_gone() -> None:
+    cache = Cache()
+    cache.put_job(job_document())
+    cache.put_child(child_document("pod"))
+    known = cache.known("demo")
+    assert (dict(known.jobs), dict(known.children)) == ({"uid-1": KEY}, {"pod": "uid-1"})
+
+    cache.child_gone("uid-1", "pod")
+    assert cache.children("uid-1")[1][0].gone
+    assert cache.known("elsewhere").jobs == {}
+    dropped = cache.drop_job("uid-1")
+    assert dropped is not None
+    assert cache.job(KEY) is None
+
+
+def test_pods_of_a_job_that_has_ended_cost_no_memory() -> None:
+    cache = Cache()
+    cache.put_job(job_document())
+    cache.put_child(child_document("pod"), gone=True)
+    failed = {"type": "Failed", "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+    cache.put_job(job_document(version=2, status={"conditions": [failed]}))
+
+    assert cache.children("uid-1")[1] == ()
+
+
+def test_a_job_that_cannot_be_read_is_logged_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    document = job_document()
+    document["spec"]["training"] = {"epochs": "three"}
+
+    assert Cache().put_job(document) is None
+    assert "demo/hr-bot" in caplog.text
