@@ -6,12 +6,14 @@ import functools
 import json
 import operator
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from support.apiserver import REPOSITORY
 from support.finetunejobs import at, both
 from support.helm import BUNDLED, CHART, Helm, HelmError, find
 from vernacular_operator.config import OperatorConfig, parse_config
@@ -185,3 +187,12 @@ def readme_row(values: dict[str, Any], path: str) -> str:
         return f"| `{path.rpartition('.')[0]}` |"
     value = functools.reduce(operator.getitem, path.split("."), values)
     return f"| `{path}` | `{json.dumps(value)}` |"
+
+
+def test_chart_images_and_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    images = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["images"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert {images[name].rpartition(":")[2] for name in ("operator", "data", "trainer")} == {project["version"]}
