@@ -54,9 +54,11 @@ async def operate(
         done, pending = await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        await asyncio.wait(pending)
+        await asyncio.gather(*pending, return_exceptions=True)
         for task in done:
-            task.result()
+            # Kopf cancels what runs beside it when it is told to stop
+            if not task.cancelled():
+                task.result()
     finally:
         await client.close()
 

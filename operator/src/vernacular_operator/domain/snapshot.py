@@ -148,7 +148,8 @@ class Snapshot:
 
     def latest_attempt(self, stage: Stage) -> int:
         """The highest attempt that has a Job or left a pod; 0: none."""
-        return max((item.attempt for item in (*self.jobs, *self.pods) if item.stage == stage), default=0)
+        jobs = (job.attempt for job in self.jobs if job.stage == stage)
+        return max((*jobs, *(pod.attempt for pod in self.pods if pod.stage == stage)), default=0)
 
     def live_pods(self) -> Iterator[PodFacts]:
         """Pods whose containers may still run."""
