@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.apiserver import ApiServer
 from support.embedded_operator import User
 from support.mlflow_server import MlflowServer

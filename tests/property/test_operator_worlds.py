@@ -7,6 +7,7 @@ from datetime import timedelta
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from support.simulated_cluster import USER_ERROR, Cluster
 from support.worlds import preempted_report
 from vernacular.api import ConditionStatus, ConditionType, JobState, Stage
