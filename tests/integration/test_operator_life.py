@@ -89,8 +89,8 @@ async def test_suspend_saves_a_checkpoint_and_resume_is_a_new_attempt(
         await user.create("hr-bot")
         await user.until_state("hr-bot", "Training")
         await user.suspend("hr-bot", True)
-        job = await user.until("hr-bot", lambda status: status.get("checkpoints", {}).get("latestStep") == 13)
-        assert job["status"]["state"] == "Suspended"
+        job = await user.until_state("hr-bot", "Suspended")
+        assert job["status"]["checkpoints"]["latestStep"] == 13
         assert condition(job, "Suspended") == "True"
 
         await user.suspend("hr-bot", False)

@@ -21,6 +21,7 @@ from support.worlds import (
     world,
 )
 from vernacular.api import ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
+from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.policies.retry import backoff
 from vernacular_operator.domain.reconcile import reconcile
@@ -109,7 +110,7 @@ def test_other_failures_are_explained_while_pods_still_end_and_counted_later() -
     plan = reconcile(replace(snapshot, jobs=(*snapshot.jobs[:-1], child(Stage.TRAIN, failing=True)), pods=pods), NOW)
 
     assert plan.status.reason == FailureCode.HOST_OUT_OF_MEMORY
-    assert plan.status.usage is None
+    assert plan.status.usage == UsageStatus()
     assert plan.create == ()
 
 
@@ -153,7 +154,7 @@ def test_mlflow_away_in_a_stage_is_waited_for_and_costs_nothing() -> None:
         ended(Stage.PREPARE, exit_code=203, report=report),
     )
     assert plan.status.reason == FailureCode.TRACKING_UNAVAILABLE
-    assert plan.status.usage is None
+    assert plan.status.usage == UsageStatus()
 
     plan = reconcile(with_status(snapshot, plan), NOW + timedelta(seconds=10))
     assert job_manifest(plan)["metadata"]["name"] == "hr-bot-0a1b2-prepare-2"

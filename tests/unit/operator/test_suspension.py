@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from support.worlds import NOW, child, ended, job_manifest, pod, preempted_report, until_stage, with_status, world
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
+from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
@@ -31,11 +32,22 @@ def test_suspending_deletes_the_running_attempt() -> None:
 
     assert [reference.name for reference in plan.delete] == ["hr-bot-0a1b2-train-1"]
     assert plan.delete[0].grace_seconds is None
-    assert plan.status.state == JobState.SUSPENDED
-    assert condition(plan) == ConditionStatus.TRUE
     assert plan.status.stages[1].state == StageState.PENDING
     assert plan.end_run is None
-    assert reconcile(with_status(snapshot, plan, jobs=snapshot.jobs[:-1]), NOW).status == plan.status
+    assert reconcile(with_status(snapshot, plan), NOW).create == ()
+
+
+def test_a_job_is_suspended_only_once_its_pods_are_gone() -> None:
+    snapshot, plan = stopped()
+    assert plan.status.state == JobState.STARTING
+    assert plan.status.reason == Reason.WAITING_FOR_DELETION
+    assert condition(plan) == ConditionStatus.FALSE
+
+    ending = with_status(snapshot, plan, jobs=snapshot.jobs[:-1])
+    assert reconcile(ending, NOW).status.reason == Reason.WAITING_FOR_DELETION
+    plan = reconcile(replace(ending, pods=(pod(Stage.TRAIN, gone=True),)), NOW)
+    assert plan.status.state == JobState.SUSPENDED
+    assert condition(plan) == ConditionStatus.TRUE
 
 
 def test_a_checkpoint_that_was_saved_on_the_way_out_is_noted() -> None:
@@ -59,7 +71,7 @@ def test_going_on_is_a_new_attempt_once_the_old_pods_are_gone() -> None:
     plan = reconcile(with_status(replace(resumed, pods=(pod(Stage.TRAIN, gone=True),)), waiting), NOW)
     assert job_manifest(plan)["metadata"]["name"] == "hr-bot-0a1b2-train-2"
     assert condition(plan) == ConditionStatus.FALSE
-    assert plan.status.usage is None
+    assert plan.status.usage == UsageStatus()
 
 
 def test_a_job_that_is_created_suspended_starts_nothing() -> None:

@@ -151,6 +151,10 @@ class Snapshot:
         jobs = (job.attempt for job in self.jobs if job.stage == stage)
         return max((*jobs, *(pod.attempt for pod in self.pods if pod.stage == stage)), default=0)
 
+    def leftovers(self) -> tuple[str, ...]:
+        """Names of Jobs and pods that may still run; nothing new starts beside them."""
+        return (*(job.name for job in self.jobs if job.live), *(pod.name for pod in self.live_pods()))
+
     def live_pods(self) -> Iterator[PodFacts]:
         """Pods whose containers may still run."""
         return (pod for pod in self.pods if pod.live)

@@ -22,22 +22,26 @@ class Health:
         self._resync = timedelta(seconds=3 * resync_seconds) + _PATIENCE
         self._resynced = clock.now()
         self._written: dict[Key, tuple[int, datetime]] = {}
+        self._seen: dict[Key, int] = {}
         self._visits: dict[Key, datetime] = {}
         self._backlog_since: datetime | None = None
 
     def wrote(self, key: Key, version: int) -> None:
         """The status of a job was written; the watch will tell of this version or a newer one."""
-        since = self._written.get(key, (0, self._clock.now()))[1]
-        self._written[key] = (version, since)
+        if self._seen.get(key, 0) < version:
+            since = self._written.get(key, (0, self._clock.now()))[1]
+            self._written[key] = (version, since)
 
     def saw(self, key: Key, version: int) -> None:
         """The watch told of a job."""
+        self._seen[key] = version
         if key in self._written and version >= self._written[key][0]:
             del self._written[key]
 
     def forgot(self, key: Key) -> None:
         """The job is gone."""
         self._written.pop(key, None)
+        self._seen.pop(key, None)
 
     def began(self, key: Key) -> None:
         """A worker took up a key."""

@@ -20,6 +20,7 @@ def apply(draft: Draft) -> None:
     for kind in ConditionType:
         if all(item.type != kind for item in draft.status.conditions):
             draft.condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_STARTED)
+    draft.set(usage=draft.usage)
     if draft.world.blocked:
         _hold(draft, draft.world.blocked.code, draft.world.blocked.message, _BLOCKED_SECONDS)
     elif not draft.is_true(ConditionType.ACCEPTED):

@@ -12,8 +12,6 @@ from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt
 from vernacular_operator.manifests.service import headless_service
 
-_LEFTOVER_SECONDS = 5
-
 
 def start(draft: Draft, stage: Stage, number: int) -> None:
     """Start an attempt, or say what it waits for."""
@@ -35,12 +33,12 @@ def _backing_off(draft: Draft, stage: Stage) -> bool:
 
 def _leftovers(draft: Draft, stage: Stage) -> bool:
     """Two attempts must never run at once."""
-    names = [job.name for job in draft.world.jobs if job.live] + [pod.name for pod in draft.world.live_pods()]
+    names = draft.world.leftovers()
     if not names:
         return False
     message = f"waits until {names[0]} of an earlier attempt is gone"
     draft.say(STAGE_STATES[stage], Reason.WAITING_FOR_DELETION, message)
-    draft.requeue(_LEFTOVER_SECONDS)
+    draft.requeue(suspension.LEFTOVER_SECONDS)
     return True
 
 

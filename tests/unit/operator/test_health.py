@@ -1,0 +1,96 @@
+"""Health: a broken watch, a stuck worker and an old list are noticed, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from support.worlds import NOW
+from vernacular_operator.runtime.cache import Key
+from vernacular_operator.runtime.health import Health, UnhealthyError
+
+KEY = Key("demo", "hr-bot")
+
+
+class Hands:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def turn(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def health(hands: Hands) -> Health:
+    return Health(hands, resync_seconds=300)
+
+
+def test_an_idle_operator_is_healthy(health: Health, hands: Hands) -> None:
+    hands.turn(900)
+
+    health.check(waiting=0)
+
+
+def test_a_write_that_the_watch_never_shows_is_unhealthy(health: Health, hands: Hands) -> None:
+    health.wrote(KEY, 7)
+    hands.turn(119)
+    health.check(waiting=0)
+    hands.turn(2)
+    with pytest.raises(UnhealthyError, match="version 7"):
+        health.check(waiting=0)
+    health.saw(KEY, 7)
+
+    health.check(waiting=0)
+
+
+def test_a_write_that_the_watch_showed_before_the_answer_came_is_fine(health: Health, hands: Hands) -> None:
+    health.saw(KEY, 7)
+    health.wrote(KEY, 7)
+    hands.turn(500)
+
+    health.check(waiting=0)
+
+
+def test_a_job_that_is_gone_is_not_waited_for(health: Health, hands: Hands) -> None:
+    health.wrote(KEY, 7)
+    health.forgot(KEY)
+    hands.turn(500)
+
+    health.check(waiting=0)
+
+
+def test_a_worker_that_never_ends_is_unhealthy(health: Health, hands: Hands) -> None:
+    health.began(KEY)
+    hands.turn(121)
+    with pytest.raises(UnhealthyError, match="hr-bot"):
+        health.check(waiting=0)
+    health.ended(KEY)
+
+    health.check(waiting=0)
+
+
+def test_keys_that_nobody_takes_are_unhealthy(health: Health, hands: Hands) -> None:
+    health.check(waiting=3)
+    hands.turn(121)
+    with pytest.raises(UnhealthyError, match="3 keys"):
+        health.check(waiting=3)
+
+
+def test_a_list_that_never_goes_through_is_unhealthy(health: Health, hands: Hands) -> None:
+    hands.turn(1021)
+    with pytest.raises(UnhealthyError, match="resync"):
+        health.check(waiting=0)
+    health.resynced()
+
+    health.check(waiting=0)
