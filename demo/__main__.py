@@ -17,7 +17,9 @@ from demo.target import Target, current_cluster, kubeconfig_of, running_dev_clus
 
 NAMESPACE = "demo"
 JOB = "hr-bot"
-EXAMPLE = REPOSITORY / "examples" / JOB
+CPU_EXAMPLE = REPOSITORY / "examples/hr-bot"
+GPU_EXAMPLE = REPOSITORY / "examples/hr-bot-gpu"
+TRAINING_PODS = 2
 JOB_TIMEOUT_SECONDS = 1200
 
 
@@ -65,8 +67,9 @@ def run_job(shell: Shell) -> dict[str, Any]:
     if existing and existing.get("status", {}).get("state") in ("Succeeded", "Failed"):
         say(f"{JOB} of an earlier demo is finished: starting it anew (its MLflow run stays)")
         shell.kubectl("delete", "finetunejob", JOB, "-n", NAMESPACE)
-    say(f"kubectl apply -n {NAMESPACE} -k examples/{JOB}")
-    install.apply_example(shell, EXAMPLE, NAMESPACE)
+    example = GPU_EXAMPLE if install.allocatable_gpus(shell) >= TRAINING_PODS else CPU_EXAMPLE
+    say(f"kubectl apply -n {NAMESPACE} -k {example.relative_to(REPOSITORY)}")
+    install.apply_example(shell, example, NAMESPACE)
     job = follow(shell, JOB, NAMESPACE, JOB_TIMEOUT_SECONDS)
     if job["status"]["state"] != "Succeeded":
         failure = job["status"].get("failure", {})

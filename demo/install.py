@@ -58,12 +58,8 @@ def ensure_model_claim(target: Target, namespace: str, model: Path, claim: str =
         check = f"import pathlib; print(pathlib.Path({marker!r}).exists())"
         if shell.kubectl("exec", "-n", namespace, loader, "--", "python", "-c", check).strip() == "True":
             return
-        receive = (
-            "import sys, tarfile, pathlib; "
-            "tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/models', filter='data'); "
-            f"pathlib.Path({marker!r}).touch()"
-        )
-        shell.kubectl("exec", "-i", "-n", namespace, loader, "--", "python", "-c", receive, stdin=_tar(model))
+        receive = 'tar -x --no-same-owner -C /models -f - && touch "$0"'
+        shell.kubectl("exec", "-i", "-n", namespace, loader, "--", "sh", "-c", receive, marker, stdin=_tar(model))
     finally:
         shell.kubectl("delete", "pod", loader, "-n", namespace, "--ignore-not-found", "--grace-period=0", "--force")
 
@@ -71,6 +67,12 @@ def ensure_model_claim(target: Target, namespace: str, model: Path, claim: str =
 def apply_example(shell: Shell, example: Path, namespace: str) -> None:
     """`kubectl apply -k`, strictly: an unknown field is an error."""
     shell.kubectl("apply", "--validate=strict", "-n", namespace, "-k", str(example))
+
+
+def allocatable_gpus(shell: Shell, resource: str = "nvidia.com/gpu") -> int:
+    """How many GPUs the nodes of the cluster offer."""
+    nodes = json.loads(shell.kubectl("get", "nodes", "-o", "json"))["items"]
+    return sum(int(node["status"].get("allocatable", {}).get(resource, 0)) for node in nodes)
 
 
 def uninstall(target: Target, namespaces: list[str]) -> None:

@@ -2,9 +2,10 @@
 
 Standard library only: the operator imports this module without any other part of the trainer.
 
-In: the operator writes :class:`JobConfig` as JSON into an annotation of the pod template; a downwardAPI volume shows it as
-``/job/job.json``. Out: an exit code (:class:`ExitCode`) and a :class:`StageReport` as the container's termination message,
-at most :data:`TERMINATION_MESSAGE_LIMIT` bytes. An exit code 78 or 85 counts only together with a valid report that says the same.
+In: the operator writes :class:`JobConfig` as JSON into an annotation of the pod template; a downwardAPI volume shows
+it as ``/job/job.json``. Out: an exit code (:class:`ExitCode`) and a :class:`StageReport` as the container's termination
+message, at most :data:`TERMINATION_MESSAGE_LIMIT` bytes. An exit code 78 or 85 counts only together with a valid report
+that says the same.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class FileSource:
 class ModelConfig:
     """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// the copy that prepare makes.
 
-    `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` the Secret's name.
+    `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` its name.
     """
 
     uri: str
@@ -154,7 +155,7 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What the user asked for; None means "chosen", and prepare's plan says what and why. At most one of epochs and max_steps."""
+    """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps."""
 
     epochs: int | None = None
     max_steps: int | None = None
@@ -172,8 +173,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """`pods` x `processes_per_pod` ranks. With `gpus_per_pod` > 0 there is one rank per GPU. `strategy`: DDP, ZeRO2, ZeRO3 or None (chosen).
+    """`pods` x `processes_per_pod` ranks; with `gpus_per_pod` > 0 one rank per GPU.
 
+    `strategy`: DDP, ZeRO2, ZeRO3 or None (chosen).
     `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
     """
 
@@ -240,17 +242,19 @@ class JobConfig:
 
     @classmethod
     def from_json(cls, text: str) -> JobConfig:
-        """Parse `job.json`. Raises ContractError for anything unknown, missing, of a wrong type or of another contract version."""
+        """Parse `job.json`. Raises ContractError for unknown, missing and wrongly typed fields and for other versions."""
         document = _load_object(text)
         if document.get("contract") != CONTRACT_VERSION:
-            message = f"contract version {document.get('contract')!r} is not {CONTRACT_VERSION}: operator and stage image differ in version"
-            raise ContractError(message)
+            found = document.get("contract")
+            raise ContractError(
+                f"contract {found!r}, not {CONTRACT_VERSION}: operator and stage image differ in version"
+            )
         return _build(cls, document, "job")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A finding in the data: stable code, how many rows, the first of them (1-based line numbers with their file), advice."""
+    """A finding in the data: stable code, number of rows, the first of them (file and 1-based line), advice."""
 
     code: str
     count: int
@@ -269,7 +273,7 @@ class PlanValue:
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """Counts of rows and tokens after checking and splitting, and the resolved plan. `tokens` are those of the training split, per epoch."""
+    """Counts after checking and splitting, and the resolved plan. `tokens`: of the training split, per epoch."""
 
     rows: int
     dropped: int
@@ -354,7 +358,7 @@ SUMMARY_TYPES: dict[Stage, type[Summary]] = {
 class StageReport:
     """The termination message. Never contains text of a user's rows.
 
-    `message` says what happened, `advice` what to do, `evidence` where it was seen (a file and line, an exception's type).
+    `message` says what happened, `advice` what to do, `evidence` where it was seen (file and line, type of exception).
     """
 
     outcome: Outcome
@@ -378,7 +382,7 @@ class StageReport:
         return _build(cls, _load_object(text), "report")
 
     def typed_summary(self, stage: Stage) -> Summary | None:
-        """The summary as the stage's own type; None when the report has none. Raises ContractError when it does not fit."""
+        """The summary as the stage's own type, None when there is none. Raises ContractError when it does not fit."""
         return _build(SUMMARY_TYPES[stage], self.summary, "summary") if self.summary else None
 
 
@@ -411,7 +415,7 @@ T = TypeVar("T")
 
 
 def _build(cls: type[T], document: dict[str, Any], where: str) -> T:
-    """Build a dataclass from plain data, strictly: unknown, missing and wrongly typed fields are errors that name their path."""
+    """Build a dataclass from plain data; unknown, missing and wrongly typed fields are errors that name their path."""
     hints = typing.get_type_hints(cls)
     fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(document) - set(fields)):

@@ -1,13 +1,13 @@
 """Where the stages of one job keep their files on the shared volume.
 
-    inputs/                       copies of every file the user named, with digests (inputs.json); later stages read only these
-    model/                        base model, only when it was fetched from a hub
-    data/{train,validation}.arrow tokenised rows: input_ids list<int32>, labels list<int32> (-100: not trained), row string
-    plan.json                     resolved settings (plan.ResolvedPlan)
-    checkpoints/attempt-<n>/      written by attempt n alone
-    result/                       the adapter or model that ships
-    reports/                      data.json, evaluation.json
-    spool/                        metrics on their way to MLflow
+inputs/                       copies of every file the user named, with digests; later stages read only these
+model/                        base model, only when it was fetched from a hub
+data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string
+plan.json                     resolved settings (plan.ResolvedPlan)
+checkpoints/attempt-<n>/      written by attempt n alone
+result/                       the adapter or model that ships
+reports/                      data.json, evaluation.json
+spool/                        metrics on their way to MLflow
 """
 
 from __future__ import annotations
