@@ -242,7 +242,7 @@ class JobConfig:
 
     @classmethod
     def from_json(cls, text: str) -> JobConfig:
-        """Parse `job.json`. Raises ContractError for unknown, missing and wrongly typed fields and for other versions."""
+        """Parse `job.json`. Raises ContractError for unknown, missing, wrongly typed fields and other versions."""
         document = _load_object(text)
         if document.get("contract") != CONTRACT_VERSION:
             found = document.get("contract")
