@@ -86,7 +86,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 def _load(folder: Path) -> Any:
     """A model on the GPU in BF16 where there is one, else on the processors in FP32."""
     if torch.cuda.is_available():
-        return load_base(folder, torch.bfloat16).to("cuda")  # type: ignore[arg-type]
+        return load_base(folder, torch.bfloat16).to("cuda")
     return load_base(folder, torch.float32)
 
 

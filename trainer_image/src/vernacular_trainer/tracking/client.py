@@ -48,6 +48,11 @@ def refused(error: Exception) -> bool:
     return _status(error) in _REFUSALS
 
 
+def rejected(error: Exception) -> bool:
+    """Whether the server answered 400: what it was told to write cannot be written by anybody."""
+    return _status(error) == 400
+
+
 def away(error: Exception) -> bool:
     """Whether the server did not answer, or answered that it cannot now: worth another try."""
     status = _status(error)

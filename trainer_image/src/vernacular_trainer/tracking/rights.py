@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 from vernacular_trainer.contract import JobConfig, StageFailure
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.tracking.client import CREDENTIAL_KEYS, away, connect, identity_tags, read_credentials, refused
+from vernacular_trainer.tracking.client import (
+    CREDENTIAL_KEYS,
+    away,
+    connect,
+    identity_tags,
+    read_credentials,
+    refused,
+    rejected,
+)
 
 REACHED = "Reached"
 AWAY = "Away"
@@ -18,13 +27,14 @@ def check_rights(config: JobConfig) -> str:
     """Make the experiment and the registered model if they are missing and tag both; done twice it changes nothing.
 
     Returns REACHED, or AWAY when the server does not answer now: the operator waits for it before training.
-    Raises StageError (SecretMissing, TrackingAccessDenied).
+    Raises StageError (SecretMissing, TrackingAccessDenied, ArgumentRefused for names that MLflow does not take).
     """
     tracking = config.tracking
     if tracking.credentials_name and not read_credentials(tracking):
         message = f"the Secret {tracking.credentials_name} of tracking.mlflow has none of the keys of MLflow"
         advice = "give it MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         raise StageError(StageFailure.SECRET_MISSING, message, advice)
+    _check_alias(config.publish.alias)
     client = connect(tracking)
     tags = {key: value for key, value in identity_tags(config.identity).items() if key.endswith("/namespace")}
     try:
@@ -64,6 +74,14 @@ def _tag_experiment(client: Any, name: str, tags: dict[str, str]) -> None:
         client.set_experiment_tag(identifier, key, value)
 
 
+def _check_alias(alias: str) -> None:
+    """MLflow would refuse such an alias only when the training is done."""
+    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        message = f"publish.alias {alias} cannot be an alias in MLflow"
+        advice = "use letters, digits, _ and -, and not latest or v1, which MLflow keeps for itself"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice)
+
+
 def _create_unless_present(create: Callable[[], Any]) -> None:
     try:
         create()
@@ -76,6 +94,10 @@ def _write(what: str, name: str, config: JobConfig, write: Callable[[], None]) -
     try:
         write()
     except Exception as error:
+        if rejected(error):
+            message = f"MLflow does not take the name of {what}, {name}, or it was deleted there"
+            advice = "choose another name, without / and :"
+            raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice, config.tracking.uri) from None
         if not refused(error):
             raise
         secret = config.tracking.credentials_name

@@ -1,0 +1,355 @@
+"""Publish, rights and spool against a real MLflow server, which also goes away in the middle."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from support.mlflow_server import MlflowServer
+from support.stage_jobs import AWAY, make_job
+from vernacular_trainer.contract import (
+    JobConfig,
+    JobIdentity,
+    MethodConfig,
+    Outcome,
+    PublishConfig,
+    Stage,
+    StageFailure,
+    TrackingConfig,
+)
+from vernacular_trainer.data.files import write_json
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.stages import publish
+from vernacular_trainer.tracking import rights
+from vernacular_trainer.tracking.client import connect
+from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, send_to_run
+from vernacular_trainer.tracking.spool import Spool
+from vernacular_trainer.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(mlflow_server: MlflowServer) -> Any:
+    return connect(TrackingConfig(mlflow_server.uri, "unused"))
+
+
+def job_on(uri: str, root: Path, **changes: Any) -> tuple[JobConfig, Workspace]:
+    """A job of its own name, whose earlier stages have left what publish needs."""
+    name = root.name.replace("_", "-")
+    identity = JobIdentity("demo", name, f"uid-{name}", "cluster-1")
+    config, workspace = make_job(root, root / "model", root / "train.jsonl", Stage.PUBLISH)
+    config = dataclasses.replace(
+        config,
+        identity=identity,
+        tracking=TrackingConfig(uri, f"demo.{name}"),
+        publish=PublishConfig(f"demo.{name}"),
+    )
+    config = dataclasses.replace(config, **changes)
+    fill(workspace, "model" if config.method.type == "Full" else "adapter")
+    return config, workspace
+
+
+def fill(workspace: Workspace, kind: str) -> None:
+    model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
+    plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}]
+    problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
+    data = {"rows": 40, "train": 36, "validation": 4, "digest": "sha256:abc", "plan_summary": "LoRA rank 16"}
+    write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
+    counts = {"correct": 1, "wrong": 0, "declined": 0, "invented": 0}
+    answer = {"score": "correct", "invented": False}
+    question = {
+        "row": "q:1",
+        "topic": "notice",
+        "answerable": True,
+        "messages": [{"role": "user", "content": "How long?"}],
+        "expected": "90 days",
+        "base": {**answer, "answer": "30 days", "score": "wrong"},
+        "tuned": {**answer, "answer": "90 days"},
+    }
+    evaluation = {
+        "summary": "Tuned 1 of 1 right, base 0; 0 wrong.",
+        "verdict": "Inconclusive",
+        "base": {**counts, "correct": 0, "wrong": 1},
+        "tuned": counts,
+        "gain_points": {"value": 100, "low": 100, "high": 100},
+        "questions": [question],
+    }
+    write_json(workspace.evaluation_report, evaluation)
+    write_json(workspace.plan, {"method": "LoRA"})
+    write_json(workspace.result / kind / "adapter_config.json", {"r": 16})
+    spool = Spool(workspace.spool, 1)
+    for step in range(1, 4):
+        spool.append(step, {"train/loss": 3.0 - step})
+    spool.close()
+
+
+def test_everything_is_published_and_a_second_time_changes_nothing(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    experiment = client.create_experiment(config.tracking.experiment)
+    run_id = client.create_run(experiment).info.run_id
+    config = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, run_id=run_id))
+
+    summary = publish.run(config, workspace)
+    again = publish.run(config, workspace)
+
+    assert again == summary
+    name = config.publish.registered_model
+    assert (summary.registered_model, summary.model_version, summary.alias) == (name, "1", "candidate")
+    assert summary.artifact_uri.endswith("/adapter")
+    run = client.get_run(run_id)
+    assert run.data.params["learningRate"] == "0.0002"
+    assert run.data.params["datasetDigest"] == "sha256:abc"
+    assert run.data.tags["vernacular.dev/name"] == config.identity.name
+    assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
+    assert run.data.metrics["verdict/gain_points"] == 100
+    assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.0, 1.0, 0.0]
+    assert len(client.get_metric_history(run_id, "verdict/tuned_correct")) == 1
+    paths = {item.path for folder in ("", "reports", "adapter") for item in client.list_artifacts(run_id, folder)}
+    assert paths >= {
+        "adapter/adapter_config.json",
+        "reports/data.json",
+        "reports/evaluation.json",
+        "reports/evaluation_table.json",
+        "plan.json",
+        "model_card.md",
+    }
+    version = client.get_model_version_by_alias(name, "candidate")
+    assert (version.version, version.run_id, version.source) == ("1", run_id, f"runs:/{run_id}/adapter")
+    assert version.tags["vernacular.dev/uid"] == config.identity.uid
+    assert f"FineTuneJob demo/{config.identity.name}" in version.description
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_the_table_of_answers_can_be_read_by_mlflow(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    publish.run(config, workspace)
+    run_id = publish.own_run(client, config)
+
+    path = client.download_artifacts(run_id, "reports/evaluation_table.json", str(tmp_path))
+
+    table = json.loads(Path(path).read_text())
+    assert table["columns"][:2] == ["question", "expected"]
+    assert table["data"] == [["How long?", "90 days", "30 days", "wrong", "90 days", "correct", "notice"]]
+    logged = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
+    assert logged == [{"path": "reports/evaluation_table.json", "type": "table"}]
+
+
+def test_without_an_operator_publish_opens_one_run_and_ends_it(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path, method=MethodConfig("Full"))
+
+    first = publish.run(config, workspace)
+    second = publish.run(config, workspace)
+
+    assert first == second
+    assert first.artifact_uri.endswith("/model")
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+
+
+def test_a_new_run_gives_a_new_version_and_the_alias_moves(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    for attempt in ("a", "b"):
+        (tmp_path / attempt).mkdir()
+        config, workspace = job_on(
+            mlflow_server.uri, tmp_path / attempt, publish=PublishConfig("demo.shared", "newest")
+        )
+        summary = publish.run(config, workspace)
+
+    assert summary.model_version == "2"
+    assert client.get_model_version_by_alias("demo.shared", "newest").version == "2"
+
+
+def test_the_model_card_says_where_the_model_comes_from_and_what_it_cannot(tmp_path: Path) -> None:
+    config, workspace = job_on(AWAY, tmp_path)
+    findings = publish.Findings.read(workspace)
+
+    card = publish.model_card(config, findings.data, findings.evaluation)
+
+    assert card.startswith("---\nbase_model: pvc://models/tiny\nlicense: apache-2.0\n---\n")
+    for part in ("sha256:abc", "LoRA rank 16", "Tuned 1 of 1 right", "**Inconclusive**", "AnswerCut: 2 rows", "Limits"):
+        assert part in card
+
+
+def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    run_id = client.create_run(client.create_experiment(f"demo.{tmp_path.name}.outage")).info.run_id
+    tracking = TrackingConfig(mlflow_server.uri, f"demo.{tmp_path.name}", run_id)
+    config, workspace = job_on(mlflow_server.uri, tmp_path, tracking=tracking)
+    failed = threading.Event()
+
+    def connection() -> Any:
+        send = send_to_run(connect(tracking), run_id)
+
+        def watched(points: Any) -> None:
+            try:
+                send(points)
+            except Exception:
+                failed.set()
+                raise
+
+        return watched
+
+    spool = Spool(workspace.spool, 2)
+    shipper = Shipper(spool, workspace.spool, connection, interval=0.05, longest_pause=0.5)
+    sink = SpoolSink(spool, shipper, close_seconds=60)
+    for step in range(4, 1501):
+        sink.log(step, {"train/loss": step / 8, "train/grad_norm": 1.0})
+    mlflow_server.stop()
+    for step in range(1501, 1521):
+        sink.log(step, {"train/loss": step / 8})
+    assert failed.wait(60)
+
+    def start_instead_of_sleeping(seconds: float) -> None:
+        mlflow_server.start()
+
+    summary = publish.run(config, workspace, publish.Patience(sleep=start_instead_of_sleeping))
+    sink.log(1521, {"train/loss": 1.0})
+    sink.close()
+    # a server that was cut off in the middle of a request may have kept it: sending again must not double it
+    for file in workspace.spool.glob("*.sent"):
+        file.unlink()
+    publish.ship(workspace.spool, send_to_run(client, run_id))
+
+    assert summary.model_version == "1"
+    assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == list(range(1, 1522))
+    assert [point.step for point in client.get_metric_history(run_id, "train/grad_norm")] == list(range(4, 1501))
+
+
+def test_rights_are_checked_by_writing_what_may_be_written_twice(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, _ = job_on(mlflow_server.uri, tmp_path)
+
+    assert [rights.check_rights(config), rights.check_rights(config)] == [rights.REACHED, rights.REACHED]
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    assert experiment.tags["vernacular.dev/namespace"] == "demo"
+    assert client.get_registered_model(config.publish.registered_model).tags == {"vernacular.dev/namespace": "demo"}
+
+
+@pytest.mark.parametrize("alias", ["latest", "Latest", "v2", "a b", ""])
+def test_an_alias_that_mlflow_keeps_for_itself_is_refused_before_training(tmp_path: Path, alias: str) -> None:
+    config, _ = job_on(AWAY, tmp_path, publish=PublishConfig("demo.a", alias))
+
+    with pytest.raises(StageError) as caught:
+        rights.check_rights(config)
+
+    assert caught.value.code is StageFailure.ARGUMENT_REFUSED
+    assert "publish.alias" in caught.value.message
+
+
+def test_a_name_that_mlflow_does_not_take_is_refused_before_training(
+    tmp_path: Path, mlflow_server: MlflowServer
+) -> None:
+    config, _ = job_on(mlflow_server.uri, tmp_path, publish=PublishConfig("demo/a:b"))
+
+    with pytest.raises(StageError) as caught:
+        rights.check_rights(config)
+
+    assert caught.value.code is StageFailure.ARGUMENT_REFUSED
+    assert "the registered model, demo/a:b" in caught.value.message
+
+
+def test_a_server_that_is_away_is_no_error_of_prepare(tmp_path: Path) -> None:
+    config, _ = job_on(AWAY, tmp_path)
+
+    assert rights.check_rights(config) == rights.AWAY
+
+
+@pytest.fixture
+def refusing_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers every request with one status; its address and the credentials it was shown."""
+    shown: list[str] = []
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.append(self.headers.get("Authorization", ""))
+            self.send_response(request.param)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"refuse")
+
+        do_POST = do_PATCH = do_PUT = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", shown
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("refusing_server", [401, 403], indirect=True)
+def test_missing_rights_fail_in_prepare_and_in_publish(
+    tmp_path: Path, refusing_server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, shown = refusing_server
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "MLFLOW_TRACKING_TOKEN").write_text("right\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "")
+    tracking = TrackingConfig(uri, "demo.hr-bot", "", "mlflow-login", str(tmp_path / "secret"))
+    config, workspace = job_on(uri, tmp_path, tracking=tracking)
+
+    with pytest.raises(StageError) as checked:
+        rights.check_rights(config)
+    with pytest.raises(StageError) as published:
+        publish.run(config, workspace)
+
+    assert checked.value.code is published.value.code is StageFailure.TRACKING_ACCESS_DENIED
+    assert "to the experiment demo.hr-bot with the credentials of the Secret mlflow-login" in checked.value.message
+    assert "tracking.mlflow.credentialsSecretName" in checked.value.advice
+    assert checked.value.outcome is Outcome.USER_ERROR
+    assert set(shown) == {"Bearer right"}
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def test_publish_waits_for_a_server_that_is_away_and_then_asks_for_another_attempt(tmp_path: Path) -> None:
+    config, workspace = job_on(AWAY, tmp_path)
+    clock = Clock()
+
+    with pytest.raises(StageError) as caught:
+        publish.run(config, workspace, publish.Patience(seconds=100, clock=clock, sleep=clock.sleep))
+
+    assert caught.value.code is StageFailure.TRACKING_UNAVAILABLE
+    assert caught.value.outcome is Outcome.INTERNAL
+    assert "nothing is lost" in caught.value.message
+    assert clock.pauses == [1, 2, 4, 8, 16, 30, 30]
