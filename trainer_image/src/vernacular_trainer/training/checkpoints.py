@@ -135,16 +135,16 @@ def complete(attempt_folder: Path, progress: Progress, plan: ResolvedPlan) -> Ch
     shape = shape_of(plan)
     mark = {"progress": dataclasses.asdict(progress), "shape": shape, "files": _seal(written)}
     (written / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
-    _sync(written / MARK)
+    sync(written / MARK)
     for folder in (written, *(item for item in written.rglob("*") if item.is_dir())):
-        _sync(folder)
+        sync(folder)
     final = attempt_folder / written.name
     if final.exists():
         # left damaged by this attempt before it was interrupted: a complete one would have been resumed from
         shutil.rmtree(final)
     written.rename(final)
     written.parent.rmdir()
-    _sync(attempt_folder)
+    sync(attempt_folder)
     return Checkpoint(final, progress, shape)
 
 
@@ -153,7 +153,7 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
     files = {}
     for path in sorted(item for item in folder.rglob("*") if item.is_file()):
         path.chmod(0o644)
-        _sync(path)
+        sync(path)
         files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": _digest(path)}
     return files
 
@@ -190,7 +190,8 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the entries of a folder, survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

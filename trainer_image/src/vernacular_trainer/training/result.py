@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, Trainer
 from vernacular_trainer.contract import ModelConfig, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.training.checkpoints import sync
 from vernacular_trainer.training.ranks import Ranks
 
 # written by the libraries, of no use to who serves the model: pickled arguments, an empty model card
@@ -37,6 +38,7 @@ def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folde
         _finish(draft, model)
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
+        sync(folder)
     ranks.barrier()
     return final
 
@@ -50,6 +52,8 @@ def _finish(draft: Path, model: ModelConfig) -> None:
     _name_base(draft / "adapter_config.json", model)
     for path in draft.iterdir():
         path.chmod(0o644)
+        sync(path)
+    sync(draft)
 
 
 def _check_weights(draft: Path) -> None:
