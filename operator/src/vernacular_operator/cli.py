@@ -69,11 +69,12 @@ def _credentials() -> Credentials:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vernacular_operator", description="The Vernacular operator.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="watch FineTuneJobs and run their stages")
-    run.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the operator's configuration (YAML)")
-    run.add_argument("--kubeconfig", type=Path, help="kubeconfig; default: the pod's service account")
-    run.add_argument("--liveness", default=LIVENESS, help="URL of the health endpoint")
-    run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    parser = argparse.ArgumentParser(
+        prog="python -m vernacular_operator", description="Watch FineTuneJobs and run their stages."
+    )
+    parser.add_argument("command", nargs="?", choices=["run"], default="run", help="what to do; run is all there is")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the operator's configuration (YAML)")
+    parser.add_argument("--kubeconfig", type=Path, help="kubeconfig; default: the pod's service account")
+    parser.add_argument("--liveness", default=LIVENESS, help="URL of the health endpoint")
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from support.simulated_kubelet import SUMMARIES
 from support.worlds import (
     NOW,
     RUN,
@@ -22,6 +23,8 @@ from support.worlds import (
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_trainer.contract import Outcome, StageReport, summary_to_dict
+from vernacular_trainer.contract import Stage as ContractStage
 
 
 def test_prepare_comes_first_with_its_workspace_and_asks_for_the_run() -> None:
@@ -153,3 +156,18 @@ def test_a_second_plan_on_the_stored_status_changes_nothing() -> None:
 
     assert second.status == first.status
     assert (second.create, second.delete, second.events) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"verdict": "Splendid"}, {"gain_points": {"value": 300, "low": 0, "high": 0}}], ids=["verdict", "gain"]
+)
+def test_a_report_that_no_status_can_hold_does_not_stop_the_job(changes: dict[str, object]) -> None:
+    snapshot = until_stage(Stage.EVALUATE)
+    summary = summary_to_dict(SUMMARIES[ContractStage.EVALUATE](None)) | changes  # type: ignore[arg-type]
+    pods = (ended(Stage.EVALUATE, report=StageReport(Outcome.DONE, summary=summary)),)
+    finished = replace(snapshot.jobs[-1], complete=True, finished_at=NOW)
+    plan = reconcile(replace(snapshot, jobs=(*snapshot.jobs[:-1], finished), pods=pods), NOW)
+
+    assert plan.status.evaluation is None
+    assert "ReportUnusable" in [event.reason for event in plan.events]
+    assert plan.status.state == JobState.PUBLISHING

@@ -83,7 +83,6 @@ class RunOpened:
 
     experiment_id: str
     run_id: str
-    artifact_uri: str = ""
 
 
 @dataclass(frozen=True)

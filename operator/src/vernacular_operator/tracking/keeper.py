@@ -101,7 +101,7 @@ class RunKeeper:
         elif run.status in _ENDED:
             # a stage or a sweep closed it too early; the job still goes on
             await self._client.update_run(run.run_id, RunStatus.RUNNING, None)
-        return RunOpened(experiment_id=experiment, run_id=run.run_id, artifact_uri=run.artifact_uri)
+        return RunOpened(experiment, run.run_id)
 
     async def _experiment(self, name: str) -> str:
         try:

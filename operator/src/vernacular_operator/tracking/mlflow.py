@@ -53,7 +53,6 @@ class Run:
     run_id: str
     experiment_id: str
     status: str
-    artifact_uri: str
     tags: Mapping[str, str]
     metrics: Mapping[str, Metric]
 
@@ -177,7 +176,6 @@ def _run(document: dict[str, Any]) -> Run:
         run_id=info["run_id"],
         experiment_id=str(info["experiment_id"]),
         status=info.get("status", ""),
-        artifact_uri=info.get("artifact_uri", ""),
         tags={item["key"]: item.get("value", "") for item in data.get("tags", ())},
         metrics={
             item["key"]: Metric(float(item["value"]), int(item.get("step", 0)), int(item["timestamp"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import TypeAdapter, ValidationError
+
 from vernacular.api import Reason, Stage, StageState, Verdict
 from vernacular.api.base import timestamp
 from vernacular.api.status import (
@@ -20,7 +22,7 @@ from vernacular_operator.domain.draft import Draft, evolve
 from vernacular_operator.domain.evidence import success_report, summary_of
 from vernacular_trainer import contract
 
-_VERDICTS = frozenset(Verdict)
+_VERDICT = TypeAdapter(Verdict)
 
 
 def succeed(draft: Draft, stage: Stage, attempt: int) -> None:
@@ -42,17 +44,26 @@ def succeed(draft: Draft, stage: Stage, attempt: int) -> None:
 
 
 def note(draft: Draft, stage: Stage, report: contract.StageReport | None) -> None:
-    """Carry the report's summary into the status; nothing when there is none."""
-    match summary_of(report, stage):
-        case contract.PrepareSummary() as summary:
+    """Carry the report's summary into the status; nothing when there is none, or none that the status can hold."""
+    summary = summary_of(report, stage)
+    try:
+        _carry(draft, summary)
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
+        draft.event("Warning", "ReportUnusable", f"{stage}: the report holds values that no status can hold: {wrong}")
+
+
+def _carry(draft: Draft, summary: contract.Summary | None) -> None:
+    match summary:
+        case contract.PrepareSummary():
             draft.set(dataset=_dataset(summary), plan=_plan(summary))
             if draft.status.progress is None and summary.total_steps:
                 draft.set(progress=Progress(total_steps=summary.total_steps))
-        case contract.TrainSummary() as summary:
+        case contract.TrainSummary():
             _train(draft, summary)
-        case contract.EvaluateSummary() as summary if summary.verdict in _VERDICTS:
+        case contract.EvaluateSummary():
             draft.set(evaluation=_evaluation(summary))
-        case contract.PublishSummary() as summary:
+        case contract.PublishSummary():
             changes = {
                 "registered_model": summary.registered_model,
                 "model_version": summary.model_version,
@@ -60,8 +71,7 @@ def note(draft: Draft, stage: Stage, report: contract.StageReport | None) -> Non
                 "artifact_uri": summary.artifact_uri,
             }
             draft.set(mlflow=evolve(draft.status.mlflow or MLflowStatus(), **changes))
-        case _:
-            # no report, or a verdict of another release: the stage counts, its summary is not known
+        case None:
             return
 
 
@@ -134,7 +144,7 @@ def _plan(summary: contract.PrepareSummary) -> Plan:
 
 def _evaluation(summary: contract.EvaluateSummary) -> EvaluationStatus:
     return EvaluationStatus(
-        verdict=Verdict(summary.verdict),
+        verdict=_VERDICT.validate_python(summary.verdict),
         summary=summary.summary,
         base=_counts(summary.base),
         tuned=_counts(summary.tuned),
