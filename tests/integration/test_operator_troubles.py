@@ -110,11 +110,12 @@ async def test_two_jobs_at_once_do_not_disturb_each_other(
         assert now == settled
 
 
-async def test_the_process_is_healthy_small_and_ends_on_sigterm(
+async def test_the_process_serves_all_namespaces_is_healthy_and_small_and_ends_on_sigterm(
     api_server_with_controllers: ApiServer, mlflow_server: MlflowServer, namespace: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "config.yaml"
-    config = operator_config(mlflow_server.uri, namespace).model_dump(mode="json", by_alias=True)
+    everywhere = operator_config(mlflow_server.uri, namespace, watchNamespaces=[])
+    config = everywhere.model_dump(mode="json", by_alias=True)
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     url = f"http://127.0.0.1:{_free_port()}/healthz"
     arguments = [
@@ -133,6 +134,9 @@ async def test_the_process_is_healthy_small_and_ends_on_sigterm(
             return await asyncio.to_thread(_get, url) == {"work": "ok"}
 
         await eventually(healthy)
+        user = User(api_server_with_controllers, namespace)
+        await user.create("hr-bot")
+        await user.until_state("hr-bot", "Preparing")
         assert _rss_mib(process.pid) < RSS_LIMIT_MIB
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 30) == 0

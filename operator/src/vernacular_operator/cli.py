@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the operator; returns the exit status, 2 for a configuration that cannot be used."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         config = load_config(options.config)
     except ConfigError as error:

@@ -111,6 +111,9 @@ class Executor:
             raise
         self._cache.put_job(stored)
         self._health.wrote(key, int(stored["metadata"]["resourceVersion"]))
+        old, new = job.status, plan.status
+        if (old.state, old.reason) != (new.state, new.reason):
+            _log.info("%s/%s: %s, %s: %s", *key, new.state, new.reason, new.message)
 
     async def _tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
         moment = timestamp(now)
