@@ -33,7 +33,7 @@ def test_another_stage_than_configured_is_refused(job: MakeJob, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "cannot be read"), ("{", "not JSON"), ('{"contract": 99}', "contract version 99")]
+    ("text", "message"), [(None, "cannot be read"), ("{", "not JSON"), ('{"contract": 99}', "differ in version")]
 )
 def test_a_configuration_that_cannot_be_used(tmp_path: Path, text: str | None, message: str) -> None:
     config, log = tmp_path / "job.json", tmp_path / "termination.log"
