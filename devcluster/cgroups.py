@@ -7,7 +7,6 @@ import os
 import signal
 from pathlib import Path
 
-from devcluster.layout import CGROUP_PREFIX
 from devcluster.shell import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
@@ -42,19 +41,19 @@ def create(name: str, root: Path = ROOT) -> None:
                 (folder / name / setting).write_text((folder / setting).read_text())
 
 
-def ours(root: Path = ROOT) -> list[Path]:
-    """The nodes' groups, also those that containers left in the unified tree beside version 1."""
+def starting_with(prefix: str, root: Path = ROOT) -> list[Path]:
+    """The groups whose names begin so, also those that containers left in the unified tree beside version 1."""
     trees = [root] if is_v2(root) else sorted({entry.resolve() for entry in root.iterdir()})
-    return sorted(folder for tree in trees for folder in tree.glob(f"{CGROUP_PREFIX}node-*"))
+    return sorted(folder for tree in trees for folder in tree.glob(f"{prefix}*"))
 
 
-def remove_all(root: Path = ROOT) -> None:
-    """Kill what still runs in the nodes' groups and remove them."""
+def remove_all(prefix: str, root: Path = ROOT) -> None:
+    """Kill what still runs in the groups of these names and remove them."""
 
     def removed() -> bool:
-        for group in ours(root):
+        for group in starting_with(prefix, root):
             _remove(group)
-        return not ours(root)
+        return not starting_with(prefix, root)
 
     wait_until("control groups removed", removed, timeout=20)
 

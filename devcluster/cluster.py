@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from devcluster import binaries, cgroups, host_network, preflight
+from devcluster import binaries, cgroups, host_network, owner, preflight
 from devcluster.component_args import Endpoints
 from devcluster.control_plane import ControlPlane, loopback_endpoints, main_endpoints
 from devcluster.errors import DevclusterError
 from devcluster.images.pipeline import Pipeline
 from devcluster.images.specs import INFRASTRUCTURE
 from devcluster.kube_client import condition
-from devcluster.layout import API_ADDRESS, IMAGE_PORT, Node, NodeFolders, nodes
+from devcluster.layout import API_ADDRESS, IMAGE_PORT, Node, NodeFolders, cgroup_prefix, nodes
 from devcluster.lock import exclusive
 from devcluster.node import NodeRunner
 from devcluster.paths import MAIN_CLUSTER, Paths
@@ -142,6 +142,7 @@ class Cluster:
     def _start_with_nodes(self, plane: ControlPlane, state: State) -> None:
         """Nodes boot and take their images while the API server starts."""
         images = self._pipeline.ensure(INFRASTRUCTURE)
+        owner.claim(self._folder)
         host_network.make_api_link()
         server = Path(__file__).parent / "images" / "server.py"
         self._table.start(
@@ -229,8 +230,10 @@ class Cluster:
         """Give everything back to the machine but files."""
         self._stop_processes()
         if self._name == MAIN_CLUSTER:
+            owner.check(self._folder)
             host_network.remove_all()
-            cgroups.remove_all()
+            cgroups.remove_all(cgroup_prefix(self._folder))
+            owner.release(self._folder)
 
     def _stop_processes(self) -> None:
         """First what makes a node, which takes everything in it along; then the components, etcd last."""

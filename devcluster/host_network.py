@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -64,11 +65,10 @@ def remove_all() -> None:
     wait_until("links removed", lambda: not our_links(), timeout=20)
 
 
-def our_links(folder: Path = Path("/sys/class/net")) -> list[str]:
-    if not folder.is_dir():
-        return []
-    names = [entry.name for entry in folder.iterdir()]
-    return sorted(name for name in names if name.startswith(LINK_PREFIX) and name[len(LINK_PREFIX) :].isdigit())
+def our_links(names: Iterable[str] | None = None) -> list[str]:
+    """Those of `names` (default: this network namespace's links) that the cluster made."""
+    present = [name for _, name in socket.if_nameindex()] if names is None else names
+    return sorted(name for name in present if name.startswith(LINK_PREFIX) and name[len(LINK_PREFIX) :].isdigit())
 
 
 def check_ranges_are_free() -> None:

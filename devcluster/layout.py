@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ DNS_ADDRESS = "10.96.0.10"
 REGISTRY_NAME = "dev.local"
 LINK_PREFIX = "devc"
 API_LINK = f"{LINK_PREFIX}0"
-CGROUP_PREFIX = "devcluster-"
 MAX_NODES = 9
 
 
@@ -45,13 +45,13 @@ class Node:
     def link(self) -> str:
         return f"{LINK_PREFIX}{self.index}"
 
-    @property
-    def cgroup(self) -> str:
-        return f"{CGROUP_PREFIX}{self.name}"
-
 
 def nodes(count: int) -> list[Node]:
     return [Node(index) for index in range(1, count + 1)]
+
+
+def cgroup_prefix(cluster: Path) -> str:
+    return f"devcluster-{hashlib.sha256(str(cluster).encode()).hexdigest()[:8]}-"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ class NodeFolders:
     @property
     def registries(self) -> Path:
         return self.state / "registries"
+
+    @property
+    def cgroup(self) -> str:
+        """Name of the node's control group: another cluster of this machine never has the same."""
+        return f"{cgroup_prefix(self.state.parent)}{self.state.name}"
 
     @property
     def addresses(self) -> Path:

@@ -43,7 +43,7 @@ class NodeRunner:
 
     def boot(self, *, carries_services: bool) -> None:
         """Namespaces, link and control group; no agent yet."""
-        cgroups.create(self.node.cgroup)
+        cgroups.create(self.folders.cgroup)
         if self.folders.addresses.exists():
             # Leases of pods that ended with the last boot; they would use up the range.
             shutil.rmtree(self.folders.addresses)

@@ -69,7 +69,7 @@ def kubelet(node: Node, folders: NodeFolders, *, authority: Path, certificate: P
         "kind": "KubeletConfiguration",
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{node.cgroup}",
+        "cgroupRoot": f"/{folders.cgroup}",
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "failSwapOn": False,
         "authentication": {

@@ -80,7 +80,10 @@ class ProcessTable:
         return process
 
     def record(self, process: Process) -> None:
-        (self._folder / f"{process.name}.json").write_text(json.dumps(vars(process)))
+        file = self._file(process.name)
+        unfinished = file.with_suffix(".new")
+        unfinished.write_text(json.dumps(vars(process)))
+        unfinished.rename(file)
 
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -88,10 +91,14 @@ class ProcessTable:
     def all(self) -> list[Process]:
         if not self._folder.is_dir():
             return []
-        return [Process(**json.loads(file.read_text())) for file in sorted(self._folder.glob("*.json"))]
+        return [process for file in sorted(self._folder.glob("*.json")) if (process := self.get(file.stem))]
 
     def get(self, name: str) -> Process | None:
-        return next((process for process in self.all() if process.name == name), None)
+        """None when it was never started, or forgotten (by another thread meanwhile)."""
+        try:
+            return Process(**json.loads(self._file(name).read_text()))
+        except FileNotFoundError:
+            return None
 
     def stop(self, processes: Sequence[Process], *, grace: float) -> None:
         """Ask politely, wait `grace` seconds together, then kill; forget them when they are gone."""
@@ -110,7 +117,10 @@ class ProcessTable:
 
     def forget(self, processes: Sequence[Process]) -> None:
         for process in processes:
-            (self._folder / f"{process.name}.json").unlink(missing_ok=True)
+            self._file(process.name).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
 
 
 def _signal(processes: Sequence[Process], number: signal.Signals) -> None:

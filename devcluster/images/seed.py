@@ -15,7 +15,7 @@ from devcluster.errors import DevclusterError
 from devcluster.images.store import Layer
 from devcluster.shell import run
 
-# A running buildah mounts its layer folder onto itself, and no hard link crosses a mount: undone in a namespace of our own.
+# A running buildah mounts its layer folder onto itself, and no hard link crosses a mount: undone in its own namespace.
 # Folders are made anew with owner, mode, times and overlay marks; files are shared.
 _LINK = 'while umount --lazy "$1" 2>/dev/null; do :; done; exec cp --archive --link "$2/." "$3"'
 _SOURCE = re.compile(r"upperdir=([^,\s]+)")
