@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 MAX_NEW_TOKENS = 64
-BATCH_SIZE = {"cpu": 16, "cuda": 64}
+BATCH_SIZE = {"cpu": 32, "cuda": 64}
 
 
 def generate(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[str]:
