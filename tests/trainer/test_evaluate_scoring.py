@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.rows import Message
 from vernacular_trainer.evaluation.scoring import Score, Scored, score, words
