@@ -133,5 +133,23 @@ async def test_a_new_operator_carries_on_where_the_old_one_stopped(
     assert len(await user.jobs()) == 4
 
 
+async def test_a_run_whose_job_was_deleted_while_the_operator_was_away_is_closed(
+    api_server_with_controllers: ApiServer, mlflow_server: MlflowServer, kubelet: SimulatedKubelet, user: User
+) -> None:
+    kubelet.script = lambda config: hold_until_stopped(3) if config.stage == Stage.TRAIN else succeed(config)
+    config = operator_config(mlflow_server.uri, user.namespace)
+    async with running_operator(api_server_with_controllers, config):
+        await user.create("hr-bot")
+        job = await user.until_state("hr-bot", "Training")
+    await user.request("DELETE", user.path("hr-bot"))
+    assert await asyncio.to_thread(_run_status, mlflow_server, job) == "RUNNING"
+
+    async def killed() -> bool:
+        return await asyncio.to_thread(_run_status, mlflow_server, job) == "KILLED"
+
+    async with running_operator(api_server_with_controllers, config):
+        await eventually(killed)
+
+
 def _run_status(server: MlflowServer, job: dict[str, Any]) -> str:
     return str(MlflowClient(server.uri).get_run(job["status"]["mlflow"]["runID"]).info.status)

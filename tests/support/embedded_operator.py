@@ -21,7 +21,7 @@ def operator_config(tracking_uri: str, namespace: str, **changes: Any) -> Operat
         "mlflow": {"trackingUri": tracking_uri, "externalUrl": "https://mlflow.example.org"},
         "watchNamespaces": [namespace],
         "progressIntervalSeconds": 0.5,
-        "resyncSeconds": 2,
+        "resyncSeconds": 5,
         "workers": 4,
     }
     return parse_config(document | changes)

@@ -30,6 +30,7 @@ from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
 _log = logging.getLogger(__name__)
 _VISIT_SECONDS = 90
 _FIRST_RETRY_SECONDS = 5
+_SUSPICION_SECONDS = 30
 
 
 async def cluster_uid(api: KubeApi) -> str:
@@ -139,14 +140,16 @@ class Controller:
             self._queue.add_after(key, plan.requeue_seconds)
 
     async def _resync_for_ever(self) -> None:
+        pause = self._config.resync_seconds
         while True:
-            await asyncio.sleep(self._config.resync_seconds)
+            await asyncio.sleep(pause)
             try:
-                await self._resync.resync()
+                missing = await self._resync.resync()
             except KubeError as error:
                 _log.warning("resync: %s", error)
             else:
                 self._health.resynced()
+                pause = min(_SUSPICION_SECONDS, self._config.resync_seconds) if missing else self._config.resync_seconds
 
     async def _sweep_for_ever(self) -> None:
         while True:

@@ -29,17 +29,25 @@ class Resync:
         self._namespaces = tuple(namespaces) or ("",)
         self._tell = tell
         self._gone = gone
+        self._suspects: frozenset[str] = frozenset()
 
-    async def resync(self) -> None:
-        """List everything once. Raises KubeError when a call fails."""
+    async def resync(self) -> bool:
+        """List everything once; True when something is missing and should be looked for again soon.
+
+        What is missing counts as gone the second time only: its last words may still be on their way by the watch.
+        Raises KubeError when a call fails.
+        """
+        missing: set[str] = set()
         for namespace in self._namespaces:
-            await self._namespace(namespace)
+            missing |= await self._namespace(namespace)
+        self._suspects = frozenset(missing)
         self._cache.drop_orphans()
         for key, job in list(self._cache.jobs()):
             if not is_terminal(job):
                 self._tell(key)
+        return bool(missing)
 
-    async def _namespace(self, namespace: str) -> None:
+    async def _namespace(self, namespace: str) -> set[str]:
         # only what was known before the list can have vanished: newer objects may have come by the watch meanwhile
         known = self._cache.known(namespace)
         listed: set[str] = set()
@@ -51,9 +59,10 @@ class Resync:
                 listed.add(document["metadata"]["uid"])
                 # the version of a listed item is its own, so an older one never replaces what the watch told
                 self._cache.put_child(document)
-        for uid, owner in known.children.items():
-            if uid not in listed:
-                self._cache.child_gone(owner, uid)
-        for uid in known.jobs:
-            if uid not in listed and (job := self._cache.drop_job(uid)):
+        missing = (known.jobs.keys() | known.children.keys()) - listed
+        for uid in missing & self._suspects:
+            if uid in known.children:
+                self._cache.child_gone(known.children[uid], uid)
+            elif job := self._cache.drop_job(uid):
                 self._gone(job)
+        return missing - self._suspects

@@ -1,0 +1,74 @@
+"""The comparison with the API server: what vanished unseen is noticed, but never on one look alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from support.worlds import UID, fine_tune_job
+from vernacular.api import FineTuneJob, Stage
+from vernacular.api.names import attempt_labels
+from vernacular_operator.kube.api import PODS, Kind, Object
+from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
+from vernacular_operator.runtime.resync import Resync
+
+KEY = Key("demo", "hr-bot")
+
+
+class Lists:
+    """A KubeApi of which only `list` is used; `objects` is what exists."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Kind, list[Object]] = {}
+
+    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+        for item in self.objects.get(kind, []):
+            yield item
+
+
+class Setting:
+    """A job with one pod, both known."""
+
+    def __init__(self) -> None:
+        self.api, self.cache = Lists(), Cache()
+        self.told: list[Key] = []
+        self.gone: list[FineTuneJob] = []
+        self.resync = Resync(self.api, self.cache, (), self.told.append, self.gone.append)  # type: ignore[arg-type]
+        metadata = {"name": "hr-bot", "namespace": "demo", "uid": UID, "generation": 1, "resourceVersion": "1"}
+        labels = attempt_labels("hr-bot", UID, Stage.TRAIN, 1)
+        pod = {"name": "pod", "namespace": "demo", "uid": "pod", "resourceVersion": "1", "labels": labels}
+        self.api.objects = {
+            FINE_TUNE_JOBS: [{"metadata": metadata, "spec": fine_tune_job().spec.to_dict()}],
+            PODS: [{"metadata": pod, "spec": {}, "status": {}}],
+        }
+
+
+async def test_a_list_fills_the_cache_and_tells_of_unfinished_jobs() -> None:
+    setting = Setting()
+    assert not await setting.resync.resync()
+
+    assert setting.told == [KEY]
+    assert [pod.gone for pod in setting.cache.children(UID)[1]] == [False]
+
+
+async def test_a_pod_is_gone_when_it_is_missing_twice() -> None:
+    setting = Setting()
+    await setting.resync.resync()
+    del setting.api.objects[PODS]
+    assert await setting.resync.resync()
+    assert [pod.gone for pod in setting.cache.children(UID)[1]] == [False]
+
+    assert not await setting.resync.resync()
+    assert [pod.gone for pod in setting.cache.children(UID)[1]] == [True]
+
+
+async def test_a_job_is_gone_when_it_is_missing_twice() -> None:
+    setting = Setting()
+    await setting.resync.resync()
+    setting.api.objects.clear()
+    await setting.resync.resync()
+    assert setting.gone == []
+    await setting.resync.resync()
+
+    assert [job.metadata.name for job in setting.gone] == ["hr-bot"]
+    assert setting.cache.job(KEY) is None
