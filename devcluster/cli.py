@@ -19,8 +19,7 @@ from devcluster.paths import MAIN_CLUSTER, Paths, from_environment
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
         chosen.run(from_environment(), chosen)
     except DevclusterError as error:
@@ -31,9 +30,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="devcluster", description="A real Kubernetes on this machine.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="devcluster", description="A real Kubernetes on this machine.")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start the cluster, or find it running")
     up.add_argument("--name", default=MAIN_CLUSTER, help="only a control plane can have a name of its own")
@@ -65,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     tool = commands.add_parser("tools", help="path of a tool, installed when the machine has none that fits")
     tool.add_argument("tool", choices=["uv", "go"])
     tool.set_defaults(run=_tool)
-    return parser
+    return made
 
 
 def _cluster(paths: Paths, name: str) -> Cluster:

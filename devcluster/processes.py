@@ -64,7 +64,6 @@ class ProcessTable:
 
     def start(self, name: str, command: Sequence[str | Path]) -> Process:
         """Start detached, output to NAME.log. A process that ends at once is found by the caller's readiness check."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
@@ -80,6 +79,7 @@ class ProcessTable:
         return process
 
     def record(self, process: Process) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         file = self._file(process.name)
         unfinished = file.with_suffix(".new")
         unfinished.write_text(json.dumps(vars(process)))
