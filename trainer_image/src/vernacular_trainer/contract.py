@@ -249,7 +249,7 @@ class JobConfig:
             raise ContractError(
                 f"contract {found!r}, not {CONTRACT_VERSION}: operator and stage image differ in version"
             )
-        return _build(cls, document, "job")
+        return build_strictly(cls, document, "job")
 
 
 @dataclass(frozen=True)
@@ -379,11 +379,11 @@ class StageReport:
     @classmethod
     def from_json(cls, text: str) -> StageReport:
         """Parse a termination message. Raises ContractError when it is not one."""
-        return _build(cls, _load_object(text), "report")
+        return build_strictly(cls, _load_object(text), "report")
 
     def typed_summary(self, stage: Stage) -> Summary | None:
         """The summary as the stage's own type, None when there is none. Raises ContractError when it does not fit."""
-        return _build(SUMMARY_TYPES[stage], self.summary, "summary") if self.summary else None
+        return build_strictly(SUMMARY_TYPES[stage], self.summary, "summary") if self.summary else None
 
 
 def summary_to_dict(summary: Summary) -> dict[str, Any]:
@@ -414,7 +414,7 @@ def _load_object(text: str) -> dict[str, Any]:
 T = TypeVar("T")
 
 
-def _build(cls: type[T], document: dict[str, Any], where: str) -> T:
+def build_strictly(cls: type[T], document: dict[str, Any], where: str) -> T:
     """Build a dataclass from plain data; unknown, missing and wrongly typed fields are errors that name their path."""
     hints = typing.get_type_hints(cls)
     fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -441,7 +441,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ContractError(f"{where}: expected an object")
-        return _build(typing.cast("type[Any]", hint), value, where)
+        return build_strictly(typing.cast("type[Any]", hint), value, where)
     return _convert_scalar(hint, value, where)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vernacular_trainer.contract import ContractError, JobConfig, StageFailure
-from vernacular_trainer.contract import _build as build_strictly
+from vernacular_trainer.contract import ContractError, JobConfig, StageFailure, build_strictly
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
 
