@@ -12,6 +12,7 @@ from pathlib import Path
 from devcluster import cgroups
 from devcluster.errors import DevclusterError
 from devcluster.host_network import check_ranges_are_free
+from devcluster.lock import exclusive
 from devcluster.node_config import CNI_PROGRAMS
 from devcluster.shell import run
 
@@ -23,6 +24,7 @@ PACKAGES: Mapping[str, str] = {
     f"{CNI_PROGRAMS}/ptp": "containernetworking-plugins",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "catatonit": "catatonit",
     "iptables": "iptables",
     "conntrack": "conntrack",
@@ -30,10 +32,16 @@ PACKAGES: Mapping[str, str] = {
     "nsenter": "util-linux",
     "mount": "mount",
 }
+_APT_LOCK = Path("/run/devcluster-apt.lock")
 CONTROL_PLANE_PROGRAMS = ("openssl",)
 
 
-def missing_packages(programs: Mapping[str, str], exists: Callable[[str], object] = shutil.which) -> list[str]:
+def present(program: str) -> bool:
+    """A program on PATH, or any file by its absolute path."""
+    return Path(program).exists() if program.startswith("/") else shutil.which(program) is not None
+
+
+def missing_packages(programs: Mapping[str, str], exists: Callable[[str], bool] = present) -> list[str]:
     return sorted({package for program, package in programs.items() if not exists(program)})
 
 
@@ -57,10 +65,11 @@ def ensure_programs(programs: Mapping[str, str]) -> None:
         raise DevclusterError(f"missing programs; on Debian or Ubuntu: {wish}; elsewhere install the same programs")
     if os.geteuid() != 0:
         raise DevclusterError(f"missing programs; as root: {wish}")
-    print(f"installing Debian packages: {' '.join(packages)}", flush=True)
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", "-qq"], env=env)
-    run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=env)
+    with exclusive(_APT_LOCK, "another command installs packages"):
+        print(f"installing Debian packages: {' '.join(packages)}", flush=True)
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        run(["apt-get", "update", "-qq"], env=env)
+        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=env)
     left = missing_packages(programs)
     if left:
         raise DevclusterError(f"still missing after the installation: {', '.join(left)}")

@@ -54,6 +54,6 @@ def _from_wheel(paths: Paths, package: str, version: str) -> Path:
 def _install(environment: Path, requirement: str) -> None:
     shutil.rmtree(environment, ignore_errors=True)
     if not succeeds([sys.executable, "-c", "import ensurepip"]):
-        ensure_programs({"/usr/lib/python3/dist-packages/ensurepip": "python3-venv"})
+        ensure_programs({f"/usr/lib/python3.{sys.version_info.minor}/ensurepip/__init__.py": "python3-venv"})
     run([sys.executable, "-m", "venv", environment])
     run([environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir", requirement])

@@ -22,6 +22,14 @@ def test_missing_programs_become_packages_named_once() -> None:
     assert preflight.missing_packages(programs, exists=lambda name: name == "runc") == ["iproute2"]
 
 
+def test_a_file_is_looked_for_by_its_path_and_a_program_on_path(tmp_path: Path) -> None:
+    (tmp_path / "keyring.gpg").touch()
+    assert preflight.present(f"{tmp_path}/keyring.gpg")
+    assert not preflight.present(f"{tmp_path}/other.gpg")
+    assert preflight.present("sh")
+    assert not preflight.present("no-such-program")
+
+
 def test_without_apt_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DevclusterError, match="apt-get install -y buildah"):
