@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,12 @@ def chart_values(target: Target) -> dict[str, Any]:
     if target.mlflow_address:
         bundled["service"] = {"clusterIP": target.mlflow_address}
         mlflow["externalUrl"] = target.mlflow_url
-    return {"images": {name: target.images[name] for name in ("operator", "data", "trainer")}, "mlflow": mlflow}
+    values = {"images": {name: target.images[name] for name in ("operator", "data", "trainer")}, "mlflow": mlflow}
+    if target.mlflow_address:
+        # both training pods run on this one machine: each takes half of its processors, or their threads fight
+        cores = str(max(1, (os.cpu_count() or 1) // 2))
+        values["config"] = {"resources": {"train": {"limits": {"cpu": cores}}}}
+    return values
 
 
 def install_chart(target: Target) -> None:

@@ -73,6 +73,9 @@ def _environment(config: JobConfig, outcomes: OutcomeFolder, environ: Mapping[st
     environment = dict(environ)
     environment["OMP_NUM_THREADS"] = str(threads_per_rank(outcomes.ranks, environ))
     environment["TOKENIZERS_PARALLELISM"] = "false"
+    # a pod's log is read after the fact: no bars, no notes of one library to another
+    environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    environment["PYTHONWARNINGS"] = environ.get("PYTHONWARNINGS", "ignore::FutureWarning")
     # DeepSpeed calls `ninja`, which lives beside the interpreter
     environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath)))
     if config.stage in (Stage.TRAIN, Stage.EVALUATE):
