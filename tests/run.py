@@ -47,15 +47,17 @@ def run(*command: str) -> None:
         raise StepError(f"{' '.join(command)} ended with {code}")
 
 
-def environment_and_binaries() -> None:
-    """The Go builds use the processor, the Python downloads the network: both at once."""
-    builds = subprocess.Popen([sys.executable, "-m", "devcluster", "build"], cwd=REPOSITORY)
+def builds_and_environment() -> None:
+    """Go builds, images and Python packages at once: they wait for the network and for the disk at different times."""
+    driver = [sys.executable, "-m", "devcluster"]
+    run(*driver, "preflight")
+    builds = {name: subprocess.Popen([*driver, name], cwd=REPOSITORY) for name in ("build", "images")}
     try:
         run("make", "--no-print-directory", ".venv/.ready")
     finally:
-        code = builds.wait()
-    if code:
-        raise StepError(f"building the cluster's binaries ended with {code}")
+        codes = {name: process.wait() for name, process in builds.items()}
+    if failed := [name for name, code in codes.items() if code]:
+        raise StepError(f"devcluster {' and '.join(failed)} failed")
 
 
 def main() -> int:
@@ -70,18 +72,20 @@ def main() -> int:
     python = str(REPOSITORY / ".venv/bin/python")
     marker = [] if arguments.long else ["-m", "not long"]
     timings = Timings()
+    ran_before = Path(os.environ["CACHE_DIR"], "clusters/dev/processes").is_dir()
     try:
-        timings.measure("environment and binaries", environment_and_binaries)
+        timings.measure("builds and environment", builds_and_environment)
         timings.measure("lint", lambda: run("make", "--no-print-directory", "lint"))
         timings.measure("base model", lambda: run(python, "-m", "demo.model"))
         timings.measure("cluster", lambda: run(sys.executable, "-m", "devcluster", "up", "--nodes", "2"))
-        timings.measure("images", lambda: run(sys.executable, "-m", "devcluster", "images"))
         timings.measure("tests", lambda: run(python, "-m", "pytest", *marker, *arguments.pytest))
     except StepError as failure:
-        timings.show()
         print(f"FAILED: {failure}", file=sys.stderr)
         return 1
-    timings.show()
+    finally:
+        timings.show()
+        if not ran_before:
+            subprocess.run([sys.executable, "-m", "devcluster", "down"], cwd=REPOSITORY, check=False)
     return 0
 
 
