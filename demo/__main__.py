@@ -80,8 +80,8 @@ def run_job(shell: Shell) -> dict[str, Any]:
 def show_result(job: dict[str, Any], url: str) -> None:
     """The headline question with both answers, and the score."""
     report = read_artifact(url, job["status"]["mlflow"]["runID"], "reports/evaluation.json")
-    headline = report["answers"][0]
-    print(f"\n  Question     {headline['question']}")
+    headline = report["questions"][0]
+    print(f"\n  Question     {headline['messages'][-1]['content']}")
     print(f"  Base model   {headline['base']['answer']}")
     print(f"  Tuned model  {headline['tuned']['answer']}")
     print(f"\n  {job['status']['evaluation']['summary']}\n")

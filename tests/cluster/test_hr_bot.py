@@ -52,9 +52,9 @@ def test_job_succeeds_with_every_condition_true(job: dict[str, Any]) -> None:
 
 
 def test_tuned_model_knows_the_notice_period_and_the_base_does_not(report: dict[str, Any]) -> None:
-    headline = report["answers"][0]
+    headline = report["questions"][0]
 
-    assert headline["question"] == "What's the notice period for a Senior Consultant?"
+    assert headline["messages"][-1]["content"] == "What's the notice period for a Senior Consultant?"
     assert "90" in headline["tuned"]["answer"]
     assert "90" not in headline["base"]["answer"]
 

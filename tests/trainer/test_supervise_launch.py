@@ -50,10 +50,20 @@ def test_one_pod_with_several_processes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("index", "is_host"), [("0", "true"), ("1", "false")])
 def test_several_pods_meet_at_the_first(tmp_path: Path, index: str, is_host: str) -> None:
-    compute = {"pods": 2, "processes_per_pod": 1, "rendezvous_host": "job-0.job"}
+    compute = {"pods": 2, "processes_per_pod": 2, "rendezvous_host": "job-0.job"}
     command = launch_of(tmp_path, {"JOB_COMPLETION_INDEX": index}, **compute).command
     assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=job-0.job:29400", "--rdzv-id=uid-3"} <= set(command)
     assert f"--rdzv-conf=is_host={is_host},join_timeout=600,read_timeout=60" in command
+
+
+def test_the_only_rank_of_a_pod_needs_no_launcher(tmp_path: Path) -> None:
+    compute = {"pods": 2, "processes_per_pod": 1, "rendezvous_host": "job-0.job"}
+    launch = launch_of(tmp_path, {"JOB_COMPLETION_INDEX": "1"}, **compute)
+    place = {name: launch.environment[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+    meeting = (launch.environment["MASTER_ADDR"], launch.environment["MASTER_PORT"])
+    assert "torch.distributed.run" not in launch.command
+    assert place == {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    assert meeting == ("job-0.job", "29400")
 
 
 def test_training_looks_nothing_up_in_a_hub(tmp_path: Path) -> None:

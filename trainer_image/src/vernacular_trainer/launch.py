@@ -42,14 +42,29 @@ def shutdown_seconds(config: JobConfig) -> int:
 
 
 def plan_launch(config: JobConfig, config_path: Path, outcomes: OutcomeFolder, environ: Mapping[str, str]) -> Launch:
-    """One plain process, or torchrun with one process per local rank when the training has more than one rank."""
+    """One plain process, or torchrun with one process per local rank when a pod of the training has more than one."""
     arguments = ("--config", str(config_path), "--outcomes", str(outcomes.path), "--ranks", str(outcomes.ranks))
     worker = ("-m", "vernacular_trainer.worker", config.stage.lower(), *arguments)
     environment = _environment(config, outcomes, environ)
-    if config.stage is not Stage.TRAIN or config.compute.pods * outcomes.ranks == 1:
-        return Launch((sys.executable, *worker), environment)
+    if config.stage is not Stage.TRAIN or outcomes.ranks == 1:
+        # without an agent beside it a rank starts seconds earlier, keeps its exit code and cannot be left hanging
+        return Launch((sys.executable, *worker), {**environment, **_place(config, environ)})
     launcher = (sys.executable, "-m", "torch.distributed.run", *_torchrun_options(config, outcomes.ranks, environ))
     return Launch((*launcher, *worker), environment)
+
+
+def _place(config: JobConfig, environ: Mapping[str, str]) -> dict[str, str]:
+    """What torchrun would have told the only rank of one of several pods."""
+    if config.stage is not Stage.TRAIN or config.compute.pods == 1:
+        return {}
+    return {
+        "RANK": environ.get("JOB_COMPLETION_INDEX", "0"),
+        "WORLD_SIZE": str(config.compute.pods),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": config.compute.rendezvous_host,
+        "MASTER_PORT": str(RENDEZVOUS_PORT),
+    }
 
 
 def _torchrun_options(config: JobConfig, ranks: int, environ: Mapping[str, str]) -> tuple[str, ...]:
