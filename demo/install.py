@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -51,7 +52,7 @@ def install_chart(target: Target) -> None:
 
 
 def ensure_model_claim(target: Target, namespace: str, model: Path, claim: str = "models") -> None:
-    """Put a model folder on a claim of the namespace, once; a claim that already holds it is not touched."""
+    """Put a model folder on a claim of the namespace; a claim that already holds the same is not touched."""
     shell = target.shell
     if shell.get("pvc", claim, namespace) is None:
         shell.apply(_claim(claim, target.shared_class), namespace)
@@ -60,7 +61,7 @@ def ensure_model_claim(target: Target, namespace: str, model: Path, claim: str =
     shell.apply(_loader_pod(loader, claim, target.images["data"]), namespace)
     try:
         shell.kubectl("wait", f"pod/{loader}", "-n", namespace, "--for=condition=Ready", "--timeout=120s")
-        marker = f"/models/{model.name}/.complete"
+        marker = f"/models/{model.name}/.complete-{_fingerprint(model)}"
         check = f"import pathlib; print(pathlib.Path({marker!r}).exists())"
         if shell.kubectl("exec", "-n", namespace, loader, "--", "python", "-c", check).strip() == "True":
             return
@@ -133,6 +134,17 @@ def _loader_pod(name: str, claim: str, image: str) -> dict[str, Any]:
         "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": claim}}],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when a file comes, goes, grows, or a small one (configuration, record of the conversion) is edited."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder)} {size}\n".encode())
+        if size < 1_000_000:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _tar(folder: Path) -> bytes:

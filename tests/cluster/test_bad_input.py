@@ -105,13 +105,16 @@ def test_no_training_pod_was_ever_asked_for(failed_jobs: dict[str, Any], shell: 
     assert [job["metadata"]["name"] for job in jobs if "-train-" in job["metadata"]["name"]] == []
 
 
-def test_broken_row_is_reported_within_a_minute(shell: Shell, namespace: str, failed_jobs: dict[str, Any]) -> None:
+def test_broken_row_is_reported_within_a_minute(
+    target: Target, shell: Shell, namespace: str, base_model: Path, failed_jobs: dict[str, Any]
+) -> None:
     """A job of its own, so that the others do not share the processor with it."""
+    install.ensure_model_claim(target, namespace, base_model)
     started = time.monotonic()
     install.apply_example(shell, REPOSITORY / "examples/hr-bot-broken", namespace)
     job = follow(shell, "hr-bot-broken", namespace, timeout=120)
 
     assert failed_jobs
     assert job["status"]["failure"]["code"] == "DatasetSchema"
-    assert "line" in job["status"]["failure"]["message"]
+    assert "line 7" in job["status"]["failure"]["message"]
     assert time.monotonic() - started < 60
