@@ -47,7 +47,8 @@ def main() -> int:
 def fresh_demo() -> Measure:
     """A whole `make demo` with caches in an empty folder, taken down and deleted afterwards."""
     cache = tempfile.mkdtemp(prefix="vernacular-fresh-")
-    environment = {**os.environ, "CACHE_DIR": cache, "UV_CACHE_DIR": f"{cache}/uv", "GOCACHE": f"{cache}/go-build"}
+    go = {"GOCACHE": f"{cache}/go-build", "GOMODCACHE": f"{cache}/go-mod"}
+    environment = {**os.environ, **go, "CACHE_DIR": cache, "UV_CACHE_DIR": f"{cache}/uv"}
     try:
         started = time.monotonic()
         subprocess.run(["make", "demo"], cwd=REPOSITORY, env=environment, check=True)

@@ -41,10 +41,17 @@ def dev_environment() -> dict[str, str]:
 
 
 def start_dev_cluster(nodes: int) -> Target:
-    """Start (or find running) the dev cluster with all images. Raises DemoError when the driver fails."""
-    for step in (["up", "--nodes", str(nodes)], ["images"]):
-        if subprocess.run([sys.executable, "-m", "devcluster", *step], cwd=REPOSITORY, check=False).returncode:
-            raise DemoError(f"`python3 -m devcluster {' '.join(step)}` failed: its own words are above")
+    """Start (or find running) the dev cluster with all images. Raises DemoError when the driver fails.
+
+    Programs and images are built side by side, because they wait for the network and the disk at different times.
+    """
+    driver = [sys.executable, "-m", "devcluster"]
+    builds = {name: subprocess.Popen([*driver, name], cwd=REPOSITORY) for name in ("build", "images")}
+    codes = {name: process.wait() for name, process in builds.items()}
+    if not any(codes.values()):
+        codes["up"] = subprocess.call([*driver, "up", "--nodes", str(nodes)], cwd=REPOSITORY)
+    if failed := [name for name, code in codes.items() if code]:
+        raise DemoError(f"`python3 -m devcluster {failed[0]}` failed: its own words are above")
     return running_dev_cluster()
 
 
