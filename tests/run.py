@@ -26,8 +26,10 @@ class Timings:
     def measure(self, name: str, step: Callable[[], None]) -> None:
         started = time.monotonic()
         print(f"==> {name}", flush=True)
-        step()
-        self.steps.append((name, time.monotonic() - started))
+        try:
+            step()
+        finally:
+            self.steps.append((name, time.monotonic() - started))
 
     def show(self) -> None:
         print("\nseconds  step")
