@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import json
 import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+VERSIONS = ("torch", "transformers", "peft", "deepspeed", "mlflow", "kopf", "kubernetes")
+PAGE = RESULTS.parent.parent / "docs/benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by the benches from their newest records in `bench/results/`. A missed target is shown as missed.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,30 @@ def table(measures: list[Measure]) -> str:
     return "\n".join(lines)
 
 
+def page(records: list[dict[str, Any]]) -> str:
+    """All records as a page in Markdown."""
+    parts = [HEAD]
+    for record in records:
+        on = record["machine"]
+        parts.append(f"## `make bench-{record['bench']}`\n")
+        parts.append(
+            f"{record['date']}; {on['cores']} cores ({on['processor']}), {on['memory']}, Linux {on['kernel']}; "
+        )
+        parts[-1] += ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".\n"
+        parts.append("| measure | measured | target | met |\n| --- | --- | --- | --- |")
+        parts += [
+            _row(Measure(**{key: m[key] for key in ("name", "measured", "unit", "target")})) for m in record["measures"]
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _row(m: Measure) -> str:
+    target = "" if m.target is None else f"≤ {m.target:g} {m.unit}"
+    met = "" if m.target is None else ("yes" if m.met else "**no**")
+    return f"| {m.name} | {m.measured:.1f} {m.unit} | {target} | {met} |"
+
+
 def finish(bench: str, measures: list[Measure]) -> int:
     """Print, record, and give the exit code: 1 when a target is missed."""
     print(table(measures))
@@ -58,7 +90,9 @@ def finish(bench: str, measures: list[Measure]) -> int:
         "bench": bench,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "measures": [{**asdict(measure), "met": measure.met} for measure in measures],
     }
     (RESULTS / f"{bench}.json").write_text(json.dumps(record, indent=2) + "\n")
+    PAGE.write_text(page([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]))
     return 0 if all(measure.met for measure in measures) else 1

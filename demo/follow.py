@@ -20,7 +20,8 @@ def progress_line(job: dict[str, Any]) -> str:
     parts = [status.get("state", "Pending")]
     if status.get("state") == "Training" and "step" in progress:
         parts.append(f"step {progress['step']}/{progress['totalSteps']}")
-        parts += [f"{label} {progress[key]}" for key, label in (("loss", "loss"), ("eta", "eta")) if progress.get(key)]
+        parts += [f"loss {progress['loss']}"] if progress.get("loss") else []
+        parts += [f"{progress['etaSeconds']} s left"] if progress.get("etaSeconds") else []
     elif message := status.get("message"):
         parts.append(message)
     return " · ".join(parts)
