@@ -93,7 +93,7 @@ def show_next_steps(target: Target, job: dict[str, Any]) -> None:
     print(f"  MLflow       {job['status']['mlflow']['url']}")
     print('  next         eval "$(make -s env)"')
     print(f"               kubectl describe ftj {JOB} -n {NAMESPACE}")
-    print(f"               edit examples/{JOB}/train.jsonl, then: kubectl apply -n {NAMESPACE} -k examples/{JOB}")
+    print(f"               edit examples/{JOB}/train.jsonl, then: make demo")
     print("               make demo-down")
 
 
