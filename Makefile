@@ -52,7 +52,10 @@ cluster-down: ## stop it, without leftovers
 cluster-status: ## what runs and where
 	@python3 -m devcluster status
 
-bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the targets (FRESH=1: a whole demo from nothing, too)
-	@$(PYTHON) -m bench.demo $(if $(FRESH),--fresh)
+bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the targets
+	@$(PYTHON) -m bench.demo
 
-.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo
+bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
+	@$(PYTHON) -m bench.demo --fresh
+
+.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh
