@@ -23,8 +23,9 @@ from demo import install, model
 from demo.__main__ import NAMESPACE
 from demo.follow import follow
 from demo.install import OPERATOR_NAMESPACE
-from demo.shell import REPOSITORY, DemoError, Shell, cache_dir
+from demo.shell import REPOSITORY, DemoError, Shell
 from demo.target import start_dev_cluster
+from devcluster.paths import MAIN_CLUSTER, from_environment
 from vernacular_trainer.contract import EvaluateSummary, Stage, StageReport, Summary, TrainSummary
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -133,7 +134,7 @@ def operator_memory(shell: Shell) -> Measure:
 
 def control_plane_memory() -> Measure:
     """Resident memory of the dev cluster's control plane together."""
-    folder = cache_dir() / "clusters/dev/processes"
+    folder = from_environment().cluster(MAIN_CLUSTER) / "processes"
     total = 0
     for name in CONTROL_PLANE:
         pid = json.loads((folder / f"{name}.json").read_text())["pid"]

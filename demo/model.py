@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demo.shell import REPOSITORY, DemoError, cache_dir
+from demo.shell import REPOSITORY, DemoError
+from devcluster.paths import from_environment
 
 MARKER = "converted.json"
 NOTICE = """SmolLM2-135M-Instruct
@@ -60,7 +61,7 @@ Build = Callable[[ModelSource, Path, Path], None]
 
 def ensure_model() -> Path:
     """The folder of the demo's model, converted now when the cache does not have it. Raises ModelError."""
-    return ensure_converted(cache_dir(), ModelSource(), build_from_package)
+    return ensure_converted(from_environment().cache, ModelSource(), build_from_package)
 
 
 def is_complete(folder: Path, source: ModelSource) -> bool:

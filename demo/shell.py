@@ -13,12 +13,6 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def cache_dir() -> Path:
-    """Where everything that outlives a checkout is kept."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernacular"
-    return Path(os.environ.get("CACHE_DIR") or default)
-
-
 class DemoError(Exception):
     """Something a person must know about; the text says what to do."""
 

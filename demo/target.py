@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.shell import REPOSITORY, DemoError, Shell, cache_dir
+from demo.shell import REPOSITORY, DemoError, Shell
+from devcluster.paths import from_environment
 
 # A fixed address in the dev cluster's service range: the link in a resource's status works from the first job on.
 DEV_MLFLOW_ADDRESS = "10.96.0.50"
@@ -57,7 +58,7 @@ def start_dev_cluster(nodes: int) -> Target:
 
 def running_dev_cluster() -> Target:
     """The dev cluster as it runs now. Raises DemoError when its images were never built."""
-    record = cache_dir() / "images.json"
+    record = from_environment().images_file
     if not record.exists():
         raise DemoError("the images were never built: run `make images`")
     return Target(Shell(dev_environment()), json.loads(record.read_text()), "shared", DEV_MLFLOW_ADDRESS)
@@ -72,7 +73,7 @@ def current_cluster(registry: str) -> Target:
     command = [sys.executable, "-m", "devcluster", "images", "--registry", registry]
     if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
         raise DemoError(f"the images could not be pushed to {registry}: the reason is above")
-    images: dict[str, str] = json.loads((cache_dir() / "images-pushed.json").read_text())
+    images: dict[str, str] = json.loads((from_environment().cache / "images-pushed.json").read_text())
     shared = os.environ.get("STORAGE_CLASS", "")
     if not shared:
         raise DemoError(

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devcluster.paths import MAIN_CLUSTER, from_environment
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -67,14 +69,13 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="run also what is marked long")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     arguments = parser.parse_args()
-    os.environ.setdefault(
-        "CACHE_DIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernacular")
-    )
-    os.environ.setdefault("UV_CACHE_DIR", f"{os.environ['CACHE_DIR']}/uv")
+    paths = from_environment()
+    os.environ.setdefault("CACHE_DIR", str(paths.cache))
+    os.environ.setdefault("UV_CACHE_DIR", str(paths.uv_cache))
     python = str(REPOSITORY / ".venv/bin/python")
     marker = [] if arguments.long else ["-m", "not long"]
     timings = Timings()
-    ran_before = Path(os.environ["CACHE_DIR"], "clusters/dev/processes").is_dir()
+    ran_before = (paths.cluster(MAIN_CLUSTER) / "processes").is_dir()
     try:
         timings.measure("builds and environment", builds_and_environment)
         timings.measure("lint", lambda: run("make", "--no-print-directory", "lint"))

@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from devcluster.paths import from_environment
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRD_FILE = REPOSITORY / "crds" / "vernacular.dev_finetunejobs.yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -126,7 +128,7 @@ def running(name: str, *, with_controllers: bool = False) -> Iterator[ApiServer]
     options = ["--with-controllers"] if with_controllers else []
     try:
         _devcluster("up", "--control-plane-only", "--name", name, *options)
-        yield connect(_cache_dir() / "clusters" / name / "admin.kubeconfig")
+        yield connect(from_environment().kubeconfig(name))
     finally:
         _devcluster("down", "--name", name)
 
@@ -136,11 +138,6 @@ def _devcluster(*arguments: str) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"python3 -m devcluster {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-
-
-def _cache_dir() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("CACHE_DIR") or Path(cache) / "vernacular")
 
 
 def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
