@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import areas
 from support import apiserver
 from support.apiserver import ApiServer
 
@@ -25,3 +26,11 @@ def api_server_with_controllers() -> Iterator[ApiServer]:
     with apiserver.running(f"pytest-{os.getpid()}-full", with_controllers=True) as server:
         server.install_crd()
         yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Minutes per area, set-up of fixtures included."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "duration")]
+    terminalreporter.section("minutes per area")
+    for line in areas.table((report.nodeid, report.duration) for report in reports):
+        terminalreporter.write_line(line)

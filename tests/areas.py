@@ -1,0 +1,44 @@
+"""Which area of the product each test file belongs to, and how many minutes of `make test` an area may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+BUDGET_MINUTES = {
+    "main job": 12,
+    "operator": 8,
+    "training": 14,
+    "data": 3,
+    "evaluation": 6,
+    "tracking": 6,
+}
+
+# The longest prefix that fits decides.
+PREFIXES = {
+    "tests/": "main job",
+    "tests/integration/test_operator": "operator",
+    "tests/property/": "operator",
+    "tests/unit/operator/": "operator",
+    "tests/trainer/": "training",
+    "tests/trainer/test_prepare": "data",
+    "tests/trainer/test_evaluate": "evaluation",
+    "tests/trainer/test_publish": "tracking",
+    "tests/trainer/test_tracking": "tracking",
+}
+
+
+def area_of(path: str) -> str:
+    """Area of a test file, given its path from the repository's root."""
+    return PREFIXES[max((prefix for prefix in PREFIXES if path.startswith(prefix)), key=len)]
+
+
+def table(durations: Iterable[tuple[str, float]]) -> list[str]:
+    """Lines of a table: minutes per area against its budget. `durations` are pairs of file path and seconds."""
+    seconds = dict.fromkeys(BUDGET_MINUTES, 0.0)
+    for path, duration in durations:
+        seconds[area_of(path)] += duration
+    lines = [f"{'area':<12} {'minutes':>8} {'budget':>7}"]
+    for area, budget in BUDGET_MINUTES.items():
+        over = "  over" if seconds[area] > 60 * budget else ""
+        lines.append(f"{area:<12} {seconds[area] / 60:>8.1f} {budget:>7}{over}")
+    return lines
