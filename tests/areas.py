@@ -17,6 +17,7 @@ BUDGET_MINUTES = {
 PREFIXES = {
     "tests/": "main job",
     "tests/integration/test_operator": "operator",
+    "tests/chaos/": "operator",
     "tests/property/": "operator",
     "tests/unit/operator/": "operator",
     "tests/trainer/": "training",
