@@ -53,6 +53,8 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.workers", 0, "minimum: got 0, want 1"),
         ("config.workers", 65, "maximum: got 65, want 64"),
         ("config.gracePeriodSeconds", "2m", "got string, want integer"),
+        ("config.podOverrides.env", "yes", "got string, want boolean"),
+        ("config.podOverrides.serviceAccountNames", ["A"], "does not match pattern"),
         ("config.huggingFace.endpoint", "mirror", "does not match pattern"),
     ],
 )
@@ -97,6 +99,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
             stage: {"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"memory": f"{size}Gi"}}
             for stage, size in {"prepare": 10, "train": 11, "evaluate": 12, "publish": 13}.items()
         },
+        "podOverrides": {"env": True, "volumes": True, "serviceAccountNames": ["s3-reader"]},
         "huggingFace": {"endpoint": "https://mirror.example.com"},
         "runAsUser": 1_000_680_000,
         "gracePeriodSeconds": 600,

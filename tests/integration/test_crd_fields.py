@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
 
 from support.apiserver import CRD_FILE, ApiError, ApiServer
-from support.finetunejobs import at, both, finetunejob
+from support.crd_cases import Accepted, Case, Refused, accepts, choice, integer, leaves, messages, refuses, text
+from support.finetunejobs import at, finetunejob
+from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
 
 pytestmark = pytest.mark.integration
 
 JOBS = "/apis/vernacular.dev/v1alpha1/namespaces/default/finetunejobs?dryRun=All&fieldValidation=Strict"
-
-
-@dataclass(frozen=True)
-class Accepted:
-    field: str
-    patch: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """`says`: words of the message that the server must answer with."""
-
-    field: str
-    patch: dict[str, Any]
-    says: str
-
-
-Case = Accepted | Refused
-
-
-def accepts(field: str, *values: Any, given: dict[str, Any] | None = None) -> list[Case]:
-    return [Accepted(field, both(given or {}, at(field, value))) for value in values]
-
-
-def refuses(field: str, says: str, *values: Any, given: dict[str, Any] | None = None) -> list[Case]:
-    return [Refused(field, both(given or {}, at(field, value)), says) for value in values]
-
-
-def integer(field: str, low: int, high: int, given: dict[str, Any] | None = None) -> list[Case]:
-    return [
-        *accepts(field, low, high, given=given),
-        *refuses(field, f"should be greater than or equal to {low}", low - 1, given=given),
-        *refuses(field, f"should be less than or equal to {high}", high + 1, given=given),
-        *refuses(field, "must be of type integer", str(low), given=given),
-    ]
-
-
-def choice(field: str, *values: str) -> list[Case]:
-    return [
-        *accepts(field, *values),
-        *refuses(field, "Unsupported value", values[0].lower(), ""),
-        *refuses(field, "must be of type string", 1),
-    ]
-
-
-def text(field: str, longest: int, good: tuple[Any, ...], bad: tuple[Any, ...], says: str) -> list[Case]:
-    return [
-        *accepts(field, *good),
-        *refuses(field, says, *bad),
-        *refuses(field, f"may not be more than {longest}", "a" * (longest + 1)),
-        *refuses(field, "must be of type string", 7),
-    ]
 
 
 def file_source(field: str, wrap: Any) -> list[Case]:
@@ -259,7 +207,7 @@ RUN_POLICY: list[Case] = [
     *refuses("runPolicy.suspend", "must be of type boolean", "true", 1),
     *integer("runPolicy.maxRestarts", 0, 100),
 ]
-CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY]
+CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY, *POD_OVERRIDES]
 
 
 def case_id(case: Case) -> str:
@@ -286,26 +234,6 @@ def spec_schema() -> dict[str, Any]:
     crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
     schema: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return schema
-
-
-def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
-    inner = schema.get("items", schema)
-    properties = inner.get("properties")
-    if not properties:
-        yield path
-        return
-    for name, child in properties.items():
-        yield from leaves(child, f"{path}.{name}".lstrip("."))
-
-
-def messages(schema: dict[str, Any]) -> Iterator[str]:
-    for rule in schema.get("x-kubernetes-validations", []):
-        if "oldSelf" not in rule["rule"]:
-            yield rule["message"]
-    children = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
-    for child in children:
-        if isinstance(child, dict):
-            yield from messages(child)
 
 
 def test_every_field_has_both_kinds_of_cases() -> None:

@@ -164,6 +164,7 @@ IMMUTABLE = [
     ("method", at("method.lora.rank", 8)),
     ("training", at("training.epochs", 2)),
     ("compute", at("compute.pods", 2)),
+    ("podOverrides", at("podOverrides[].priorityClassName", "high")),
     ("storage", at("storage.workspace.size", "1Gi")),
     ("evaluation", at("evaluation.questions.uri", "pvc://d/q.jsonl")),
     ("tracking", at("tracking.mlflow.experiment", "other")),
@@ -190,7 +191,7 @@ def test_an_optional_part_cannot_be_removed(api_server: ApiServer, namespace: st
 
 
 def test_every_part_of_the_spec_but_the_run_policy_is_immutable() -> None:
-    parts = {name.replace("run_policy", "runPolicy") for name in FineTuneJobSpec.model_fields}
+    parts = {str(field.alias) for field in FineTuneJobSpec.model_fields.values()}
 
     assert parts == {field for field, _ in IMMUTABLE} | {"runPolicy"}
 

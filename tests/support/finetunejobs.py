@@ -25,9 +25,12 @@ def finetunejob(name: str = "hr-bot", patch: Mapping[str, Any] | None = None) ->
 
 
 def at(path: str, value: Any) -> Json:
-    """The patch that sets one field, named by its path below spec: `at("training.epochs", 3)`."""
+    """The patch that sets one field, named by its path below spec: `at("training.epochs", 3)`.
+
+    `list[].name` is the field of the only item of a list.
+    """
     for name in reversed(path.split(".")):
-        value = {name: value}
+        value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
     return dict(value)
 
 

@@ -69,6 +69,22 @@ class StageResources(_Section):
     publish: Resources = Resources()
 
 
+class PodOverridePermissions(_Section):
+    """What users may set in `podOverrides` of their jobs beyond placement and resources.
+
+    `env` and `volumes` let a user run code of their own in every stage, with the credentials that the stage is given.
+    `service_account_names` are ServiceAccounts that a job may name; "*" stands for all of them.
+    """
+
+    env: bool = False
+    volumes: bool = False
+    service_account_names: tuple[str, ...] = ()
+
+    def allows_service_account(self, name: str) -> bool:
+        """Whether a job may run its pods under this account."""
+        return not {name, "*"}.isdisjoint(self.service_account_names)
+
+
 class HuggingFace(_Section):
     """`endpoint` is a mirror of the hub ("" for the public one)."""
 
@@ -83,6 +99,7 @@ class OperatorConfig(_Section):
     watch_namespaces: tuple[str, ...] = ()
     storage: Storage = Storage()
     resources: StageResources = StageResources()
+    pod_overrides: PodOverridePermissions = PodOverridePermissions()
     hugging_face: HuggingFace = HuggingFace()
     run_as_user: Annotated[int, Field(ge=1)] = 65532
     grace_period_seconds: Annotated[int, Field(ge=1)] = 120

@@ -41,6 +41,40 @@ FULL = fine_tune_job(
     tracking={"mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"}},
     publish={"registeredModel": "bot", "alias": "champion"},
 )
+OVERRIDDEN = fine_tune_job(
+    podOverrides=[
+        {
+            "nodeSelector": {"example.com/pool": "batch"},
+            "tolerations": [{"key": "spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"}],
+            "priorityClassName": "low",
+            "schedulerName": "volcano",
+            "imagePullSecrets": [{"name": "mirror"}],
+            "labels": {"team": "hr"},
+            "annotations": {"k8s.v1.cni.cncf.io/networks": "rdma"},
+        },
+        {
+            "stages": ["Train"],
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "gpu.memory", "operator": "Gt", "values": ["40"]}]}
+                        ]
+                    }
+                }
+            },
+            "priorityClassName": "high",
+            "resources": {"requests": {"memory": "64Gi", "example.com/nic": "1"}},
+            "env": [{"name": "NCCL_DEBUG", "value": "WARN"}],
+            "volumes": [
+                {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+                {"name": "lookup", "persistentVolumeClaim": {"claimName": "tables", "readOnly": True}},
+            ],
+            "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}, {"name": "lookup", "mountPath": "/lookup"}],
+            "serviceAccountName": "s3-reader",
+        },
+    ]
+)
 FULL_CONFIG = config(
     images={"data": "example.org/data:1", "trainer": "example.org/trainer:1", "pullSecrets": ["registry"]},
     resources={
@@ -50,6 +84,7 @@ FULL_CONFIG = config(
     huggingFace={"endpoint": "https://hub.example.org"},
     gracePeriodSeconds=90,
 )
+SIZES = (("small", SMALL, config()), ("full", FULL, FULL_CONFIG), ("overridden", OVERRIDDEN, FULL_CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +95,7 @@ FULL_CONFIG = config(
                 f"{size}-{stage.lower()}",
                 stage_job(Attempt(job, stage, 1, "" if stage == Stage.PREPARE else "run-1", "c-1"), conf),
             )
-            for size, job, conf in (("small", SMALL, config()), ("full", FULL, FULL_CONFIG))
+            for size, job, conf in SIZES
             for stage in Stage
         ),
         ("service", headless_service(FULL, 2)),

@@ -22,6 +22,7 @@ class FailureCode(StrEnum):
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
+    OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
@@ -87,6 +88,10 @@ ADVICE: Mapping[FailureCode, str] = MappingProxyType(
         ),
         FailureCode.SECRET_MISSING: (
             "Create the Secret in the job's namespace with the key that the message names, or mend the name."
+        ),
+        FailureCode.OVERRIDE_NOT_ALLOWED: (
+            "Remove the field that the message names, or ask the platform team for what the message says; then create "
+            "the job again."
         ),
         FailureCode.ARGUMENT_REFUSED: (
             "Mend the value that the message names; status.plan shows what every setting resolves to."

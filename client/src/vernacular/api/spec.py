@@ -11,116 +11,25 @@ from pydantic.config import JsonDict
 
 from vernacular.api.base import ATOMIC_LIST, Checked, SpecModel, cel, rules
 from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE
+from vernacular.api.pod_overrides import PodOverride
+from vernacular.api.strings import (
+    Alias,
+    ConfigMapKey,
+    FileURI,
+    LearningRate,
+    MaxGradNorm,
+    ModelURI,
+    ModuleName,
+    ObjectName,
+    ResourceName,
+    StorageSize,
+    TagKey,
+    TagValue,
+    TrackingName,
+    WeightDecay,
+)
 
-_DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-_PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
-_HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
 _CLAIM_SCHEME = "pvc://"
-
-ObjectName = Annotated[
-    str,
-    Field(min_length=1, max_length=253),
-    Checked(_DNS_NAME, "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'"),
-]
-ConfigMapKey = Annotated[
-    str,
-    Field(min_length=1, max_length=253),
-    Checked(r"[-._a-zA-Z0-9]+", "must be a key of the ConfigMap: letters, digits, '-', '_' and '.'"),
-]
-ModelURI = Annotated[
-    str,
-    Field(min_length=1, max_length=1024),
-    Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}",
-        "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL",
-    ),
-]
-FileURI = Annotated[
-    str,
-    Field(min_length=1, max_length=1024),
-    Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}",
-        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace)",
-    ),
-]
-TrackingName = Annotated[
-    str,
-    Field(min_length=1, max_length=128),
-    Checked(
-        r"[A-Za-z0-9][A-Za-z0-9 ._-]*",
-        "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'",
-    ),
-]
-Alias = Annotated[
-    str,
-    Field(min_length=1, max_length=128),
-    Checked(
-        r"[A-Za-z0-9_-]+",
-        "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and names like 'v3' for itself",
-        also=(
-            "self.lowerAscii() != 'latest' && !self.matches('^[vV][0-9]+$')",
-            lambda alias: alias.lower() != "latest" and not (alias[0] in "vV" and alias[1:].isdigit()),
-        ),
-    ),
-]
-LearningRate = Annotated[
-    str,
-    Field(min_length=1, max_length=32),
-    Checked(
-        _DECIMAL,
-        'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"',
-        also=("double(self) > 0.0 && double(self) <= 1.0", lambda text: 0 < float(text) <= 1),
-    ),
-]
-WeightDecay = Annotated[
-    str,
-    Field(min_length=1, max_length=32),
-    Checked(
-        _DECIMAL,
-        'must be a decimal number from 0 to 1, in quotes, like "0.01"',
-        also=("double(self) <= 1.0", lambda text: float(text) <= 1),
-    ),
-]
-MaxGradNorm = Annotated[
-    str,
-    Field(min_length=1, max_length=32),
-    Checked(
-        _DECIMAL,
-        'must be a decimal number above 0, in quotes, like "1.0"',
-        also=("double(self) > 0.0", lambda text: float(text) > 0),
-    ),
-]
-ModuleName = Annotated[
-    str,
-    Field(min_length=1, max_length=128),
-    Checked(
-        r"[A-Za-z0-9_][A-Za-z0-9_.-]*", 'must be the name of a module of the model, like "q_proj", or "all-linear"'
-    ),
-]
-ResourceName = Annotated[
-    str,
-    Field(min_length=1, max_length=317),
-    Checked(
-        rf"{_DNS_NAME}/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
-        "must be the name of an extended resource of the nodes, like nvidia.com/gpu",
-    ),
-]
-StorageSize = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=32,
-        json_schema_extra=rules(
-            cel(
-                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
-                "must be a size above 0, like 20Gi",
-            )
-        ),
-    ),
-]
-TagKey = Annotated[str, Field(max_length=250)]
-TagValue = Annotated[str, Field(max_length=500)]
 
 
 class Teaches(StrEnum):
@@ -458,7 +367,10 @@ class RunPolicySpec(SpecModel):
     )
 
 
-_FIXED = ("model", "dataset", "method", "training", "compute", "storage", "evaluation", "tracking", "publish")
+_FIXED = (
+    *("model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
+    *("evaluation", "tracking", "publish"),
+)
 
 
 def _immutable(field: str) -> JsonDict:
@@ -481,6 +393,9 @@ class FineTuneJobSpec(SpecModel):
         default_factory=TrainingSpec, description="Settings of the training; absent ones are chosen."
     )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Pods and devices of the training.")
+    pod_overrides: Annotated[tuple[PodOverride, ...], Field(min_length=1, max_length=8), ATOMIC_LIST] | None = Field(
+        default=None, description="Changes to the pods of stages, merged in this order; a later one wins."
+    )
     storage: StorageSpec = Field(default_factory=StorageSpec, description="Volumes of the job.")
     evaluation: EvaluationSpec = Field(
         default_factory=EvaluationSpec, description="What base and tuned model are asked."

@@ -17,6 +17,8 @@ from vernacular_trainer.contract import CLAIMS_ROOT, INPUTS_ROOT, SECRETS_ROOT, 
 
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
+_MODEL_KEYS: tuple[str, ...] = ("HF_TOKEN",)
+_TRACKING_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
 
 
@@ -84,12 +86,14 @@ def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, An
 
 
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    secrets = [("tracking-credentials", tracking_secret(job), TRACKING_SECRET_PATH)]
+    secrets = [("tracking-credentials", tracking_secret(job), TRACKING_SECRET_PATH, _TRACKING_KEYS)]
     if stage == Stage.PREPARE:
-        secrets.append(("model-credentials", model_secret(job), MODEL_SECRET_PATH))
-    for name, secret, path in secrets:
+        secrets.append(("model-credentials", model_secret(job), MODEL_SECRET_PATH, _MODEL_KEYS))
+    for name, secret, path, keys in secrets:
         if secret:
-            source = {"secretName": secret, "optional": True, "defaultMode": 0o440}
+            # only keys that the stage reads: a job that names a Secret of something else must not get at it
+            items = [{"key": key, "path": key} for key in keys]
+            source = {"secretName": secret, "items": items, "optional": True, "defaultMode": 0o440}
             yield _volume(name, secret=source), _mount(name, path, read_only=True)
 
 

@@ -9,6 +9,7 @@ from vernacular_operator.config import OperatorConfig, Resources
 from vernacular_operator.manifests.common import attempt_metadata, labels_of
 from vernacular_operator.manifests.inputs import stage_mounts
 from vernacular_operator.manifests.job_config import Attempt, job_config
+from vernacular_operator.manifests.pod_overrides import merged, overrides_of
 from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, TERMINATION_LOG
 
 CONTAINER_NAME = "stage"
@@ -29,14 +30,18 @@ def stage_job(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
             "parallelism": attempt.pods,
             "completions": attempt.pods,
             "backoffLimit": 0,
-            "template": {
-                "metadata": {
-                    "labels": labels_of(attempt.job, attempt.stage, attempt.number),
-                    "annotations": {JOB_ANNOTATION: job_config(attempt, config).to_json()},
-                },
-                "spec": _pod_spec(attempt, config),
-            },
+            "template": merged(_template(attempt, config), overrides_of(attempt.job, attempt.stage)),
         },
+    }
+
+
+def _template(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "labels": labels_of(attempt.job, attempt.stage, attempt.number),
+            "annotations": {JOB_ANNOTATION: job_config(attempt, config).to_json()},
+        },
+        "spec": _pod_spec(attempt, config),
     }
 
 

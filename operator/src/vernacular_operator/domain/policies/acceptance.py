@@ -7,7 +7,7 @@ from datetime import datetime
 from vernacular.api import ConditionStatus, ConditionType, FailureCode, JobState, Reason
 from vernacular.api.spec import AccessMode
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import ending
+from vernacular_operator.domain.policies import ending, override_permissions
 from vernacular_operator.manifests.claim import access_mode, workspace_spec
 
 _MISSING_CLAIM_SECONDS = 20
@@ -41,6 +41,9 @@ def _judge(draft: Draft) -> None:
             f" only {AccessMode.READ_WRITE_MANY} lets pods on several nodes write"
         )
         _refuse(draft, FailureCode.STORAGE_NOT_SHARED, message)
+        return
+    if problem := override_permissions.problem(job, draft.world.config):
+        _refuse(draft, FailureCode.OVERRIDE_NOT_ALLOWED, problem)
         return
     draft.condition(ConditionType.ACCEPTED, ConditionStatus.TRUE, Reason.ACCEPTED)
     draft.condition(ConditionType.COMPLETE, ConditionStatus.FALSE, Reason.NOT_FINISHED)

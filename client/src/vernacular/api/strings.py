@@ -1,0 +1,155 @@
+"""Strings of a spec: each with a pattern, a length and one message that says what to write instead."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from vernacular.api.base import Checked, cel, rules
+
+_DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
+LABEL_KEY = rf"({_DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+_LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+_HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
+
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(_DNS_NAME, "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'"),
+]
+ConfigMapKey = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(r"[-._a-zA-Z0-9]+", "must be a key of the ConfigMap: letters, digits, '-', '_' and '.'"),
+]
+ModelURI = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Checked(
+        rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}",
+        "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL",
+    ),
+]
+FileURI = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Checked(
+        rf"pvc://{_DNS_NAME}{_PATH}",
+        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace)",
+    ),
+]
+TrackingName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9][A-Za-z0-9 ._-]*",
+        "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'",
+    ),
+]
+Alias = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9_-]+",
+        "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and names like 'v3' for itself",
+        also=(
+            "self.lowerAscii() != 'latest' && !self.matches('^[vV][0-9]+$')",
+            lambda alias: alias.lower() != "latest" and not (alias[0] in "vV" and alias[1:].isdigit()),
+        ),
+    ),
+]
+LearningRate = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"',
+        also=("double(self) > 0.0 && double(self) <= 1.0", lambda text: 0 < float(text) <= 1),
+    ),
+]
+WeightDecay = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number from 0 to 1, in quotes, like "0.01"',
+        also=("double(self) <= 1.0", lambda text: float(text) <= 1),
+    ),
+]
+MaxGradNorm = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number above 0, in quotes, like "1.0"',
+        also=("double(self) > 0.0", lambda text: float(text) > 0),
+    ),
+]
+ModuleName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Checked(
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]*", 'must be the name of a module of the model, like "q_proj", or "all-linear"'
+    ),
+]
+ResourceName = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Checked(
+        rf"{_DNS_NAME}/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+        "must be the name of an extended resource of the nodes, like nvidia.com/gpu",
+    ),
+]
+StorageSize = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=rules(
+            cel(
+                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+                "must be a size above 0, like 20Gi",
+            )
+        ),
+    ),
+]
+TagKey = Annotated[str, Field(max_length=250)]
+TagValue = Annotated[str, Field(max_length=500)]
+LabelKey = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Checked(LABEL_KEY, "must be the name of a label, like example.com/pool"),
+]
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    Checked(_LABEL_VALUE, "must be the value of a label: letters, digits, '-', '_' and '.', at most 63 characters"),
+]
+LabelMap = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]],
+    Field(
+        max_length=16,
+        json_schema_extra=rules(
+            cel(
+                f"self.all(key, key.matches('^{LABEL_KEY}$') && self[key].matches('^({_LABEL_VALUE})$'))",
+                "must be labels with their values: letters, digits, '-', '_' and '.', like example.com/pool: gpu",
+            )
+        ),
+    ),
+]
+ResourceMap = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=32)]],
+    Field(
+        max_length=16,
+        json_schema_extra=rules(
+            cel(
+                f"self.all(key, key.matches('^{LABEL_KEY}$') && isQuantity(self[key])"
+                " && !quantity(self[key]).isLessThan(quantity('0')))",
+                'must be resources with their amounts in quotes, like memory: "8Gi"',
+            )
+        ),
+    ),
+]
