@@ -10,11 +10,10 @@ import asyncio
 import json
 import socket
 import struct
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from aiohttp import web
 
 from support.apiserver import ApiServer
 from support.faults import WRITES, Choice, Fault, FaultPlan, Verb
+from support.threaded_server import ThreadedServer
 
 _HOP_BY_HOP = frozenset({"host", "connection", "transfer-encoding", "content-length", "accept-encoding"})
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -60,13 +60,14 @@ class Write:
     done: bool
 
 
-class ChaosProxy:
+class ChaosProxy(ThreadedServer):
     """For as long as the context lasts, in a thread of its own. `page_size` cuts lists into pages of this size.
 
     `on_write` is called with every write, in the proxy's thread; returning False before a write drops it unseen.
     """
 
     def __init__(self, server: ApiServer, plan: FaultPlan, *, page_size: int = 20) -> None:
+        super().__init__("chaos-proxy")
         self.injections: list[Injection] = []
         self.requests: Counter[Verb] = Counter()
         self.on_write: Callable[[Write], bool] | None = None
@@ -75,21 +76,6 @@ class ChaosProxy:
         self._plan = plan
         self._page_size = page_size
         self._answers: dict[str, deque[tuple[float, bytes]]] = {}
-        self._started: Future[int] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="chaos-proxy", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-
-    def __enter__(self) -> ChaosProxy:
-        self._thread.start()
-        self.port = self._started.result(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._loop is not None
-        assert self._stop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
 
     @property
     def injected(self) -> Counter[Fault]:
@@ -101,7 +87,7 @@ class ChaosProxy:
         document = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+            "clusters": [{"name": "proxy", "cluster": {"server": self.uri}}],
             "users": [{"name": "nobody", "user": {}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
             "current-context": "proxy",
@@ -109,21 +95,15 @@ class ChaosProxy:
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return path
 
-    async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    @asynccontextmanager
+    async def application(self) -> AsyncIterator[web.Application]:
         connector = aiohttp.TCPConnector(ssl=self._server.tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             self._session = session
             application = web.Application(client_max_size=16 << 20)
             application.router.add_route("*", "/{path:.*}", self._handle)
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self._started.set_result(runner.addresses[0][1])
-            await self._stop.wait()
-            await runner.cleanup()
+            yield application
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         verb, resource = classify(request.method, request.path, request.query)

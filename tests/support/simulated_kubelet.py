@@ -30,7 +30,9 @@ from vernacular_trainer.contract import (
     summary_to_dict,
 )
 
-SELECTOR = "app.kubernetes.io/managed-by=vernacular"
+# a finished pod that is deleted vanishes without a kubelet
+UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
+SELECTOR = f"?labelSelector=app.kubernetes.io/managed-by=vernacular&fieldSelector={UNFINISHED}"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 TOTAL_STEPS = 40
 HEARTBEAT_SECONDS = 10
@@ -38,13 +40,19 @@ HEARTBEAT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a stage's pod behaves. `hold`: it runs until it is told to end; `stuck`: why no node takes it."""
+    """How a stage's pod behaves. `hold`: it runs until it is told to end; `stuck`: why no node takes it.
+
+    It runs at least `seconds`. `reason` is that of its container's end, `pod_reason` that of a pod which its node ends.
+    """
 
     report: StageReport | None
     exit_code: int
     hold: bool = False
     on_stop: StageReport | None = None
     stuck: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+    pod_reason: str = ""
 
 
 def report_of(outcome: Outcome, summary: Summary | None = None, **texts: str) -> StageReport:
@@ -104,6 +112,7 @@ class SimulatedKubelet:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _running: dict[str, Behaviour] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
     _beaten: float = 0.0
     errors: list[Exception] = field(default_factory=list)
 
@@ -135,7 +144,7 @@ class SimulatedKubelet:
             try:
                 if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
                     self._beat()
-                for pod in self.server.request("GET", f"{self._pods}?labelSelector={SELECTOR}")["items"]:
+                for pod in self.server.request("GET", f"{self._pods}{SELECTOR}")["items"]:
                     self._step(pod)
             except ApiError as error:
                 # a pod may vanish or change between two calls; anything else is a fault of the test
@@ -170,6 +179,7 @@ class SimulatedKubelet:
             return
         if pod["metadata"]["uid"] not in self._running:
             self._running[pod["metadata"]["uid"]] = behaviour
+            self._started[pod["metadata"]["uid"]] = time.monotonic()
             self.configs.append(config)
         if not pod["spec"].get("nodeName"):
             target = {"target": {"apiVersion": "v1", "kind": "Node", "name": self.node}}
@@ -180,12 +190,15 @@ class SimulatedKubelet:
 
     def _progress(self, pod: dict[str, Any]) -> None:
         behaviour = self._running.get(pod["metadata"]["uid"])
-        if behaviour and not behaviour.hold:
-            report = behaviour.report
-            if report is None:
-                config = JobConfig.from_json(pod["metadata"]["annotations"][JOB_ANNOTATION])
-                report = succeed(config).report if behaviour.exit_code == 0 else None
-            self._finish(pod, behaviour.exit_code, report)
+        if not behaviour or behaviour.hold:
+            return
+        if time.monotonic() - self._started[pod["metadata"]["uid"]] < behaviour.seconds:
+            return
+        report = behaviour.report
+        if report is None:
+            config = JobConfig.from_json(pod["metadata"]["annotations"][JOB_ANNOTATION])
+            report = succeed(config).report if behaviour.exit_code == 0 else None
+        self._finish(pod, behaviour.exit_code, report, behaviour)
 
     def _end_deleted(self, pod: dict[str, Any], phase: str) -> None:
         behaviour = self._running.get(pod["metadata"]["uid"])
@@ -195,16 +208,21 @@ class SimulatedKubelet:
         options = {"gracePeriodSeconds": 0}
         self.server.request("DELETE", f"{self._pods}/{pod['metadata']['name']}", options)
 
-    def _finish(self, pod: dict[str, Any], exit_code: int, report: StageReport | None) -> None:
+    def _finish(
+        self, pod: dict[str, Any], exit_code: int, report: StageReport | None, behaviour: Behaviour | None = None
+    ) -> None:
+        reason = behaviour.reason if behaviour else ""
         terminated = {
             "exitCode": exit_code,
-            "reason": "Completed" if exit_code == 0 else "Error",
+            "reason": reason or ("Completed" if exit_code == 0 else "Error"),
             "message": report.to_json() if report else "",
             "startedAt": _now(),
             "finishedAt": _now(),
         }
         phase = "Succeeded" if exit_code == 0 else "Failed"
-        self._status(pod, {"phase": phase, "containerStatuses": [_container(pod, {"terminated": terminated})]})
+        rejected = {"reason": behaviour.pod_reason} if behaviour and behaviour.pod_reason else {}
+        ended = _container(pod, {"terminated": terminated})
+        self._status(pod, {"phase": phase, "containerStatuses": [ended], **rejected})
 
     def _status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         kind = STRATEGIC_PATCH if "conditions" in status else MERGE_PATCH

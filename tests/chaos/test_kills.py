@@ -1,0 +1,59 @@
+"""The operator is killed again and again over the whole life of fifty jobs: every job comes to its right end."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from support.apiserver import ApiServer
+from support.chaos_run import ChaosRun
+from support.faults import FaultPlan, evenly
+from support.scenarios import make
+
+JOBS = 50
+SECONDS_TO_END = 150
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_twenty_kills(api_server_with_controllers: ApiServer, tmp_path: Path) -> None:
+    kill_again_and_again(api_server_with_controllers, tmp_path, seed=1, kills=20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_two_hundred_kills(api_server_with_controllers: ApiServer, tmp_path: Path) -> None:
+    kill_again_and_again(api_server_with_controllers, tmp_path, seed=random.randrange(10**6), kills=200)
+
+
+def kill_again_and_again(server: ApiServer, folder: Path, seed: int, kills: int) -> None:
+    """Jobs are created as kills go by, so that kills hit every part of a job's life, mild faults beside them."""
+    seed = int(os.environ.get("CHAOS_SEED", seed))
+    print(f"seed {seed}; CHAOS_SEED={seed} repeats the choices")
+    dice = random.Random(seed)
+    with ChaosRun(server, folder, make(seed, JOBS), FaultPlan(seed, evenly(0.004, 0.05))) as run:
+        for number in range(kills):
+            run.create(-(-JOBS * (number + 1) // (kills * 7 // 10)) - len(run.created))
+            run.operator.start()
+            _kill_at_work(run, dice)
+            run.tick_for(dice.choice([0, 0, dice.uniform(0, 2)]))
+        run.conclude(SECONDS_TO_END)
+        print(f"{run.operator.starts} starts, {run.operator.ended_by_itself} ends by itself")
+        print(f"injected: {dict(run.proxy.injected)}")
+
+
+def _kill_at_work(run: ChaosRun, dice: random.Random) -> None:
+    """At a moment after its first request: by the clock, or right before or after one of its writes."""
+    before = run.proxy.requests.total()
+    worked = run.tick_until(lambda: run.proxy.requests.total() > before or not run.operator.running, 60)
+    assert worked, f"the operator sent no request:\n{run.operator.log_end()}"
+    if dice.random() < 0.5:
+        run.tick_for(dice.uniform(0, 3))
+    else:
+        run.trap.set(dice.randint(1, 30), after=dice.random() < 0.5)
+        run.tick_until(run.trap.sprung.is_set, 4)
+        run.trap.take_away()
+    run.operator.kill()
+    run.operator.wait()
