@@ -35,10 +35,10 @@ test-long: ## full kill counts, several seeds, soak
 	@python3 -m tests.run --long
 
 lint: $(READY) ## ruff, mypy, import rules, generated files
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check && $(PYTHON) -m vernacular_operator.kube.rights --check
 
-generate: $(READY) ## write the CRD from the typed models
-	@$(PYTHON) -m vernacular.api.crd
+generate: $(READY) ## write the CRD from the typed models, the operator's rights from its table
+	@$(PYTHON) -m vernacular.api.crd && $(PYTHON) -m vernacular_operator.kube.rights
 
 images: ## build the images, push them, pull them on the nodes
 	@python3 -m devcluster images

@@ -67,7 +67,8 @@ def api_server(pki: Pki, at: Endpoints, *, audit: tuple[Path, Path] | None, on_l
         "client-ca-file": pki.certificate("ca"),
         "anonymous-auth": "false",
         "authorization-mode": "Node,RBAC",
-        "enable-admission-plugins": "NodeRestriction",
+        # the second is off on most clusters; what works with it works without
+        "enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement",
         "kubelet-client-certificate": pki.certificate("kubelet-client"),
         "kubelet-client-key": pki.key("kubelet-client"),
         "kubelet-certificate-authority": pki.certificate("ca"),

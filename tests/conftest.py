@@ -10,6 +10,8 @@ import pytest
 import areas
 from support import apiserver
 from support.apiserver import ApiServer
+from support.audit import audit_of
+from support.service_accounts import OPERATOR
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,9 @@ def api_server_with_controllers() -> Iterator[ApiServer]:
     with apiserver.running(f"pytest-{os.getpid()}-full", with_controllers=True) as server:
         server.install_crd()
         yield server
+        if not os.environ.get("VERNACULAR_TEST_KUBECONFIG"):
+            refused = audit_of(server, OPERATOR).refused
+            assert not refused, "the operator asked for what it has no right to:\n" + "\n".join(refused)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,7 +13,7 @@ IN_A_NAMESPACE: Rules = {
     ("vernacular.dev", "finetunejobs/status", ("patch",), ()),
     ("vernacular.dev", "finetunejobs/finalizers", ("update",), ()),
     ("batch", "jobs", ("create", "delete", "get", "list", "watch"), ()),
-    ("", "pods", ("delete", "get", "list", "watch"), ()),
+    ("", "pods", ("delete", "list", "watch"), ()),
     ("", "services", ("create", "get"), ()),
     ("", "persistentvolumeclaims", ("create", "get"), ()),
     ("", "events", ("create",), ()),

@@ -120,12 +120,15 @@ def connect(kubeconfig: Path) -> ApiServer:
 
 
 @contextmanager
-def running(name: str, *, with_controllers: bool = False) -> Iterator[ApiServer]:
-    """An API server for as long as the context lasts; its controllers (garbage collection, Jobs) only on request."""
+def running(name: str, *, with_controllers: bool = False, audit_log: bool = True) -> Iterator[ApiServer]:
+    """An API server for as long as the context lasts; its controllers (garbage collection, Jobs) only on request.
+
+    support.audit reads the audit log.
+    """
     if given := os.environ.get("VERNACULAR_TEST_KUBECONFIG"):
         yield connect(Path(given))
         return
-    options = ["--with-controllers"] if with_controllers else []
+    options = ["--with-controllers"] * with_controllers + ["--audit-log"] * audit_log
     try:
         _devcluster("up", "--control-plane-only", "--name", name, *options)
         yield connect(from_environment().kubeconfig(name))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from support.apiserver import MERGE_PATCH, ApiServer
+from support.service_accounts import operator_account
 from vernacular_operator.cli import operate
 from vernacular_operator.config import OperatorConfig, parse_config
 
@@ -29,18 +32,21 @@ def operator_config(tracking_uri: str, namespace: str, **changes: Any) -> Operat
 
 @asynccontextmanager
 async def running_operator(server: ApiServer, config: OperatorConfig) -> AsyncIterator[None]:
-    """Runs the whole operator, Kopf included; fails the test when it ends by itself."""
+    """Runs the whole operator, Kopf included, with its rights and no others; fails the test when it ends by itself."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(operate(config, server.kubeconfig, stop=stop, ready=ready))
-    started = asyncio.create_task(ready.wait())
-    await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED, timeout=60)
-    assert started.done(), "the operator did not start"
-    try:
-        yield
-        assert not task.done(), f"the operator ended by itself: {task.exception()}"
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 30)
+    with tempfile.TemporaryDirectory() as folder:
+        namespaces = config.watch_namespaces
+        kubeconfig = await asyncio.to_thread(operator_account, server, namespaces, Path(folder))
+        task = asyncio.create_task(operate(config, kubeconfig, stop=stop, ready=ready))
+        started = asyncio.create_task(ready.wait())
+        await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED, timeout=60)
+        assert started.done(), "the operator did not start"
+        try:
+            yield
+            assert not task.done(), f"the operator ended by itself: {task.exception()}"
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 30)
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:

@@ -78,29 +78,3 @@ mlflow:
   externalUrl: {{ .Values.mlflow.externalUrl | quote }}
 {{ toYaml .Values.config }}
 {{- end }}
-
-{{/* Rights on the objects of a namespace that has jobs */}}
-{{- define "vernacular.rules" -}}
-- apiGroups: [vernacular.dev]
-  resources: [finetunejobs]
-  verbs: [get, list, watch]
-- apiGroups: [vernacular.dev]
-  resources: [finetunejobs/status]
-  verbs: [patch]
-# blockOwnerDeletion in the owner references of children
-- apiGroups: [vernacular.dev]
-  resources: [finetunejobs/finalizers]
-  verbs: [update]
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch, delete]
-- apiGroups: [""]
-  resources: [services, persistentvolumeclaims]
-  verbs: [get, create]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create]
-{{- end }}

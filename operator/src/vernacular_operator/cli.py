@@ -47,7 +47,9 @@ async def operate(
     client = await connect(kubeconfig)
     try:
         mlflow = MlflowClient(config.mlflow.tracking_uri, _credentials())
-        controller = Controller(client, mlflow, config, SystemClock(), await cluster_uid(client))
+        # without rights in the cluster, its certificate authority tells it from others
+        cluster = client.authority() if config.watch_namespaces else await cluster_uid(client)
+        controller = Controller(client, mlflow, config, SystemClock(), cluster)
         watching = asyncio.create_task(
             watch(controller, client, config, stop=stop, ready=ready, liveness=liveness), name="watch"
         )

@@ -28,7 +28,7 @@ def test_api_server_refuses_anonymous_requests_and_asks_node_and_rbac(pki: Pki) 
     found = values(component_args.api_server(pki, AT, audit=None, on_loopback=False))
     assert found["anonymous-auth"] == "false"
     assert found["authorization-mode"] == "Node,RBAC"
-    assert "NodeRestriction" in found["enable-admission-plugins"]
+    assert found["enable-admission-plugins"] == "NodeRestriction,OwnerReferencesPermissionEnforcement"
     assert found["bind-address"] == found["advertise-address"] == "10.200.0.1"
     assert found["kubelet-certificate-authority"] == str(pki.certificate("ca"))
 

@@ -103,7 +103,7 @@ class StageFailure(StrEnum):
 
 @dataclass(frozen=True)
 class JobIdentity:
-    """Which FineTuneJob this is; `cluster` is the uid of the kube-system namespace ("" when unknown)."""
+    """Which FineTuneJob this is; `cluster` tells clusters apart ("" when unknown)."""
 
     namespace: str
     name: str

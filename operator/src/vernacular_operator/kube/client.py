@@ -6,6 +6,7 @@ they do not know.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -99,6 +100,13 @@ class KubernetesClient:
             verify=configuration.verify_ssl,
             token=value.partition(" ")[2],
         )
+
+    def authority(self) -> str:
+        """Digest of the authority that vouches for the API server: the same for all clients of a cluster, no right is
+        needed to know it. "" when no authority of its own is configured.
+        """
+        path = self._api.configuration.ssl_ca_cert
+        return f"ca-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]}" if path else ""
 
     async def _call(
         self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"

@@ -28,7 +28,7 @@ from vernacular_trainer.contract import (
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of one stage. `cluster` is the uid of the kube-system namespace ("" when unknown)."""
+    """One attempt of one stage. `cluster` tells clusters apart ("" when unknown)."""
 
     job: FineTuneJob
     stage: ApiStage

@@ -1,0 +1,44 @@
+{{/* Generated from operator/src/vernacular_operator/kube/rights.py by `make generate`; do not edit */}}
+
+{{- define "vernacular.rules" -}}
+# what is to be done
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs]
+  verbs: [get, list, watch]
+# what became of it
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs/status]
+  verbs: [patch]
+# blockOwnerDeletion in the owner references of children
+- apiGroups: [vernacular.dev]
+  resources: [finetunejobs/finalizers]
+  verbs: [update]
+# one attempt of a stage each
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+# why an attempt ended; pods of a lost node are removed
+- apiGroups: ['']
+  resources: [pods]
+  verbs: [list, watch, delete]
+# names of training pods; an existing one is looked at
+- apiGroups: ['']
+  resources: [services]
+  verbs: [get, create]
+# workspaces; an existing one is looked at
+- apiGroups: ['']
+  resources: [persistentvolumeclaims]
+  verbs: [get, create]
+# what happened, for kubectl describe
+- apiGroups: ['']
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{- define "vernacular.clusterRules" -}}
+# its uid tells clusters apart that share an MLflow server
+- apiGroups: ['']
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- end }}
