@@ -7,12 +7,12 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
-VERSIONS = ("torch", "transformers", "peft", "deepspeed", "mlflow", "kopf", "kubernetes")
 PAGE = RESULTS.parent.parent / "docs/benchmarks.md"
 HEAD = """# Benchmarks
 
@@ -47,14 +47,15 @@ def machine() -> dict[str, str]:
     }
 
 
-def table(measures: list[Measure]) -> str:
-    """Plain text with columns measured, target, met."""
+def table(measures: list[Measure], last: Mapping[str, float] | None = None) -> str:
+    """Plain text with columns measured, last, target, met; `last` has the values of the record before by name."""
     width = max(len(measure.name) for measure in measures)
-    lines = [f"{'measure':{width}}  {'measured':>10}  {'target':>8}  unit  met"]
+    lines = [f"{'measure':{width}}  {'measured':>10}  {'last':>10}  {'target':>8}  unit  met"]
     for m in measures:
         target = "" if m.target is None else f"{m.target:g}"
         met = "" if m.target is None else ("yes" if m.met else "NO")
-        lines.append(f"{m.name:{width}}  {m.measured:>10.1f}  {target:>8}  {m.unit:4}  {met}")
+        before = f"{last[m.name]:.1f}" if last and m.name in last else ""
+        lines.append(f"{m.name:{width}}  {m.measured:>10.1f}  {before:>10}  {target:>8}  {m.unit:4}  {met}")
     return "\n".join(lines)
 
 
@@ -63,7 +64,7 @@ def page(records: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for record in records:
         on = record["machine"]
-        parts.append(f"## `make bench-{record['bench']}`\n")
+        parts.append(f"## `{record['command']}`\n")
         parts.append(
             f"{record['date']}; {on['cores']} cores ({on['processor']}), {on['memory']}, Linux {on['kernel']}; "
         )
@@ -82,17 +83,33 @@ def _row(m: Measure) -> str:
     return f"| {m.name} | {m.measured:.1f} {m.unit} | {target} | {met} |"
 
 
-def finish(bench: str, measures: list[Measure]) -> int:
-    """Print, record, and give the exit code: 1 when a target is missed."""
-    print(table(measures))
+def finish(bench: str, command: str, measures: list[Measure], versions: Mapping[str, str]) -> bool:
+    """Print beside the last record, record, and write the page; False when a target is missed.
+
+    `bench` names the record, `command` is what makes it.
+    """
     RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{bench}.json"
+    print(table(measures, _values(file)))
     record = {
         "bench": bench,
+        "command": command,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "versions": dict(versions),
         "measures": [{**asdict(measure), "met": measure.met} for measure in measures],
     }
-    (RESULTS / f"{bench}.json").write_text(json.dumps(record, indent=2) + "\n")
+    file.write_text(json.dumps(record, indent=2) + "\n")
     PAGE.write_text(page([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]))
-    return 0 if all(measure.met for measure in measures) else 1
+    return all(measure.met for measure in measures)
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of installed packages."""
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _values(file: Path) -> dict[str, float]:
+    if not file.exists():
+        return {}
+    return {measure["name"]: measure["measured"] for measure in json.loads(file.read_text())["measures"]}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,6 +29,17 @@ class Helm:
     """The helm binary; the release is called `vernacular` and lives in namespace `system`."""
 
     binary: str
+
+    @classmethod
+    def find(cls) -> Helm:
+        """The machine's helm, or the one that the dev cluster builds from its Go module."""
+        if found := shutil.which("helm"):
+            return cls(found)
+        build = [sys.executable, "-m", "devcluster", "build", "helm"]
+        done = subprocess.run(build, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HelmError(done.stderr)
+        return cls(str(Path(done.stdout.strip()) / "helm"))
 
     def run(self, *arguments: str, values: dict[str, Any] | None = None) -> str:
         """Run helm, with values on standard input. Raises HelmError with its words."""

@@ -1,0 +1,143 @@
+"""Jobs from their creation to Succeeded: how fast, at what cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+
+from bench.operator.api import Api
+from bench.operator.stages import StagePlayer
+from bench.operator.world import World, fresh_world
+from bench.report import Measure
+
+_STEADY_SECONDS = 10.0
+_BENCH_WRITES = frozenset({"POST finetunejobs", "POST pods", "PATCH pods/status", "PATCH jobs/status"})
+
+
+@dataclass(frozen=True)
+class Life:
+    """Seconds, MB, and per job processor milliseconds and writes. `finish` starts when the stages may run."""
+
+    count: int
+    posted: float
+    create: float
+    finish: float
+    memory: float
+    memory_peak: float
+    create_cpu: float
+    cpu: float
+    create_writes: float
+    writes: float
+    steady_writes: int
+
+
+@dataclass
+class _Seen:
+    """Counts what a watch shows; `reached` is set at the count that is waited for."""
+
+    count: int
+    names: set[str] = field(default_factory=set)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    at: float = 0.0
+
+    def add(self, name: str) -> None:
+        self.names.add(name)
+        if len(self.names) >= self.count and not self.reached.is_set():
+            self.at = time.monotonic()
+            self.reached.set()
+
+
+async def _watch_jobs(api: Api, namespace: str, prepared: _Seen) -> None:
+    selector = "labelSelector=vernacular.dev/stage%3Dprepare"
+    async for line in api.watch(f"/apis/batch/v1/namespaces/{namespace}/jobs?{selector}"):
+        event = json.loads(line)
+        prepared.add(event["object"]["metadata"]["name"])
+
+
+async def _watch_states(world: World, succeeded: _Seen) -> None:
+    async for line in world.api.watch(world.jobs):
+        if b'"state":"Succeeded"' in line or b'"state":"Failed"' in line:
+            found = json.loads(line)["object"]
+            if found["status"]["state"] == "Failed":
+                raise RuntimeError(f"a job failed: {found['status']['failure']}")
+            if found["status"]["state"] == "Succeeded":
+                succeeded.add(found["metadata"]["name"])
+
+
+async def create_only(world: World, count: int, limit: float) -> tuple[float, float]:
+    """Seconds until all jobs are posted, and until all their prepare Jobs exist."""
+    prepared = _Seen(count)
+    watching = asyncio.create_task(_watch_jobs(world.api, world.namespace, prepared))
+    try:
+        began = time.monotonic()
+        await world.create_jobs(count)
+        posted = time.monotonic() - began
+        await asyncio.wait_for(prepared.reached.wait(), limit)
+    finally:
+        watching.cancel()
+    return posted, prepared.at - began
+
+
+async def run(count: int) -> Life:
+    """Create `count` jobs, wait for their prepare Jobs and for quiet, then let every stage run."""
+    async with fresh_world() as world:
+        await world.start_operator()
+        await world.quiet()
+        start = await world.mark()
+        posted, create = await create_only(world, count, limit=30 + count / 10)
+        await world.quiet(limit=30 + count / 20)
+        created = await world.mark()
+        print(f"{count} jobs created in {create:.1f} s (posted {posted:.1f} s)\n{(created - start).describe(count)}")
+        memory = world.operator_memory()
+        await asyncio.sleep(_STEADY_SECONDS)
+        waited = await world.mark()
+        succeeded = _Seen(count)
+        async with asyncio.timeout(60 + count / 3), asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_watch_states(world, succeeded))
+            began = time.monotonic()
+            async with StagePlayer(world.api, world.namespace):
+                await succeeded.reached.wait()
+            watching.cancel()
+        await world.quiet()
+        finished = await world.mark()
+        print(f"finished in {succeeded.at - began:.1f} s\n{(finished - waited).describe(count)}")
+        await asyncio.sleep(_STEADY_SECONDS)
+        end = await world.mark()
+        steady = (end - finished).counts.writes() + (waited - created).counts.writes()
+        return Life(
+            count=count,
+            posted=posted,
+            create=create,
+            finish=succeeded.at - began,
+            memory=memory,
+            memory_peak=world.operator_memory("VmHWM"),
+            create_cpu=1000 * (created - start).cpu["operator"] / count,
+            cpu=1000 * (end - start).cpu["operator"] / count,
+            create_writes=_by_operator((created - start).counts.writes()) / count,
+            writes=_by_operator((end - start).counts.writes()) / count,
+            steady_writes=_by_operator(steady),
+        )
+
+
+def _by_operator(writes: dict[str, int]) -> int:
+    """Nothing else writes here but the bench, which writes other things."""
+    return sum(number for name, number in writes.items() if name not in _BENCH_WRITES)
+
+
+async def measures(count: int = 1000) -> list[Measure]:
+    """The rows about 1,000 jobs."""
+    life = await run(count)
+    return [
+        Measure(f"{count} jobs: first create to every prepare Job", life.create, "s", 15),
+        Measure(f"{count} jobs: all posted", life.posted, "s"),
+        Measure(f"{count} jobs: stages begin to every job Succeeded", life.finish, "s"),
+        Measure(f"{count} jobs: all four stages to Succeeded", life.create + life.finish, "s", 120),
+        Measure(f"operator memory, {count} live jobs", life.memory, "MB", 150),
+        Measure(f"operator memory, highest, {count} jobs", life.memory_peak, "MB"),
+        Measure("operator CPU per job, until its prepare Job runs", life.create_cpu, "ms"),
+        Measure("operator CPU per job, whole life", life.cpu, "ms", 40),
+        Measure("API writes per job, whole life", life.writes, "", 25),
+        Measure("API writes in a steady state", life.steady_writes, "", 0),
+    ]

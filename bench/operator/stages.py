@@ -1,0 +1,132 @@
+"""Plays Job controller and kubelet for the stages' Jobs: one pod each, its report, and the statuses that follow.
+
+The real ones write more often; what they write is the same, and every state is held long enough to be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from types import TracebackType
+
+from bench.operator.api import Api, Document
+from support.simulated_kubelet import Behaviour, succeed
+from vernacular_trainer.contract import JOB_ANNOTATION, JobConfig
+
+_AT_ONCE = 16
+
+
+def now() -> str:
+    """This moment as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
+    """Plays every Job of a namespace, also those that exist. A pod runs for `seconds`, or until `release` if it holds.
+
+    `script` says how a stage behaves; `running` has the pods that hold, by the name of their FineTuneJob.
+    """
+
+    def __init__(
+        self, api: Api, namespace: str, *, seconds: float = 1.0, script: Callable[[JobConfig], Behaviour] = succeed
+    ) -> None:
+        self._api = api
+        self._jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._seconds = seconds
+        self._script = script
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._released = asyncio.Event()
+        self.running: dict[str, Document] = {}
+
+    async def __aenter__(self) -> StagePlayer:
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._watching = self._tasks.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks
+        assert self._watching
+        self._watching.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    def release(self) -> None:
+        """Let pods that hold end well."""
+        self._released.set()
+
+    async def set_container(self, pod: Document, phase: str, state: Document, *, ready: bool) -> None:
+        """What the kubelet says of the pod's only container."""
+        container = pod["spec"]["containers"][0]
+        status = {
+            "name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0,
+            "ready": ready, "started": ready, "state": state,
+        }  # fmt: skip
+        body = {"phase": phase, "startTime": now(), "containerStatuses": [status]}
+        async with self._slots:
+            await self._api.patch_status(f"{self._pods}/{pod['metadata']['name']}", body)
+
+    async def _watch(self) -> None:
+        assert self._tasks
+        async for line in self._api.watch(self._jobs):
+            event = json.loads(line)
+            if event["type"] == "ADDED":
+                self._tasks.create_task(self._play(event["object"]))
+
+    async def _play(self, job: Document) -> None:
+        template = job["spec"]["template"]
+        config = JobConfig.from_json(template["metadata"]["annotations"][JOB_ANNOTATION])
+        behaviour = self._script(config)
+        started = now()
+        async with self._slots:
+            pod = await self._api.post(self._pods, _pod(job))
+        await self.set_container(pod, "Running", {"running": {"startedAt": now()}}, ready=True)
+        if behaviour.hold:
+            self.running[config.identity.name] = pod
+            await self._released.wait()
+        await asyncio.sleep(self._seconds)
+        report = behaviour.report or succeed(config).report
+        assert report
+        ended = {"exitCode": 0, "reason": "Completed", "message": report.to_json(), "finishedAt": now()}
+        await self.set_container(pod, "Succeeded", {"terminated": {**ended, "startedAt": started}}, ready=False)
+        await self._set_job(job, completed(started))
+
+    async def _set_job(self, job: Document, status: Document) -> None:
+        async with self._slots:
+            await self._api.patch_status(f"{self._jobs}/{job['metadata']['name']}", status)
+
+
+def completed(started: str) -> Document:
+    """The status of a Job of one pod that succeeded."""
+    moment = now()
+    conditions = [
+        {
+            "type": kind, "status": "True", "reason": "CompletionsReached",
+            "message": "Reached expected number of succeeded pods", "lastProbeTime": moment,
+            "lastTransitionTime": moment,
+        }
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]  # fmt: skip
+    return {
+        "startTime": started, "completionTime": moment, "succeeded": 1, "active": 0, "ready": 0, "terminating": 0,
+        "uncountedTerminatedPods": {}, "conditions": conditions,
+    }  # fmt: skip
+
+
+def _pod(job: Document) -> Document:
+    """The Job's pod as the Job controller makes it, bound at once."""
+    metadata, template = job["metadata"], job["spec"]["template"]
+    owner = {
+        "apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+    return {
+        "metadata": {**template["metadata"], "generateName": f"{metadata['name']}-", "ownerReferences": [owner]},
+        "spec": {**template["spec"], "nodeName": "simulated"},
+    }
