@@ -35,10 +35,10 @@ test-long: ## full kill counts, several seeds, soak
 	@python3 -m tests.run --long
 
 lint: $(READY) ## ruff, mypy, import rules, generated files
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check && $(PYTHON) -m vernacular_operator.kube.rights --check
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check && $(PYTHON) -m vernacular_operator.kube.rights --check && $(PYTHON) -m vernacular_operator.telemetry.reference --check
 
-generate: $(READY) ## write the CRD from the typed models, the operator's rights from its table
-	@$(PYTHON) -m vernacular.api.crd && $(PYTHON) -m vernacular_operator.kube.rights
+generate: $(READY) ## write CRD, the operator's rights and the reference from the code
+	@$(PYTHON) -m vernacular.api.crd && $(PYTHON) -m vernacular_operator.kube.rights && $(PYTHON) -m vernacular_operator.telemetry.reference
 
 images: ## build the images, push them, pull them on the nodes
 	@python3 -m devcluster images
@@ -58,4 +58,7 @@ bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the tar
 bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
 	@$(PYTHON) -m bench.demo --fresh
 
-.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh
+bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="life growth": only these)
+	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
+
+import uvloop
 
 from vernacular_operator.config import ConfigError, OperatorConfig, load_config
 from vernacular_operator.kopf_edge.edge import watch
 from vernacular_operator.kube.client import connect
 from vernacular_operator.runtime.clock import SystemClock
 from vernacular_operator.runtime.controller import Controller, cluster_uid
+from vernacular_operator.telemetry import logs
+from vernacular_operator.telemetry.metrics import Metrics
+from vernacular_operator.telemetry.server import serving
 from vernacular_operator.tracking.mlflow import Credentials, MlflowClient
 
 DEFAULT_CONFIG = Path("/etc/vernacular/config.yaml")
@@ -23,15 +29,15 @@ LIVENESS = "http://0.0.0.0:8080/healthz"
 def main(arguments: list[str] | None = None) -> int:
     """Run the operator; returns the exit status, 2 for a configuration that cannot be used."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.configure(options.log_level, options.log_format)
     try:
         config = load_config(options.config)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    asyncio.run(operate(config, options.kubeconfig, liveness=options.liveness))
+    uvloop.run(
+        operate(config, options.kubeconfig, liveness=options.liveness, metrics_port=options.metrics_port or None)
+    )
     return 0
 
 
@@ -42,28 +48,34 @@ async def operate(
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
     liveness: str | None = None,
+    metrics_port: int | None = None,
 ) -> None:
     """Run the whole operator until `stop` is set, or until a signal when it is None. Ends when either half ends."""
-    client = await connect(kubeconfig)
+    metrics = Metrics()
+    client = await connect(kubeconfig, metrics.api_request)
     try:
         mlflow = MlflowClient(config.mlflow.tracking_uri, _credentials())
         # without rights in the cluster, its certificate authority tells it from others
         cluster = client.authority() if config.watch_namespaces else await cluster_uid(client)
-        controller = Controller(client, mlflow, config, SystemClock(), cluster)
-        watching = asyncio.create_task(
-            watch(controller, client, config, stop=stop, ready=ready, liveness=liveness), name="watch"
-        )
-        working = asyncio.create_task(controller.run(), name="work")
-        done, pending = await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        for task in done:
-            # Kopf cancels what runs beside it when it is told to stop
-            if not task.cancelled():
-                task.result()
+        controller = Controller(client, mlflow, config, SystemClock(), cluster, metrics)
+        metrics.observe_state(controller.state)
+        async with serving(metrics, metrics_port):
+            await _run_both(watch(controller, client, config, stop=stop, ready=ready, liveness=liveness), controller)
     finally:
         await client.close()
+
+
+async def _run_both(watch_layer: Coroutine[Any, Any, None], controller: Controller) -> None:
+    watching = asyncio.create_task(watch_layer, name="watch")
+    working = asyncio.create_task(controller.run(), name="work")
+    done, pending = await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        # Kopf cancels what runs beside it when it is told to stop
+        if not task.cancelled():
+            task.result()
 
 
 def _credentials() -> Credentials:
@@ -79,5 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the operator's configuration (YAML)")
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig; default: the pod's service account")
     parser.add_argument("--liveness", default=LIVENESS, help="URL of the health endpoint")
+    parser.add_argument("--metrics-port", type=int, default=0, help="port for Prometheus; 0: none")
+    parser.add_argument("--log-format", default="text", choices=["json", "text"])
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser

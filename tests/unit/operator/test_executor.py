@@ -25,6 +25,7 @@ from vernacular_operator.runtime.clock import SystemClock
 from vernacular_operator.runtime.executor import BlockedError, Executor
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.patch import merge_patch
+from vernacular_operator.telemetry.metrics import Metrics
 from vernacular_operator.tracking.keeper import RunKeeper
 from vernacular_operator.tracking.mlflow import Credentials, MlflowClient
 
@@ -81,7 +82,7 @@ def first_plan() -> Plan:
 
 async def execute(api: Recorder, plan: Plan) -> None:
     keeper = RunKeeper(MlflowClient("http://127.0.0.1:9", Credentials()), lambda _: None)
-    executor = Executor(api, Cache(), keeper, Health(SystemClock(), 300))
+    executor = Executor(api, Cache(), keeper, Health(SystemClock(), 300), Metrics())
     await executor.execute(KEY, fine_tune_job(), plan, NOW)
 
 
@@ -123,7 +124,7 @@ def taken(**metadata: object) -> Recorder:
 
 
 async def test_a_child_that_is_ours_already_is_carried_on() -> None:
-    api = taken(namespace="demo")
+    api = taken(namespace="demo", resourceVersion="5")
     await execute(api, first_plan())
 
     assert "patch_status" in api.calls

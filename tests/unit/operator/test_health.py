@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from support.worlds import NOW
+from vernacular_operator.kube.api import Object
 from vernacular_operator.runtime.cache import Key
 from vernacular_operator.runtime.health import Health, UnhealthyError
 
@@ -42,29 +43,51 @@ def test_an_idle_operator_is_healthy(health: Health, hands: Hands) -> None:
     health.check(waiting=0)
 
 
-def test_a_write_that_the_watch_never_shows_is_unhealthy(health: Health, hands: Hands) -> None:
-    health.wrote(KEY, 7)
+def version(number: int) -> Object:
+    return {"uid": "u", "namespace": "demo", "name": "hr-bot", "resourceVersion": str(number)}
+
+
+def test_what_the_watch_never_shows_is_unhealthy(health: Health, hands: Hands) -> None:
+    health.expect("jobs", version(7), known=6)
     hands.turn(119)
     health.check(waiting=0)
     hands.turn(2)
-    with pytest.raises(UnhealthyError, match="version 7"):
+    with pytest.raises(UnhealthyError, match="watch of jobs has not shown version 7 of demo/hr-bot"):
         health.check(waiting=0)
-    health.saw(KEY, 7)
+    health.saw(version(7))
 
     health.check(waiting=0)
 
 
-def test_a_write_that_the_watch_showed_before_the_answer_came_is_fine(health: Health, hands: Hands) -> None:
-    health.saw(KEY, 7)
-    health.wrote(KEY, 7)
+def test_what_the_watch_showed_before_is_not_waited_for(health: Health, hands: Hands) -> None:
+    health.expect("jobs", version(7), known=7)
     hands.turn(500)
 
     health.check(waiting=0)
 
 
-def test_a_job_that_is_gone_is_not_waited_for(health: Health, hands: Hands) -> None:
-    health.wrote(KEY, 7)
-    health.forgot(KEY)
+def test_a_watch_that_is_late_but_moves_is_healthy(health: Health, hands: Hands) -> None:
+    health.expect("jobs", version(7), known=5)
+    hands.turn(100)
+    health.saw(version(6))
+    hands.turn(100)
+
+    health.check(waiting=0)
+
+
+def test_newer_versions_do_not_hide_that_the_watch_stands_still(health: Health, hands: Hands) -> None:
+    health.expect("jobs", version(7), known=6)
+    hands.turn(100)
+    health.expect("jobs", version(8), known=7)
+    hands.turn(100)
+
+    with pytest.raises(UnhealthyError, match="version 8"):
+        health.check(waiting=0)
+
+
+def test_an_object_that_is_gone_is_not_waited_for(health: Health, hands: Hands) -> None:
+    health.expect("jobs", version(7), known=6)
+    health.forgot("u")
     hands.turn(500)
 
     health.check(waiting=0)

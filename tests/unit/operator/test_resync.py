@@ -9,7 +9,9 @@ from vernacular.api import FineTuneJob, Stage
 from vernacular.api.names import attempt_labels
 from vernacular_operator.kube.api import PODS, Kind, Object
 from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.clock import SystemClock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
+from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.resync import Resync
 
 KEY = Key("demo", "hr-bot")
@@ -33,7 +35,8 @@ class Setting:
         self.api, self.cache = Lists(), Cache()
         self.told: list[Key] = []
         self.gone: list[FineTuneJob] = []
-        self.resync = Resync(self.api, self.cache, (), self.told.append, self.gone.append)  # type: ignore[arg-type]
+        self.health = Health(SystemClock(), 300)
+        self.resync = Resync(self.api, self.cache, (), self.told.append, self.gone.append, self.health)  # type: ignore[arg-type]
         metadata = {"name": "hr-bot", "namespace": "demo", "uid": UID, "generation": 1, "resourceVersion": "1"}
         labels = attempt_labels("hr-bot", UID, Stage.TRAIN, 1)
         pod = {"name": "pod", "namespace": "demo", "uid": "pod", "resourceVersion": "1", "labels": labels}

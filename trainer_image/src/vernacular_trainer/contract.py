@@ -11,6 +11,7 @@ that says the same.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -414,9 +415,15 @@ def _load_object(text: str) -> dict[str, Any]:
 T = TypeVar("T")
 
 
+@functools.cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """The operator reads many reports: working out the hints each time would take longer than the rest."""
+    return typing.get_type_hints(cls)
+
+
 def build_strictly(cls: type[T], document: dict[str, Any], where: str) -> T:
     """Build a dataclass from plain data; unknown, missing and wrongly typed fields are errors that name their path."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(document) - set(fields)):
         raise ContractError(f"{where}: unknown field {unknown[0]!r}")

@@ -12,6 +12,7 @@ import kopf
 from vernacular.api.constants import GROUP, LABEL_MANAGED_BY, MANAGED_BY, PLURAL, VERSION
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.kopf_edge.storages import NoDiffBase, NoProgress
+from vernacular_operator.kube.api import JOBS, PODS
 from vernacular_operator.kube.client import KubernetesClient
 from vernacular_operator.runtime.controller import Controller
 
@@ -53,13 +54,17 @@ def _registry(controller: Controller, client: KubernetesClient) -> kopf.Operator
             insecure=not connection.verify,
             scheme="Bearer" if connection.token else None,
             token=connection.token or None,
+            proxy_url=connection.proxy,
         )
 
     async def job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
         controller.job_event(body, deleted=type == "DELETED")
 
-    async def child_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.child_event(body, deleted=type == "DELETED")
+    async def stage_job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
+        controller.child_event(JOBS, body, deleted=type == "DELETED")
+
+    async def pod_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
+        controller.child_event(PODS, body, deleted=type == "DELETED")
 
     async def probe(**_: Any) -> str:
         controller.check_health()
@@ -67,8 +72,8 @@ def _registry(controller: Controller, client: KubernetesClient) -> kopf.Operator
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(job_event)
-    kopf.on.event("batch", "v1", "jobs", registry=registry)(child_event)
-    kopf.on.event("", "v1", "pods", registry=registry)(child_event)
+    kopf.on.event("batch", "v1", "jobs", registry=registry)(stage_job_event)
+    kopf.on.event("", "v1", "pods", registry=registry)(pod_event)
     kopf.on.probe(id="work", registry=registry, errors=kopf.ErrorsMode.PERMANENT)(probe)
     return registry
 

@@ -19,6 +19,8 @@ from kubernetes.aio import client, config
 
 from vernacular_operator.kube.api import Kind, Object
 from vernacular_operator.kube.errors import ConflictError, NotFoundError, UnavailableError, error_for
+from vernacular_operator.proxies import proxy_for
+from vernacular_operator.telemetry.metrics import RequestCounter
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 _CHUNK = 500
@@ -34,31 +36,35 @@ class Connection:
     private_key_path: str | None
     verify: bool
     token: str
+    proxy: str | None
 
 
-async def connect(kubeconfig: Path | None) -> KubernetesClient:
+async def connect(kubeconfig: Path | None, count: RequestCounter) -> KubernetesClient:
     """Connect with a kubeconfig file, or with the pod's service account when there is none."""
     configuration = client.Configuration()
     if kubeconfig is None:
         config.load_incluster_config(client_configuration=configuration)
     else:
         await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    return KubernetesClient(client.ApiClient(configuration))
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
+    return KubernetesClient(client.ApiClient(configuration), count)
 
 
 class KubernetesClient:
-    """KubeApi over a `kubernetes.aio` ApiClient."""
+    """KubeApi over a `kubernetes.aio` ApiClient; `count` is told of every request."""
 
-    def __init__(self, api: Any) -> None:
+    def __init__(self, api: Any, count: RequestCounter) -> None:
         self._api = api
+        self._count = count
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        return await self._call("GET", _path(kind, namespace, name))
+        return await self._call("GET", kind, _path(kind, namespace, name))
 
     async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
         query = {"limit": str(_CHUNK), **({"labelSelector": selector} if selector else {})}
         while True:
-            page = await self._call("GET", f"{_path(kind, namespace)}?{urlencode(query)}")
+            page = await self._call("GET", kind, f"{_path(kind, namespace)}?{urlencode(query)}")
             for item in page.get("items", ()):
                 yield item
             if not (token := page.get("metadata", {}).get("continue")):
@@ -66,11 +72,11 @@ class KubernetesClient:
             query["continue"] = token
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
-        return await self._call("POST", _path(kind, namespace), body)
+        return await self._call("POST", kind, _path(kind, namespace), body)
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         path = f"{_path(kind, namespace, name)}/status"
-        return await self._call("PATCH", path, patch, content_type="application/merge-patch+json")
+        return await self._call("PATCH", kind, path, patch, content_type="application/merge-patch+json")
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
@@ -79,7 +85,7 @@ class KubernetesClient:
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         try:
-            await self._call("DELETE", _path(kind, namespace, name), options)
+            await self._call("DELETE", kind, _path(kind, namespace, name), options)
         except (NotFoundError, ConflictError):
             # a conflict means that another object has this name by now: the one meant is gone as well
             return
@@ -99,6 +105,7 @@ class KubernetesClient:
             private_key_path=configuration.key_file,
             verify=configuration.verify_ssl,
             token=value.partition(" ")[2],
+            proxy=configuration.proxy,
         )
 
     def authority(self) -> str:
@@ -109,7 +116,7 @@ class KubernetesClient:
         return f"ca-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]}" if path else ""
 
     async def _call(
-        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+        self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
     ) -> Object:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
@@ -118,7 +125,9 @@ class KubernetesClient:
             response = await self._api.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._count(method, kind.plural, "none")
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from None
+        self._count(method, kind.plural, str(response.status))
         return _decode(method, path, response.status, data)
 
 

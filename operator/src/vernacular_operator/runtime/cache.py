@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from vernacular.api import ConditionStatus, ConditionType, FineTuneJob
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
@@ -75,6 +76,16 @@ class Cache:
             return (), ()
         return tuple(facts for _, facts in found.jobs.values()), tuple(facts for _, facts in found.pods.values())
 
+    def version_of(self, metadata: Mapping[str, Any]) -> int:
+        """The resource version of this object that is known; 0: none."""
+        uid = metadata["uid"]
+        if (key := self._keys.get(uid)) and (job := self._jobs.get(key)):
+            return _version(job)
+        if (found := self._children.get((metadata.get("labels") or {}).get(LABEL_JOB_UID, ""))) is None:
+            return 0
+        known = found.jobs.get(uid) or found.pods.get(uid)
+        return known[0] if known else 0
+
     def put_job(self, document: Mapping[str, Any]) -> Key | None:
         """Take a FineTuneJob; None when it cannot be read or is older than what is known."""
         key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
@@ -121,6 +132,10 @@ class Cache:
         children.jobs.pop(uid, None)
         if found := children.pods.get(uid):
             children.pods[uid] = (found[0], replace(found[1], gone=True))
+
+    def states(self) -> Counter[str]:
+        """How many jobs there are by status.state; those without one yet count as Pending."""
+        return Counter((job.status.state or JobState.PENDING).value for job in self._jobs.values())
 
     def known(self, namespace: str) -> Known:
         """Everything in a namespace ("" for all) that is believed to exist."""

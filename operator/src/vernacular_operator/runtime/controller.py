@@ -6,23 +6,27 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
+from time import monotonic
 from typing import Any
 
-from vernacular.api import FineTuneJob
+from vernacular.api import FineTuneJob, FineTuneJobStatus
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import RunEnd
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.kube.api import NAMESPACES, KubeApi
+from vernacular_operator.kube.api import NAMESPACES, Kind, KubeApi
 from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
 from vernacular_operator.runtime.clock import Clock
-from vernacular_operator.runtime.executor import BlockedError, Executor
+from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.observe import Observer
 from vernacular_operator.runtime.progress import ProgressReader
 from vernacular_operator.runtime.queue import WorkQueue
 from vernacular_operator.runtime.resync import Resync
 from vernacular_operator.runtime.sweep import RunSweeper
+from vernacular_operator.telemetry import logs
+from vernacular_operator.telemetry.metrics import Metrics, OperatorState
 from vernacular_operator.tracking.errors import TrackingError
 from vernacular_operator.tracking.keeper import RunKeeper
 from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
@@ -42,44 +46,79 @@ async def cluster_uid(api: KubeApi) -> str:
     return str(namespace["metadata"]["uid"])
 
 
+def latest_attempt(status: FineTuneJobStatus) -> tuple[str, int] | None:
+    """The stage that was begun last and its attempt; None before the first."""
+    begun = [stage for stage in status.stages if stage.attempt]
+    return (begun[-1].name.lower(), begun[-1].attempt) if begun else None
+
+
 class Controller:
     """The watch layer calls `job_event` and `child_event`; `run` does the work until it is cancelled."""
 
-    def __init__(self, api: KubeApi, mlflow: MlflowClient, config: OperatorConfig, clock: Clock, cluster: str) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        mlflow: MlflowClient,
+        config: OperatorConfig,
+        clock: Clock,
+        cluster: str,
+        metrics: Metrics,
+    ) -> None:
         self._clock = clock
+        self._metrics = metrics
+        self._last_events: dict[str, datetime] = {}
         self._config = config
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue()
         self._mlflow = mlflow
         self._keeper = RunKeeper(mlflow, self._tell_uid)
         self._health = Health(clock, config.resync_seconds)
-        self._progress = ProgressReader(mlflow, self._cache, self._queue.add, config.progress_interval_seconds)
+        self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
         self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
-        self._executor = Executor(api, self._cache, self._keeper, self._health)
+        self._executor = Executor(api, self._cache, self._keeper, self._health, metrics)
         namespaces = config.watch_namespaces
-        self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone)
+        self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone, self._health)
         self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
 
     def job_event(self, document: Mapping[str, Any], *, deleted: bool) -> None:
         """A FineTuneJob appeared, changed or was deleted."""
         metadata = document["metadata"]
-        key = Key(metadata["namespace"], metadata["name"])
-        self._health.saw(key, int(metadata["resourceVersion"]))
+        self._saw(FINE_TUNE_JOBS, metadata)
         if deleted:
-            self._health.forgot(key)
+            self._health.forgot(metadata["uid"])
             if job := self._cache.drop_job(metadata["uid"]):
                 self._gone(job)
-        elif self._cache.put_job(document):
+        elif key := self._cache.put_job(document):
             self._queue.add(key)
 
-    def child_event(self, document: Mapping[str, Any], *, deleted: bool) -> None:
+    def child_event(self, kind: Kind, document: Mapping[str, Any], *, deleted: bool) -> None:
         """A Job or pod of a stage appeared, changed or was deleted."""
+        self._saw(kind, document["metadata"])
+        if deleted:
+            self._health.forgot(document["metadata"]["uid"])
         if key := self._cache.put_child(document, gone=deleted):
             self._queue.add(key)
 
     def check_health(self) -> None:
         """Raises UnhealthyError when the operator lives but does not work."""
         self._health.check(len(self._queue))
+
+    def _saw(self, kind: Kind, metadata: Mapping[str, Any]) -> None:
+        self._last_events[kind.plural] = self._clock.now()
+        self._health.saw(metadata)
+
+    def state(self) -> OperatorState:
+        """What the operator has to do and how fresh its knowledge is, for the metrics."""
+        now = self._clock.now()
+        polled = self._progress.polled
+        return OperatorState(
+            jobs=self._cache.states(),
+            queue_depth=len(self._queue),
+            queue_age=self._queue.oldest_seconds(),
+            watch_ages={resource: (now - moment).total_seconds() for resource, moment in self._last_events.items()},
+            poll_age=(now - polled.at).total_seconds() if polled else None,
+            poll_seconds=polled.seconds if polled else None,
+        )
 
     async def run(self) -> None:
         """Work until cancelled. The first list comes before the first decision: nothing is decided in the dark."""
@@ -89,6 +128,7 @@ class Controller:
                 for number in range(self._config.workers):
                     tasks.create_task(self._work(), name=f"worker-{number}")
                 tasks.create_task(self._progress.run(), name="progress")
+                tasks.create_task(self._progress.tell_for_ever(), name="progress-news")
                 tasks.create_task(self._resync_for_ever(), name="resync")
                 tasks.create_task(self._sweep_for_ever(), name="sweep")
         finally:
@@ -111,24 +151,36 @@ class Controller:
         while True:
             key = await self._queue.get()
             self._health.began(key)
+            began = monotonic()
             try:
-                async with asyncio.timeout(_VISIT_SECONDS):
-                    await self._visit(key)
-            except KubeError as error:
-                delay = self._queue.retry(key)
-                _log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
-            except Exception:
-                delay = self._queue.retry(key)
-                _log.exception("%s/%s: unexpected; again in %.1f s", *key, delay)
-            else:
-                self._queue.done(key)
+                with logs.about(*key):
+                    result = await self._visit_and_judge(key)
             finally:
                 self._health.ended(key)
+            self._metrics.reconciled(monotonic() - began, result)
+
+    async def _visit_and_judge(self, key: Key) -> str:
+        """done, retry or error."""
+        try:
+            async with asyncio.timeout(_VISIT_SECONDS):
+                await self._visit(key)
+        except KubeError as error:
+            delay = self._queue.retry(key)
+            _log.warning("%s; again in %.1f s", error, delay)
+            return "retry"
+        except Exception:
+            delay = self._queue.retry(key)
+            _log.exception("unexpected; again in %.1f s", delay)
+            return "error"
+        self._queue.done(key)
+        return "done"
 
     async def _visit(self, key: Key) -> None:
         world = await self._observer.observe(key)
         if world is None:
             return
+        if attempt := latest_attempt(world.job.status):
+            logs.about_attempt(*attempt)
         now = self._clock.now()
         plan = reconcile(world, now)
         try:

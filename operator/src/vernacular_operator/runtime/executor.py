@@ -25,6 +25,7 @@ from vernacular_operator.kube.errors import (
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.patch import merge_patch
+from vernacular_operator.telemetry.metrics import Metrics
 from vernacular_operator.tracking.keeper import RunKeeper
 
 _log = logging.getLogger(__name__)
@@ -45,11 +46,12 @@ class BlockedError(Exception):
 class Executor:
     """Writes; decides nothing."""
 
-    def __init__(self, api: KubeApi, cache: Cache, keeper: RunKeeper, health: Health) -> None:
+    def __init__(self, api: KubeApi, cache: Cache, keeper: RunKeeper, health: Health, metrics: Metrics) -> None:
         self._api = api
         self._cache = cache
         self._keeper = keeper
         self._health = health
+        self._metrics = metrics
 
     async def execute(self, key: Key, job: FineTuneJob, plan: Plan, now: datetime) -> None:
         """Raises BlockedError when a child cannot be created, KubeError when a call fails and is to be tried again."""
@@ -84,6 +86,7 @@ class Executor:
             message = f"{manifest['kind']} {name} in namespace {namespace} cannot be created: {error}"
             raise BlockedError(Blocked(Reason.CREATION_REFUSED, message)) from None
         if kind is JOBS:
+            self._expect(JOBS, stored)
             self._cache.put_child(stored)
 
     async def _existing(self, job: FineTuneJob, manifest: Mapping[str, Any], kind: Kind) -> Object:
@@ -107,13 +110,20 @@ class Executor:
         except NotFoundError:
             return
         except ConflictError:
-            self._cache.put_job(await self._api.get(FINE_TUNE_JOBS, *key))
+            newer = await self._api.get(FINE_TUNE_JOBS, *key)
+            self._expect(FINE_TUNE_JOBS, newer)
+            self._cache.put_job(newer)
             raise
+        self._expect(FINE_TUNE_JOBS, stored)
         self._cache.put_job(stored)
-        self._health.wrote(key, int(stored["metadata"]["resourceVersion"]))
         old, new = job.status, plan.status
+        self._metrics.status_written(old, new)
         if (old.state, old.reason) != (new.state, new.reason):
-            _log.info("%s/%s: %s, %s: %s", *key, new.state, new.reason, new.message)
+            _log.info("%s, %s: %s", new.state, new.reason, new.message)
+
+    def _expect(self, kind: Kind, stored: Object) -> None:
+        metadata = stored["metadata"]
+        self._health.expect(kind.plural, metadata, self._cache.version_of(metadata))
 
     async def _tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
         moment = timestamp(now)
@@ -140,7 +150,7 @@ class Executor:
             await self._api.create(EVENTS, job.metadata.namespace, body)
         except KubeError as error:
             # events are a courtesy; the status says the same
-            _log.warning("event of %s/%s: %s", job.metadata.namespace, job.metadata.name, error)
+            _log.warning("event %s: %s", event.reason, error)
 
 
 def _is_ours(found: Object, manifest: Mapping[str, Any], uid: str) -> bool:

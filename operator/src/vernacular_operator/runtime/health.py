@@ -1,8 +1,10 @@
-"""Whether the operator works, not merely lives: own writes come back by the watch, no key waits for ever."""
+"""Whether the operator works, not merely lives: what the API server has comes by the watch, no key waits for ever."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from vernacular_operator.runtime.cache import Key
 from vernacular_operator.runtime.clock import Clock
@@ -14,34 +16,52 @@ class UnhealthyError(Exception):
     """The operator does not work; the text says why."""
 
 
+class _Expected(NamedTuple):
+    resource: str
+    name: str
+    version: int
+    since: datetime
+
+
 class Health:
-    """Notes of what should happen soon; `check` raises when it did not."""
+    """Notes of what should happen soon; `check` raises when it did not.
+
+    A watch is fresh when it shows what is known to exist: what the operator wrote itself, and what a list showed. Mere
+    silence proves nothing, since nothing may have happened.
+    """
 
     def __init__(self, clock: Clock, resync_seconds: float) -> None:
         self._clock = clock
         self._resync = timedelta(seconds=3 * resync_seconds) + _PATIENCE
         self._resynced = clock.now()
-        self._written: dict[Key, tuple[int, datetime]] = {}
-        self._seen: dict[Key, int] = {}
+        self._expected: dict[str, _Expected] = {}
         self._visits: dict[Key, datetime] = {}
         self._backlog_since: datetime | None = None
 
-    def wrote(self, key: Key, version: int) -> None:
-        """The status of a job was written; the watch will tell of this version or a newer one."""
-        if self._seen.get(key, 0) < version:
-            since = self._written.get(key, (0, self._clock.now()))[1]
-            self._written[key] = (version, since)
+    def expect(self, resource: str, metadata: Mapping[str, Any], known: int) -> None:
+        """This version of an object exists: its watch will tell of it, or of a newer one.
 
-    def saw(self, key: Key, version: int) -> None:
-        """The watch told of a job."""
-        self._seen[key] = version
-        if key in self._written and version >= self._written[key][0]:
-            del self._written[key]
+        `known` is the newest version of it that is known already, by the watch or because it is expected.
+        """
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        if known < version:
+            since = self._expected[uid].since if uid in self._expected else self._clock.now()
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            self._expected[uid] = _Expected(resource, name, version, since)
 
-    def forgot(self, key: Key) -> None:
-        """The job is gone."""
-        self._written.pop(key, None)
-        self._seen.pop(key, None)
+    def saw(self, metadata: Mapping[str, Any]) -> None:
+        """A watch told of an object."""
+        if (expected := self._expected.get(metadata["uid"])) is None:
+            return
+        if int(metadata["resourceVersion"]) >= expected.version:
+            del self._expected[metadata["uid"]]
+        else:
+            # late, but it moves
+            self._expected[metadata["uid"]] = expected._replace(since=self._clock.now())
+
+    def forgot(self, uid: str) -> None:
+        """The object is gone."""
+        self._expected.pop(uid, None)
 
     def began(self, key: Key) -> None:
         """A worker took up a key."""
@@ -61,9 +81,11 @@ class Health:
         now = self._clock.now()
         if now - self._resynced > self._resync:
             raise UnhealthyError(f"no resync went through since {self._resynced:%H:%M:%S}")
-        for key, (version, since) in self._written.items():
+        for resource, name, version, since in self._expected.values():
             if now - since > _PATIENCE:
-                raise UnhealthyError(f"the watch has not shown version {version} of {key} since {since:%H:%M:%S}")
+                raise UnhealthyError(
+                    f"the watch of {resource} has not shown version {version} of {name} since {since:%H:%M:%S}"
+                )
         for key, since in self._visits.items():
             if now - since > _PATIENCE:
                 raise UnhealthyError(f"a worker has been at {key} since {since:%H:%M:%S}")

@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from vernacular.api import Stage, StageState
+from vernacular_operator.domain.policies.progress import worth_writing
 from vernacular_operator.domain.snapshot import ProgressFacts
 from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.tracking.errors import TrackingError
 from vernacular_operator.tracking.mlflow import Metric, MlflowClient, Run
 
 _log = logging.getLogger(__name__)
-_RUNS_A_REQUEST = 500
+# MLflow's filter parser refuses 5,000 ids in one request and takes 2,500
+_RUNS_A_REQUEST = 2500
 _SECONDS_BETWEEN_WRITES = 0.05
 _SAMPLES = 30
 
@@ -30,16 +33,33 @@ class _Training:
     experiment_id: str
 
 
-class ProgressReader:
-    """For one event loop; `tell` is called with the key of each job whose progress is news."""
+@dataclass(frozen=True)
+class Polled:
+    """When progress was read last, and how many seconds MLflow took."""
 
-    def __init__(self, client: MlflowClient, cache: Cache, tell: Callable[[Key], None], interval: float) -> None:
+    at: datetime
+    seconds: float
+
+
+class ProgressReader:
+    """For one event loop; `tell` is called with the key of each job whose progress is worth writing.
+
+    Reading and telling are two loops: slow writes do not make the reading rarer, nor the other way round.
+    """
+
+    def __init__(
+        self, client: MlflowClient, cache: Cache, tell: Callable[[Key], None], clock: Clock, interval: float
+    ) -> None:
         self._client = client
         self._cache = cache
         self._tell = tell
+        self._clock = clock
         self._interval = interval
         self._latest: dict[str, ProgressFacts] = {}
         self._samples: dict[str, deque[Metric]] = {}
+        self._news: dict[Key, None] = {}
+        self._is_news = asyncio.Event()
+        self.polled: Polled | None = None
 
     def latest(self, uid: str) -> ProgressFacts | None:
         """What training of the job with this uid reported last."""
@@ -55,28 +75,44 @@ class ProgressReader:
                 _log.warning("progress: %s", error)
             await asyncio.sleep(max(self._interval, 10 * (monotonic() - began)))
 
+    async def tell_for_ever(self) -> None:
+        """Tell of each job with news, oldest news first, so slowly that at most twenty writes a second follow."""
+        while True:
+            await self._is_news.wait()
+            key = next(iter(self._news))
+            del self._news[key]
+            if not self._news:
+                self._is_news.clear()
+            self._tell(key)
+            await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
+
     async def poll(self) -> None:
         """Read the progress of every running training. Raises TrackingError when MLflow does not answer."""
         training = dict(_training(self._cache))
         for uid in self._latest.keys() - {item.uid for item in training.values()}:
             self._latest.pop(uid)
             self._samples.pop(uid, None)
+        if not training:
+            self.polled = Polled(self._clock.now(), 0.0)
+            return
+        began = monotonic()
         run_ids = list(training)
         for start in range(0, len(run_ids), _RUNS_A_REQUEST):
             ids = run_ids[start : start + _RUNS_A_REQUEST]
             experiments = sorted({training[run_id].experiment_id for run_id in ids})
-            quoted = ", ".join(f"'{run_id}'" for run_id in ids)
-            for run in await self._client.search_runs(experiments, f"attributes.run_id IN ({quoted})"):
-                await self._take(training[run.run_id], run)
+            quoted = ",".join(f"'{run_id}'" for run_id in ids)
+            for run in await self._client.search_runs(experiments, f"attributes.run_id IN ({quoted})", len(ids)):
+                self._take(training[run.run_id], run)
+        self.polled = Polled(self._clock.now(), monotonic() - began)
 
-    async def _take(self, training: _Training, run: Run) -> None:
-        facts = self._facts(training.uid, run)
-        if facts is None or facts == self._latest.get(training.uid):
+    def _take(self, training: _Training, run: Run) -> None:
+        facts, job = self._facts(training.uid, run), self._cache.job(training.key)
+        if facts is None or job is None:
             return
         self._latest[training.uid] = facts
-        self._tell(training.key)
-        # at most twenty status writes a second come from here
-        await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
+        if worth_writing(job.status.progress, facts):
+            self._news[training.key] = None
+            self._is_news.set()
 
     def _facts(self, uid: str, run: Run) -> ProgressFacts | None:
         step, total = run.metrics.get("progress/step"), run.metrics.get("progress/total_steps")

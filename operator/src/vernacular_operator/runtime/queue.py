@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Hashable
+from time import monotonic
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -20,7 +21,7 @@ class WorkQueue(Generic[K]):
     def __init__(self, base: float = 0.5, cap: float = 60.0) -> None:
         self._base = base
         self._cap = cap
-        self._waiting: OrderedDict[K, None] = OrderedDict()
+        self._waiting: OrderedDict[K, float] = OrderedDict()
         self._active: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -31,6 +32,10 @@ class WorkQueue(Generic[K]):
         """Keys that wait for a worker, without delayed ones."""
         return len(self._waiting)
 
+    def oldest_seconds(self) -> float:
+        """How long the key that waits longest has waited; 0 when none waits."""
+        return monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
+
     def add(self, key: K) -> None:
         """Have the key worked on soon; a delayed visit that was planned for it is dropped."""
         if timer := self._timers.pop(key, None):
@@ -38,7 +43,7 @@ class WorkQueue(Generic[K]):
         if key in self._active:
             self._again.add(key)
             return
-        self._waiting[key] = None
+        self._waiting.setdefault(key, monotonic())
         self._ready.set()
 
     def add_after(self, key: K, seconds: float) -> None:

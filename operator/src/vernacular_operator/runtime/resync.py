@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from vernacular.api import FineTuneJob
 from vernacular.api.constants import LABEL_MANAGED_BY, MANAGED_BY
-from vernacular_operator.kube.api import JOBS, PODS, KubeApi
+from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeApi, Object
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
+from vernacular_operator.runtime.health import Health
 
 SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
@@ -23,12 +24,14 @@ class Resync:
         namespaces: Sequence[str],
         tell: Callable[[Key], None],
         gone: Callable[[FineTuneJob], None],
+        health: Health,
     ) -> None:
         self._api = api
         self._cache = cache
         self._namespaces = tuple(namespaces) or ("",)
         self._tell = tell
         self._gone = gone
+        self._health = health
         self._suspects: frozenset[str] = frozenset()
 
     async def resync(self) -> bool:
@@ -52,17 +55,24 @@ class Resync:
         known = self._cache.known(namespace)
         listed: set[str] = set()
         async for document in self._api.list(FINE_TUNE_JOBS, namespace):
-            listed.add(document["metadata"]["uid"])
+            listed.add(self._noted(FINE_TUNE_JOBS, document))
             self._cache.put_job(document)
         for kind in (JOBS, PODS):
             async for document in self._api.list(kind, namespace, SELECTOR):
-                listed.add(document["metadata"]["uid"])
+                listed.add(self._noted(kind, document))
                 # the version of a listed item is its own, so an older one never replaces what the watch told
                 self._cache.put_child(document)
         missing = (known.jobs.keys() | known.children.keys()) - listed
         for uid in missing & self._suspects:
+            self._health.forgot(uid)
             if uid in known.children:
                 self._cache.child_gone(known.children[uid], uid)
             elif job := self._cache.drop_job(uid):
                 self._gone(job)
         return missing - self._suspects
+
+    def _noted(self, kind: Kind, document: Object) -> str:
+        """The uid of a listed object; what the watch did not show yet, it must show soon."""
+        metadata = document["metadata"]
+        self._health.expect(kind.plural, metadata, self._cache.version_of(metadata))
+        return str(metadata["uid"])

@@ -36,6 +36,7 @@ class RunKeeper:
         self._client = client
         self._tell = tell
         self._known: dict[str, RunOpened | TrackingProblem] = {}
+        self._experiments: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -92,7 +93,14 @@ class RunKeeper:
             self._tell(request.uid)
 
     async def _find_or_create(self, request: RunRequest) -> RunOpened:
-        experiment = await self._experiment(request.experiment)
+        try:
+            return await self._in_experiment(request, await self._experiment(request.experiment))
+        except TrackingNotFoundError:
+            # deleted since it was asked for: another one is looked up, or created, the next time
+            self._experiments.pop(request.experiment, None)
+            raise
+
+    async def _in_experiment(self, request: RunRequest, experiment: str) -> RunOpened:
         uid_tag = f"{TAG_PREFIX}uid"
         found = await self._client.search_runs([experiment], f"tags.`{uid_tag}` = '{request.uid}'")
         run = found[0] if found else None
@@ -104,6 +112,12 @@ class RunKeeper:
         return RunOpened(experiment, run.run_id)
 
     async def _experiment(self, name: str) -> str:
+        """Its id; asked for once, since every job of a namespace has the same one."""
+        if name not in self._experiments:
+            self._experiments[name] = await self._named_or_created(name)
+        return self._experiments[name]
+
+    async def _named_or_created(self, name: str) -> str:
         try:
             return await self._client.experiment_named(name)
         except TrackingNotFoundError:

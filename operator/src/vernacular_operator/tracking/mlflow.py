@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from vernacular_operator.proxies import proxy_for
 from vernacular_operator.tracking.errors import (
     TrackingConflictError,
     TrackingDeniedError,
@@ -94,17 +95,23 @@ class MlflowClient:
 
     async def experiments(self) -> list[str]:
         """The ids of all active experiments."""
-        return [str(item["experiment_id"]) async for item in self._pages("experiments/search", "experiments", {})]
+        body = {"max_results": _PAGE}
+        return [str(item["experiment_id"]) async for item in self._pages("experiments/search", "experiments", body)]
 
     async def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Open a run, with status RUNNING."""
         body = {"experiment_id": experiment_id, "run_name": name, "start_time": start_ms, "tags": _pairs(tags)}
         return _run((await self._call("POST", "runs/create", body))["run"])
 
-    async def search_runs(self, experiment_ids: Sequence[str], condition: str) -> list[Run]:
-        """All runs of these experiments that meet the condition, in MLflow's filter language."""
+    async def search_runs(self, experiment_ids: Sequence[str], condition: str, at_most: int = 0) -> list[Run]:
+        """All runs of these experiments that meet the condition, in MLflow's filter language.
+
+        One request when there are not more than `at_most`; a page at a time when that is not known.
+        """
         body = {"experiment_ids": list(experiment_ids), "filter": condition, "run_view_type": "ACTIVE_ONLY"}
-        return [_run(item) async for item in self._pages("runs/search", "runs", body)]
+        # a page that is not full has no successor
+        size = max(_PAGE, at_most + 1)
+        return [_run(item) async for item in self._pages("runs/search", "runs", {**body, "max_results": size})]
 
     async def update_run(self, run_id: str, status: RunStatus, end_ms: int | None) -> None:
         """Set the status of a run; `end_ms` is its end in milliseconds since 1970."""
@@ -125,7 +132,7 @@ class MlflowClient:
         token = ""
         while True:
             page = {"page_token": token} if token else {}
-            answer = await self._call("POST", path, {**body, "max_results": _PAGE, **page})
+            answer = await self._call("POST", path, {**body, **page})
             for item in answer.get(field, ()):
                 yield item
             if not (token := answer.get("next_page_token", "")):
@@ -133,7 +140,9 @@ class MlflowClient:
 
     def _request(self, method: str, path: str, content: Mapping[str, Any]) -> AbstractAsyncContextManager[Response]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, headers=self._credentials.headers, trust_env=True)
+            self._session = aiohttp.ClientSession(
+                timeout=_TIMEOUT, headers=self._credentials.headers, proxy=proxy_for(self._root)
+            )
         url = f"{self._root}/{path}"
         if method == "GET":
             return self._session.get(url, params=content)

@@ -19,12 +19,13 @@ def apply(draft: Draft) -> None:
     seen = draft.world.progress
     if seen is None or draft.record(Stage.TRAIN).state != StageState.RUNNING:
         return
-    progress = _progress(seen)
-    if _worth_writing(draft.status.progress, progress):
-        draft.set(progress=progress)
+    if worth_writing(draft.status.progress, seen):
+        draft.set(progress=_progress(seen))
 
 
-def _worth_writing(old: Progress | None, new: Progress) -> bool:
+def worth_writing(old: Progress | None, seen: ProgressFacts) -> bool:
+    """Whether what training reported differs enough from what the status says."""
+    new = _progress(seen)
     if old is None or old.reported_at is None or new.reported_at is None:
         return True
     moved = abs(new.percent - old.percent) >= 1 or new.total_steps != old.total_steps
