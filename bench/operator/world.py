@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.operator.api import Api, Counts, flow_schema
-from bench.operator.mlflow import MlflowResponder
+from bench.operator.mlflow import CountingMlflow
 from bench.operator.processes import component_pid, cpu_seconds, machine_cpu_seconds, resident_mb
 from support import apiserver
 from support.apiserver import ApiServer
-from support.deployed_operator import OperatorProcess, installed, operator
+from support.deployed_operator import installed, operator
 from support.finetunejobs import finetunejob
 from support.helm import Helm
+from support.operator_process import OperatorProcess
 
 FLOW = "bench-operator"
 SYSTEM = "system"
@@ -32,7 +33,7 @@ class World:
 
     server: ApiServer
     api: Api
-    mlflow: MlflowResponder
+    mlflow: CountingMlflow
     cluster: str
     folder: Path
     namespace: str
@@ -113,7 +114,7 @@ class Mark:
 
 
 @asynccontextmanager
-async def fresh_world(seconds_per_run: float = 0.0) -> AsyncIterator[World]:
+async def fresh_world() -> AsyncIterator[World]:
     """Everything but the operator's process."""
     cluster = f"bench-{os.getpid()}"
     with ExitStack() as stack:
@@ -125,7 +126,8 @@ async def fresh_world(seconds_per_run: float = 0.0) -> AsyncIterator[World]:
         server.request("POST", "/api/v1/namespaces/jobs/serviceaccounts", {"metadata": {"name": "default"}})
         schema = flow_schema(FLOW, SYSTEM, "vernacular")
         server.request("POST", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", schema)
-        async with MlflowResponder(seconds_per_run) as mlflow, Api(server) as api:
+        mlflow = stack.enter_context(CountingMlflow())
+        async with Api(server) as api:
             values = {"mlflow": {"trackingUri": mlflow.uri}, "rbac": {"aggregate": False}}
             stack.enter_context(installed(server, Helm.find(), SYSTEM, values))
             world = World(server, api, mlflow, cluster, folder, "jobs")

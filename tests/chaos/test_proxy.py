@@ -15,6 +15,7 @@ from support.faults import POSSIBLE, Fault, FaultPlan, Verb, evenly
 from vernacular_operator.kube.api import Kind
 from vernacular_operator.kube.client import KubernetesClient, connect
 from vernacular_operator.kube.errors import ConflictError, InvalidError, KubeError, UnavailableError
+from vernacular_operator.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.integration
 MAPS = Kind("", "v1", "configmaps")
@@ -22,7 +23,7 @@ MAPS = Kind("", "v1", "configmaps")
 
 @asynccontextmanager
 async def client_behind(proxy: ChaosProxy, folder: Path) -> AsyncIterator[KubernetesClient]:
-    client = await connect(proxy.write_kubeconfig(folder / "kubeconfig"))
+    client = await connect(proxy.write_kubeconfig(folder / "kubeconfig"), Metrics().api_request)
     try:
         yield client
     finally:

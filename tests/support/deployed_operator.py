@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import base64
-import socket
 import ssl
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +14,8 @@ import yaml
 
 from support.apiserver import ApiServer
 from support.helm import CHART, Helm
-
-
-@dataclass(frozen=True)
-class OperatorProcess:
-    """A running operator; `health` is the URL of its probe."""
-
-    pid: int
-    log: Path
-    health: str
+from support.operator_process import OperatorProcess
+from vernacular_operator.config import parse_config
 
 
 @contextmanager
@@ -65,35 +53,21 @@ def write_kubeconfig(api_server: ApiServer, namespace: str, account: str, path: 
 
 @contextmanager
 def operator(api_server: ApiServer, namespace: str, folder: Path) -> Iterator[OperatorProcess]:
-    """The operator's process with the configuration and the rights of its Deployment, once it is healthy."""
+    """The operator's process with the configuration, arguments and rights of its Deployment, once it is healthy."""
     config_map = api_server.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/vernacular")
-    (folder / "config.yaml").write_text(config_map["data"]["config.yaml"], encoding="utf-8")
-    write_kubeconfig(api_server, namespace, "vernacular", folder / "kubeconfig")
+    config = parse_config(yaml.safe_load(config_map["data"]["config.yaml"]))
+    kubeconfig = folder / "kubeconfig"
+    write_kubeconfig(api_server, namespace, "vernacular", kubeconfig)
     deployment = api_server.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/vernacular")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    args = [each.replace("/etc/vernacular", str(folder)) for each in container["args"]]
-    health = f"http://127.0.0.1:{_free_port()}{container['livenessProbe']['httpGet']['path']}"
-    log = folder / "operator.log"
-    command = [sys.executable, "-m", "vernacular_operator", *args]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, f"--kubeconfig={folder / 'kubeconfig'}", f"--liveness={health}"], stdout=output, stderr=output
-        )
+    own = [each for each in container["args"] if each != "run" and not each.startswith("--config=")]
+    process = OperatorProcess(config, kubeconfig, folder, own)
+    process.start()
     try:
-        wait("the operator is not healthy", lambda: healthy(health), log)
-        yield OperatorProcess(process.pid, log, health)
+        process.wait_healthy()
+        yield process
     finally:
-        process.terminate()
-        process.wait(30)
-
-
-def healthy(url: str) -> bool:
-    """Whether a probe of this URL succeeds."""
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+        process.stop()
 
 
 def wait(what: str, condition: Callable[[], bool], log: Path, timeout: float = 60) -> None:
@@ -102,9 +76,3 @@ def wait(what: str, condition: Callable[[], bool], log: Path, timeout: float = 6
     while not condition():
         assert time.monotonic() < deadline, f"{what} after {timeout} s:\n{log.read_text(errors='replace')[-3000:]}"
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ _TAG = re.compile(r"^tags\.`(?P<key>[^`]+)` = '(?P<value>[^']*)'$")
 _STATUS = re.compile(r"^attributes\.status = '(?P<value>\w+)'$")
 _IDS = re.compile(r"^attributes\.run_id IN \((?P<ids>.*)\)$")
 _API = "/api/2.0/mlflow/"
+_UID = "vernacular.dev/uid"
 
 
 @dataclass
@@ -38,6 +39,7 @@ class FakeRun:
     end_time: int | None = None
     deleted: bool = False
     metrics: dict[str, Json] = field(default_factory=dict)
+    params: list[Json] = field(default_factory=list)
 
     def to_json(self) -> Json:
         info = {
@@ -47,7 +49,10 @@ class FakeRun:
         }  # fmt: skip
         tags = [{"key": key, "value": value} for key, value in self.tags.items()]
         end = {} if self.end_time is None else {"end_time": self.end_time}
-        return {"info": info | end, "data": {"tags": tags, "metrics": list(self.metrics.values())}}
+        return {
+            "info": info | end,
+            "data": {"tags": tags, "metrics": list(self.metrics.values()), "params": self.params},
+        }
 
 
 class FakeMlflow(ThreadedServer):
@@ -57,12 +62,12 @@ class FakeMlflow(ThreadedServer):
         super().__init__("fake-mlflow")
         self.delay = delay
         self.runs: dict[str, FakeRun] = {}
+        self._of_job: dict[str, list[FakeRun]] = {}
         self._experiments: dict[str, str] = {}
 
     def runs_of(self, uid: str) -> list[FakeRun]:
         """Every run that stands for the job with this uid."""
-        runs = list(self.runs.values())
-        return [run for run in runs if run.tags.get("vernacular.dev/uid") == uid and not run.deleted]
+        return [run for run in self._of_job.get(uid, ()) if not run.deleted]
 
     @asynccontextmanager
     async def application(self) -> AsyncIterator[web.Application]:
@@ -113,16 +118,25 @@ class FakeMlflow(ThreadedServer):
         tags = {tag["key"]: tag["value"] for tag in body.get("tags", ())}
         run = FakeRun(uuid.uuid4().hex, body["experiment_id"], body["run_name"], body["start_time"], tags)
         self.runs[run.run_id] = run
+        self._of_job.setdefault(tags.get(_UID, ""), []).append(run)
         return {"run": run.to_json()}
 
     def _search_runs(self, body: Json) -> Json:
-        conditions = [_condition(text) for text in body.get("filter", "").split(" AND ") if text]
+        texts = [text for text in body.get("filter", "").split(" AND ") if text]
+        conditions = [_condition(text) for text in texts]
         found = [
             run.to_json()
-            for run in self.runs.values()
+            for run in self._candidates(texts)
             if run.experiment_id in body["experiment_ids"] and not run.deleted and all(item(run) for item in conditions)
         ]
         return _page("runs", found, body)
+
+    def _candidates(self, texts: list[str]) -> Iterable[FakeRun]:
+        """Runs that can meet the conditions: the run of one job is looked up, since thousands of jobs are asked for."""
+        for text in texts:
+            if (found := _TAG.match(text)) and found["key"] == _UID:
+                return self._of_job.get(found["value"], ())
+        return self.runs.values()
 
     def _update_run(self, body: Json) -> Json:
         run = self._run(body)

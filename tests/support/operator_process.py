@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +30,14 @@ class Usage:
 class OperatorProcess:
     """`python -m vernacular_operator run` with a config file and a kubeconfig; its log goes to a file of `folder`."""
 
-    def __init__(self, config: OperatorConfig, kubeconfig: Path, folder: Path) -> None:
+    def __init__(self, config: OperatorConfig, kubeconfig: Path, folder: Path, arguments: Sequence[str] = ()) -> None:
         self.log = folder / "operator.log"
         self.starts = 0
         self.ended_by_itself = 0
         self._config = folder / "operator.yaml"
         self._config.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
         self._kubeconfig = kubeconfig
+        self._arguments = tuple(arguments)
         self._liveness = f"http://127.0.0.1:{_free_port()}/healthz"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +46,7 @@ class OperatorProcess:
         command = [
             sys.executable, "-m", "vernacular_operator", "run", "--config", str(self._config),
             "--kubeconfig", str(self._kubeconfig), "--liveness", self._liveness,
+            *self._arguments,
         ]  # fmt: skip
         with self.log.open("ab") as log:
             log.write(f"=== start {self.starts + 1}\n".encode())
@@ -77,6 +80,12 @@ class OperatorProcess:
             self.start()
 
     @property
+    def pid(self) -> int:
+        """The living process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
@@ -99,8 +108,7 @@ class OperatorProcess:
 
     def usage(self) -> Usage:
         """Memory and handles of the living process."""
-        assert self._process is not None
-        folder = Path(f"/proc/{self._process.pid}")
+        folder = Path(f"/proc/{self.pid}")
         fields = dict(
             line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines() if ":" in line
         )
