@@ -119,7 +119,7 @@ async def fresh_world() -> AsyncIterator[World]:
     cluster = f"bench-{os.getpid()}"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-operator-")))
-        server = stack.enter_context(apiserver.running(cluster))
+        server = stack.enter_context(apiserver.running(cluster, audit_log=False))
         for namespace in (SYSTEM, "jobs"):
             server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         # made by a controller that does not run here; without it no pod can be created

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import yaml
 from support.apiserver import ApiServer
 from support.helm import CHART, Helm
 from support.operator_process import OperatorProcess
+from support.service_accounts import write_kubeconfig
 from vernacular_operator.config import parse_config
 
 
@@ -30,34 +29,12 @@ def installed(api_server: ApiServer, helm: Helm, namespace: str, values: dict[st
         helm.run("uninstall", "vernacular", *target)
 
 
-def write_kubeconfig(api_server: ApiServer, namespace: str, account: str, path: Path) -> None:
-    """A kubeconfig of a service account, good for an hour."""
-    request = {"spec": {"expirationSeconds": 3600}}
-    token_path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-    token = api_server.request("POST", token_path, request)["status"]["token"]
-    authorities = "".join(ssl.DER_cert_to_PEM_cert(each) for each in api_server.tls.get_ca_certs(binary_form=True))
-    cluster = {
-        "server": api_server.address,
-        "certificate-authority-data": base64.b64encode(authorities.encode()).decode(),
-    }
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "account",
-        "clusters": [{"name": "server", "cluster": cluster}],
-        "users": [{"name": "account", "user": {"token": token}}],
-        "contexts": [{"name": "account", "context": {"cluster": "server", "user": "account"}}],
-    }
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-
-
 @contextmanager
 def operator(api_server: ApiServer, namespace: str, folder: Path) -> Iterator[OperatorProcess]:
     """The operator's process with the configuration, arguments and rights of its Deployment, once it is healthy."""
     config_map = api_server.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/vernacular")
     config = parse_config(yaml.safe_load(config_map["data"]["config.yaml"]))
-    kubeconfig = folder / "kubeconfig"
-    write_kubeconfig(api_server, namespace, "vernacular", kubeconfig)
+    kubeconfig = write_kubeconfig(api_server, namespace, "vernacular", folder / "kubeconfig")
     deployment = api_server.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/vernacular")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     own = [each for each in container["args"] if each != "run" and not each.startswith("--config=")]
