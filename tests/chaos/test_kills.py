@@ -33,7 +33,7 @@ def kill_again_and_again(server: ApiServer, folder: Path, seed: int, kills: int)
     seed = int(os.environ.get("CHAOS_SEED", seed))
     print(f"seed {seed}; CHAOS_SEED={seed} repeats the choices")
     dice = random.Random(seed)
-    with ChaosRun(server, folder, make(seed, JOBS), FaultPlan(seed, evenly(0.004, 0.05))) as run:
+    with ChaosRun(server, folder, make(seed, JOBS), FaultPlan(seed, evenly(0.004, 0.02, 0.05))) as run:
         for number in range(kills):
             run.create(-(-JOBS * (number + 1) // (kills * 7 // 10)) - len(run.created))
             run.operator.start()

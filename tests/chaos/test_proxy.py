@@ -131,14 +131,14 @@ async def test_every_write_is_told_before_and_after_and_can_be_dropped(
 
 
 def test_the_same_seed_chooses_the_same_faults_whatever_else_runs() -> None:
-    alone, beside = (FaultPlan(7, evenly(0.05, 0.3)) for _ in range(2))
+    alone, beside = (FaultPlan(7, evenly(0.05, 0.1, 0.3)) for _ in range(2))
     wanted = [alone.choose(Verb.PATCH, "finetunejobs/status") for _ in range(500)]
     found = []
     for _ in range(500):
         beside.choose(Verb.GET, "jobs")
         found.append(beside.choose(Verb.PATCH, "finetunejobs/status"))
     assert found == wanted
-    other = FaultPlan(8, evenly(0.05, 0.3))
+    other = FaultPlan(8, evenly(0.05, 0.1, 0.3))
     assert [other.choose(Verb.PATCH, "finetunejobs/status") for _ in range(500)] != wanted
     assert {choice.fault for choice in wanted if choice} == {f for f, verbs in POSSIBLE.items() if Verb.PATCH in verbs}
 

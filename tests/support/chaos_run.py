@@ -19,7 +19,7 @@ from support.history import SETTLE_SECONDS, History
 from support.invariants import STAGES, Invariants
 from support.job_life import UID, Life
 from support.operator_process import OperatorProcess
-from support.scenarios import Scenario, User, attempt
+from support.scenarios import Act, Scenario, User, attempt
 from support.simulated_kubelet import Behaviour, SimulatedKubelet
 from vernacular_trainer.contract import JobConfig
 
@@ -66,6 +66,7 @@ class ChaosRun:
         self.mlflow = FakeMlflow()
         self.proxy = ChaosProxy(server, plan)
         self.created: list[Scenario] = []
+        self.supervised = False
         self.invariants = Invariants(self.mlflow.runs_of)
         self._server = server
         self._folder = folder
@@ -108,15 +109,17 @@ class ChaosRun:
         del self._waiting[:count]
 
     def tick(self) -> None:
-        """Raises AssertionError when an invariant is broken."""
+        """Raises AssertionError when an invariant is broken. An operator that ended by itself is started again."""
+        if self.supervised:
+            self.operator.revive()
         self.invariants.take(self._history.take())
         self.invariants.check()
         assert not self._kubelet.errors, self._kubelet.errors
         for scenario in self.created:
-            acts, lives = self._acts[scenario.name], self.invariants.named(scenario.name)
-            if not acts or not lives or (acts[0].operator_down and self.operator.running):
+            acts = self._acts[scenario.name]
+            if not acts or (acts[0].operator_down and self.operator.running) or not self._due(scenario.name, acts[0]):
                 continue
-            if acts[0].when(lives[-1]) and attempt(acts[0], self._user, lives[-1]):
+            if attempt(acts[0], self._user, self.invariants.named(scenario.name)[-1]):
                 del acts[0]
         time.sleep(_TICK_SECONDS)
 
@@ -147,6 +150,7 @@ class ChaosRun:
 
     def conclude(self, seconds: float) -> None:
         """Wait until every job has ended and everything is tidied up, then judge the whole. Raises AssertionError."""
+        self.supervised = True
         ended = self.tick_until(self._all_ended, seconds)
         assert ended, f"seed {self.seed}: not ended:\n" + "\n".join(self.unfinished()) + self._traces()
         self.tick_until(lambda: not self._untidy(), 60)
@@ -156,8 +160,21 @@ class ChaosRun:
         assert not wrong, f"seed {self.seed}:\n" + "\n".join(wrong)
 
     def _all_ended(self) -> bool:
-        self.operator.revive()
+        if any(acts and acts[0].operator_down and self._due(name, acts[0]) for name, acts in self._acts.items()):
+            self._go_down()
         return not self.waiting and not self.unfinished()
+
+    def _go_down(self) -> None:
+        """Let happen what waits for a moment without the operator."""
+        self.supervised = False
+        self.operator.kill()
+        self.operator.wait()
+        self.tick()
+        self.supervised = True
+
+    def _due(self, name: str, act: Act) -> bool:
+        lives = self.invariants.named(name)
+        return bool(lives) and act.when(lives[-1])
 
     def _behave(self, config: JobConfig) -> Behaviour:
         behaviour = self.scenarios[config.identity.name].script(config)

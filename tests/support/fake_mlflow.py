@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +72,14 @@ class FakeMlflow(ThreadedServer):
     @asynccontextmanager
     async def application(self) -> AsyncIterator[web.Application]:
         application = web.Application()
-        calls: dict[str, Callable[[Json], Json]] = {
+        application.router.add_post(_API + "{path:.*}", self._handle)
+        application.router.add_get(_API + "{path:.*}", self._handle)
+        yield application
+
+    def answer(self, path: str, body: Json) -> tuple[int, Json]:
+        """HTTP status and document for a call."""
+        calls: Mapping[str, Callable[[Json], Json]] = {
+            "experiments/get-by-name": self._experiment_by_name,
             "experiments/create": self._create_experiment,
             "experiments/search": self._search_experiments,
             "runs/create": self._create_run,
@@ -81,28 +88,25 @@ class FakeMlflow(ThreadedServer):
             "runs/set-tag": self._set_tag,
             "runs/delete": self._delete_run,
         }
-        for path, call in calls.items():
-            application.router.add_post(_API + path, self._handler(path, call))
-        application.router.add_get(_API + "experiments/get-by-name", self._experiment_by_name)
-        yield application
+        if path not in calls:
+            return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": path}
+        try:
+            return 200, calls[path](body)
+        except _RefusedError as refusal:
+            return refusal.status, refusal.body
 
-    def _handler(self, path: str, call: Callable[[Json], Json]) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            body = await request.json()
-            await asyncio.sleep(self.delay(path))
-            try:
-                return web.json_response(call(body))
-            except _RefusedError as refusal:
-                return refusal.response()
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = dict(request.query) if request.method == "GET" else await request.json()
+        path = request.match_info["path"]
+        await asyncio.sleep(self.delay(path))
+        status, document = self.answer(path, body)
+        return web.json_response(document, status=status)
 
-        return handle
-
-    async def _experiment_by_name(self, request: web.Request) -> web.Response:
-        await asyncio.sleep(self.delay("experiments/get-by-name"))
-        name = request.query["experiment_name"]
+    def _experiment_by_name(self, body: Json) -> Json:
+        name = body["experiment_name"]
         if (number := self._experiments.get(name)) is None:
-            return _RefusedError(404, "RESOURCE_DOES_NOT_EXIST", f"no experiment named {name}").response()
-        return web.json_response({"experiment": {"experiment_id": number, "name": name}})
+            raise _RefusedError(404, "RESOURCE_DOES_NOT_EXIST", f"no experiment named {name}")
+        return {"experiment": {"experiment_id": number, "name": name}}
 
     def _create_experiment(self, body: Json) -> Json:
         if body["name"] in self._experiments:
@@ -170,9 +174,6 @@ class _RefusedError(Exception):
         super().__init__(message)
         self.status = status
         self.body = {"error_code": code, "message": message}
-
-    def response(self) -> web.Response:
-        return web.json_response(self.body, status=self.status)
 
 
 def _condition(text: str) -> Callable[[FakeRun], bool]:

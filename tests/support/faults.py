@@ -93,7 +93,8 @@ class FaultPlan:
         return None
 
 
-def evenly(rate: float, watch_rate: float) -> dict[Fault, float]:
-    """Every fault with the same rate; the three of watches, which are few and long, with their own."""
-    of_watches = (Fault.GONE_WATCH, Fault.DROPPED_WATCH, Fault.LATE_EVENTS)
-    return {fault: watch_rate if fault in of_watches else rate for fault in Fault}
+def evenly(rate: float, read_rate: float, watch_rate: float) -> dict[Fault, float]:
+    """One rate for all, but for faults of reads and of watches alone, which are fewer than writes, their own."""
+    own = dict.fromkeys((Fault.STALE_READ, Fault.GONE_LIST), read_rate)
+    own |= dict.fromkeys((Fault.GONE_WATCH, Fault.DROPPED_WATCH, Fault.LATE_EVENTS), watch_rate)
+    return {fault: own.get(fault, rate) for fault in Fault}

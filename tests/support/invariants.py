@@ -6,7 +6,6 @@ about the present (training runs) must have been true at most STALE_SECONDS befo
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,11 +22,11 @@ Json = dict[str, Any]
 class Invariants:
     """Takes changes in order. `violations` tells what was broken, with the trace of the job."""
 
-    def __init__(self, runs_of: Callable[[str], Sequence[FakeRun]]) -> None:
+    def __init__(self, runs_of: Callable[[str], Sequence[FakeRun]], stale_seconds: float = STALE_SECONDS) -> None:
         self.lives: dict[str, Life] = {}
         self.violations: list[str] = []
-        self.writes: deque[str] = deque(maxlen=200)
         self._runs_of = runs_of
+        self._stale_seconds = stale_seconds
 
     def take(self, changes: Sequence[Change]) -> None:
         """Judge changes in the order of their versions."""
@@ -67,7 +66,7 @@ class Invariants:
             *_flips(terminal, before, life.status),
             *_usage(before, life),
             *_stages(life),
-            *_state(life, change.seen),
+            *_state(life, change.seen - self._stale_seconds),
             *_conditions(before, life),
             *self._tracking(life),
         ):
@@ -113,21 +112,21 @@ def _stages(life: Life) -> Iterator[str]:
             yield f"{record['name']} is called Running, no Job of attempt {record.get('attempt')} was made"
 
 
-def _state(life: Life, now: float) -> Iterator[str]:
+def _state(life: Life, earliest: float) -> Iterator[str]:
     state = life.status.get("state")
     if state == "Succeeded":
         yield from (f"Succeeded without {stage}" for stage in STAGES if not any(j.complete for j in life.jobs(stage)))
     if (state == "Suspended" or life.is_true("Suspended")) and life.live():
         yield f"called suspended while these may run: {life.live()}"
-    if state == "Training" and not _ran_lately(life, now):
+    if state == "Training" and not _ran_since(life, earliest):
         yield "called Training, no training pod ran lately"
     if state == "Failed" and not life.status.get("failure", {}).get("code"):
         yield "Failed without a code"
 
 
-def _ran_lately(life: Life, now: float) -> bool:
+def _ran_since(life: Life, earliest: float) -> bool:
     pods = [child for child in life.children.values() if child.kind == "Pod" and child.stage == "train"]
-    return any(pod.running or (pod.ran_until or 0) > now - STALE_SECONDS for pod in pods)
+    return any(pod.running or (pod.ran_until is not None and pod.ran_until > earliest) for pod in pods)
 
 
 def _conditions(before: Json, life: Life) -> Iterator[str]:
