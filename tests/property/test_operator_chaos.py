@@ -43,8 +43,8 @@ class Chaos(RuleBasedStateMachine):
         self.workloads = Workloads(self.store)
         self.operator = SimulatedOperator(self.store, self.tracking)
 
-    @initialize(pods=st.integers(1, 2), max_restarts=st.integers(0, 3))
-    def jobs_and_an_operator(self, pods: int, max_restarts: int) -> None:
+    @initialize(pods=st.integers(1, 2), max_restarts=st.integers(0, 3), rounds=st.integers(0, 6))
+    def a_job_somewhere_in_its_life(self, pods: int, max_restarts: int, rounds: int) -> None:
         self.spec: dict[str, Any] = {
             "model": {"uri": "pvc://models/tiny"},
             "dataset": {"train": [{"configMap": {"name": "data", "key": "train.jsonl"}}]},
@@ -55,6 +55,18 @@ class Chaos(RuleBasedStateMachine):
         self._create(NAMES[0])
         self.operator.start()
         self._go_on(2)
+        self.all_works_well(rounds)
+
+    @rule(rounds=st.integers(1, 3))
+    def all_works_well(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self.workloads.control()
+            self.workloads.run_pods()
+            self._go_on(2)
+            for name in self.workloads.running():
+                self.workloads.succeed(name)
+            self.workloads.control()
+            self._go_on(10)
 
     @rule(seconds=st.sampled_from([0.005, 0.1, 1, 15, 60, 400]))
     def time_goes_by(self, seconds: float) -> None:
@@ -190,11 +202,7 @@ class Chaos(RuleBasedStateMachine):
 
     def _until(self, left: Callable[[], list[Life]]) -> None:
         for _ in range(ROUNDS):
-            self.workloads.control()
-            self.workloads.run_pods()
-            for name in self.workloads.running():
-                self.workloads.succeed(name)
-            self._go_on(10)
+            self.all_works_well(1)
             if not left():
                 return
         raise AssertionError("\n\n".join("\n  ".join([life.name, *life.trace]) for life in left()))

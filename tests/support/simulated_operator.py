@@ -9,8 +9,9 @@ from support.simulated_api import SimulatedApi, Store
 from support.simulated_mlflow import SimulatedMlflow, Tracking
 from support.virtual_time import VirtualClock
 from support.worlds import config
-from vernacular_operator.kube.api import Object
+from vernacular_operator.kube.api import JOBS, PODS, Object
 from vernacular_operator.runtime.controller import Controller
+from vernacular_operator.telemetry.metrics import Metrics
 
 STREAMS = ("finetunejobs", "jobs", "pods")
 _LABEL = "app.kubernetes.io/managed-by"
@@ -37,7 +38,7 @@ class SimulatedOperator:
         self.api = SimulatedApi(self._store)
         self._delivered: dict[str, list[tuple[str, Object]]] = {name: [] for name in STREAMS}
         mlflow = SimulatedMlflow(self._tracking, self.api.alive)
-        self._controller = Controller(self.api, mlflow, config(), VirtualClock(self._store.loop), "cluster")
+        self._controller = Controller(self.api, mlflow, config(), VirtualClock(self._store.loop), "cluster", Metrics())
         for name in STREAMS:
             self.relist(name)
         self._tasks = [self._store.loop.create_task(self._controller.run())]
@@ -74,4 +75,5 @@ class SimulatedOperator:
         if stream == "finetunejobs":
             self._controller.job_event(document, deleted=event == "DELETED")
         elif _LABEL in (document["metadata"].get("labels") or {}):
-            self._controller.child_event(document, deleted=event == "DELETED")
+            kind = JOBS if stream == "jobs" else PODS
+            self._controller.child_event(kind, document, deleted=event == "DELETED")

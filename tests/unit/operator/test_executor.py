@@ -22,7 +22,7 @@ from vernacular_operator.kube.errors import (
 )
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.clock import SystemClock
-from vernacular_operator.runtime.executor import BlockedError, Executor
+from vernacular_operator.runtime.executor import BlockedError, Executor, JobGoneError
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.patch import merge_patch
 from vernacular_operator.telemetry.metrics import Metrics
@@ -152,8 +152,15 @@ async def test_a_child_that_the_server_refuses_is_told() -> None:
     assert caught.value.blocked.code == Reason.CREATION_REFUSED
 
 
-async def test_a_status_of_a_job_that_is_gone_is_no_error() -> None:
-    await execute(Recorder(patch_status=NotFoundError("gone", 404)), first_plan())
+async def test_a_status_of_a_job_that_is_gone_tells_so() -> None:
+    with pytest.raises(JobGoneError):
+        await execute(Recorder(patch_status=NotFoundError("gone", 404)), first_plan())
+
+
+async def test_a_job_that_changed_and_is_gone_when_it_is_read_again_is_gone() -> None:
+    api = Recorder(patch_status=ConflictError("changed", 409), get_finetunejobs=NotFoundError("gone", 404))
+    with pytest.raises(JobGoneError):
+        await execute(api, first_plan())
 
 
 async def test_a_conflict_refreshes_the_cache_and_is_tried_again() -> None:

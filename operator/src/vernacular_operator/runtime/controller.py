@@ -12,13 +12,14 @@ from typing import Any
 
 from vernacular.api import FineTuneJob, FineTuneJobStatus
 from vernacular_operator.config import OperatorConfig
-from vernacular_operator.domain.plan import RunEnd
+from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.reconcile import reconcile
+from vernacular_operator.domain.snapshot import Snapshot
 from vernacular_operator.kube.api import NAMESPACES, Kind, KubeApi
 from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
 from vernacular_operator.runtime.clock import Clock
-from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor
+from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor, JobGoneError
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.observe import Observer
 from vernacular_operator.runtime.progress import ProgressReader
@@ -85,9 +86,7 @@ class Controller:
         metadata = document["metadata"]
         self._saw(FINE_TUNE_JOBS, metadata)
         if deleted:
-            self._health.forgot(metadata["uid"])
-            if job := self._cache.drop_job(metadata["uid"]):
-                self._gone(job)
+            self._drop(metadata["uid"])
         elif key := self._cache.put_job(document):
             self._queue.add(key)
 
@@ -181,15 +180,23 @@ class Controller:
             return
         if attempt := latest_attempt(world.job.status):
             logs.about_attempt(*attempt)
-        now = self._clock.now()
+        try:
+            plan = await self._carry_out(key, world, self._clock.now())
+        except JobGoneError:
+            # the watch may have missed it: without this its children would be made again until the second resync
+            self._drop(world.job.metadata.uid)
+            return
+        if plan.requeue_seconds is not None:
+            self._queue.add_after(key, plan.requeue_seconds)
+
+    async def _carry_out(self, key: Key, world: Snapshot, now: datetime) -> Plan:
         plan = reconcile(world, now)
         try:
             await self._executor.execute(key, world.job, plan, now)
         except BlockedError as error:
             plan = reconcile(replace(world, blocked=error.blocked), now)
             await self._executor.execute(key, world.job, plan, now)
-        if plan.requeue_seconds is not None:
-            self._queue.add_after(key, plan.requeue_seconds)
+        return plan
 
     async def _resync_for_ever(self) -> None:
         pause = self._config.resync_seconds
@@ -214,6 +221,11 @@ class Controller:
     def _tell_uid(self, uid: str) -> None:
         if key := self._cache.key_of(uid):
             self._queue.add(key)
+
+    def _drop(self, uid: str) -> None:
+        self._health.forgot(uid)
+        if job := self._cache.drop_job(uid):
+            self._gone(job)
 
     def _gone(self, job: FineTuneJob) -> None:
         """A job was deleted: its run is closed, unless it had ended before."""

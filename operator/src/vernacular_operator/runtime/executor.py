@@ -43,6 +43,10 @@ class BlockedError(Exception):
         self.blocked = blocked
 
 
+class JobGoneError(Exception):
+    """The job does not exist any more, though nobody has told."""
+
+
 class Executor:
     """Writes; decides nothing."""
 
@@ -54,7 +58,7 @@ class Executor:
         self._metrics = metrics
 
     async def execute(self, key: Key, job: FineTuneJob, plan: Plan, now: datetime) -> None:
-        """Raises BlockedError when a child cannot be created, KubeError when a call fails and is to be tried again."""
+        """Raises BlockedError when a child cannot be created, JobGoneError, KubeError when it is to be tried again."""
         for reference in plan.delete:
             await self._delete(job, reference)
         for manifest in plan.create:
@@ -106,20 +110,24 @@ class Executor:
         # the version makes a decision on stale facts fail instead of overwriting newer ones
         body = {"metadata": {"resourceVersion": job.metadata.resource_version}, "status": patch}
         try:
-            stored = await self._api.patch_status(FINE_TUNE_JOBS, *key, body)
+            stored = await self._patched(key, body)
         except NotFoundError:
-            return
-        except ConflictError:
-            newer = await self._api.get(FINE_TUNE_JOBS, *key)
-            self._expect(FINE_TUNE_JOBS, newer)
-            self._cache.put_job(newer)
-            raise
+            raise JobGoneError from None
         self._expect(FINE_TUNE_JOBS, stored)
         self._cache.put_job(stored)
         old, new = job.status, plan.status
         self._metrics.status_written(old, new)
         if (old.state, old.reason) != (new.state, new.reason):
             _log.info("%s, %s: %s", new.state, new.reason, new.message)
+
+    async def _patched(self, key: Key, body: Object) -> Object:
+        try:
+            return await self._api.patch_status(FINE_TUNE_JOBS, *key, body)
+        except ConflictError:
+            newer = await self._api.get(FINE_TUNE_JOBS, *key)
+            self._expect(FINE_TUNE_JOBS, newer)
+            self._cache.put_job(newer)
+            raise
 
     def _expect(self, kind: Kind, stored: Object) -> None:
         metadata = stored["metadata"]
