@@ -73,7 +73,7 @@ class SimulatedOperator:
 
     def _tell(self, stream: str, event: str, document: Object) -> None:
         if stream == "finetunejobs":
-            self._controller.job_event(document, deleted=event == "DELETED")
+            self._controller.job_event(document, deleted=event == "DELETED", listed=not event)
         elif _LABEL in (document["metadata"].get("labels") or {}):
             kind = JOBS if stream == "jobs" else PODS
-            self._controller.child_event(kind, document, deleted=event == "DELETED")
+            self._controller.child_event(kind, document, deleted=event == "DELETED", listed=not event)

@@ -58,13 +58,13 @@ def _registry(controller: Controller, client: KubernetesClient) -> kopf.Operator
         )
 
     async def job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.job_event(body, deleted=type == "DELETED")
+        controller.job_event(body, deleted=type == "DELETED", listed=type is None)
 
     async def stage_job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.child_event(JOBS, body, deleted=type == "DELETED")
+        controller.child_event(JOBS, body, deleted=type == "DELETED", listed=type is None)
 
     async def pod_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.child_event(PODS, body, deleted=type == "DELETED")
+        controller.child_event(PODS, body, deleted=type == "DELETED", listed=type is None)
 
     async def probe(**_: Any) -> str:
         controller.check_health()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from time import monotonic
@@ -20,6 +21,7 @@ from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundE
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor, JobGoneError
+from vernacular_operator.runtime.gaps import GapDetector
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.observe import Observer
 from vernacular_operator.runtime.progress import ProgressReader
@@ -74,6 +76,8 @@ class Controller:
         self._mlflow = mlflow
         self._keeper = RunKeeper(mlflow, self._tell_uid)
         self._health = Health(clock, config.resync_seconds)
+        self._gaps = GapDetector(clock.now())
+        self._resync_soon = asyncio.Event()
         self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
         self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
         self._executor = Executor(api, self._cache, self._keeper, self._health, metrics)
@@ -81,18 +85,18 @@ class Controller:
         self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone, self._health)
         self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
 
-    def job_event(self, document: Mapping[str, Any], *, deleted: bool) -> None:
-        """A FineTuneJob appeared, changed or was deleted."""
+    def job_event(self, document: Mapping[str, Any], *, deleted: bool, listed: bool = False) -> None:
+        """A FineTuneJob appeared, changed or was deleted; `listed`: told by a list, not by the watch after it."""
         metadata = document["metadata"]
-        self._saw(FINE_TUNE_JOBS, metadata)
+        self._saw(FINE_TUNE_JOBS, metadata, listed)
         if deleted:
             self._drop(metadata["uid"])
         elif key := self._cache.put_job(document):
             self._queue.add(key)
 
-    def child_event(self, kind: Kind, document: Mapping[str, Any], *, deleted: bool) -> None:
-        """A Job or pod of a stage appeared, changed or was deleted."""
-        self._saw(kind, document["metadata"])
+    def child_event(self, kind: Kind, document: Mapping[str, Any], *, deleted: bool, listed: bool = False) -> None:
+        """A Job or pod of a stage appeared, changed or was deleted; `listed` as above."""
+        self._saw(kind, document["metadata"], listed)
         if deleted:
             self._health.forgot(document["metadata"]["uid"])
         if key := self._cache.put_child(document, gone=deleted):
@@ -102,9 +106,11 @@ class Controller:
         """Raises UnhealthyError when the operator lives but does not work."""
         self._health.check(len(self._queue))
 
-    def _saw(self, kind: Kind, metadata: Mapping[str, Any]) -> None:
-        self._last_events[kind.plural] = self._clock.now()
+    def _saw(self, kind: Kind, metadata: Mapping[str, Any], listed: bool) -> None:
+        now = self._last_events[kind.plural] = self._clock.now()
         self._health.saw(metadata)
+        if listed and self._gaps.listed(kind.plural, now):
+            self._resync_soon.set()
 
     def state(self) -> OperatorState:
         """What the operator has to do and how fresh its knowledge is, for the metrics."""
@@ -201,7 +207,10 @@ class Controller:
     async def _resync_for_ever(self) -> None:
         pause = self._config.resync_seconds
         while True:
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._resync_soon.wait()
+            self._resync_soon.clear()
             try:
                 missing = await self._resync.resync()
             except KubeError as error:
