@@ -19,6 +19,7 @@ IN_A_NAMESPACE: Rules = {
     ("", "events", ("create",), ()),
 }
 IDENTITY: Rules = {("", "namespaces", ("get",), ("kube-system",))}
+RUNTIMES: Rules = {("vernacular.dev", "finetuneruntimes", ("list",), ())}
 
 
 def rules(role: Manifest) -> Rules:
@@ -41,7 +42,7 @@ ACCOUNT = {"kind": "ServiceAccount", "name": "vernacular", "namespace": "system"
 def test_cluster_mode_has_exactly_these_rights(helm: Helm) -> None:
     manifests = helm.render(BUNDLED)
 
-    assert rules(find(manifests, "ClusterRole")) == IN_A_NAMESPACE | IDENTITY
+    assert rules(find(manifests, "ClusterRole")) == IN_A_NAMESPACE | IDENTITY | RUNTIMES
     role, subject = bound(find(manifests, "ClusterRoleBinding"))
     assert (role["kind"], role["name"]) == ("ClusterRole", "vernacular")
     assert subject == ACCOUNT
@@ -72,7 +73,10 @@ def test_people_get_rights_on_jobs_through_the_clusters_own_roles(helm: Helm) ->
     manifests = helm.render(BUNDLED)
     view, edit = find(manifests, "ClusterRole", "vernacular-view"), find(manifests, "ClusterRole", "vernacular-edit")
 
-    assert rules(view) == {("vernacular.dev", "finetunejobs", ("get", "list", "watch"), ())}
+    assert rules(view) == {
+        ("vernacular.dev", "finetunejobs", ("get", "list", "watch"), ()),
+        ("vernacular.dev", "finetuneruntimes", ("get", "list", "watch"), ()),
+    }
     assert rules(edit) == {
         ("vernacular.dev", "finetunejobs", ("create", "delete", "deletecollection", "patch", "update"), ())
     }

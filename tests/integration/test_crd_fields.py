@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
-from support.apiserver import CRD_FILE, ApiError, ApiServer
+from support.apiserver import ApiError, ApiServer
 from support.crd_cases import Accepted, Case, Refused, accepts, choice, integer, leaves, messages, refuses, text
 from support.finetunejobs import at, finetunejob
 from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
+from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +78,10 @@ CLAIM_NAME = (
 WORKSPACE = "storage.workspace"
 LORA = "method.lora"
 
+CLUSTER_OBJECT = "must be the name of an object of the cluster: lower-case letters, digits, '-' and '.'"
 MODEL: list[Case] = [
+    *text("runtimeRef.name", 253, ("h100", "a.b-c"), ("H100", "a/b"), CLUSTER_OBJECT),
+    *refuses("runtimeRef", "runtimeRef.name: Required value", {}),
     *text(
         "model.uri",
         1024,
@@ -231,8 +234,7 @@ def test_refused_with_a_message(api_server: ApiServer, case: Refused) -> None:
 
 
 def spec_schema() -> dict[str, Any]:
-    crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
-    schema: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema: dict[str, Any] = structural_schema(FINE_TUNE_JOB)["properties"]["spec"]
     return schema
 
 

@@ -24,6 +24,7 @@ from vernacular.api.status import (
     Plan,
     PlanValue,
     Progress,
+    RuntimeStatus,
     UsageStatus,
 )
 
@@ -63,6 +64,7 @@ FULL_STATUS = FineTuneJobStatus(
     reason="GpuOutOfMemory",
     message=LONG,
     conditions=tuple(condition(type=kind, message=LONG) for kind in ("Accepted", "Prepared", "Failed")),
+    runtime=RuntimeStatus(name="h100", generation=3, spec={"limits": {"maxGpus": 8}, "images": {"data": "d:1"}}),
     plan=Plan(summary=LONG, values=[PlanValue(name=LONG, value=LONG, reason=LONG)] * 100),
     stages=tuple(
         StageStatus(name=stage, state="Failed", job_name=LONG, attempt=3, start_time=NOW, completion_time=NOW,
@@ -159,6 +161,7 @@ def test_null_counts_as_absent(api_server: ApiServer, namespace: str) -> None:
 
 
 IMMUTABLE = [
+    ("runtimeRef", at("runtimeRef.name", "h100")),
     ("model", at("model.uri", "hf://org/other")),
     ("dataset", at("dataset.teaches", "Skill")),
     ("method", at("method.lora.rank", 8)),

@@ -27,7 +27,7 @@ import yaml
 from devcluster.paths import from_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CRD_FILE = REPOSITORY / "crds" / "vernacular.dev_finetunejobs.yaml"
+CRD_FILES = tuple(sorted((REPOSITORY / "crds").glob("*.yaml")))
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -82,8 +82,11 @@ class ApiServer:
         return name
 
     def install_crd(self) -> None:
-        """Create or replace the CRD and wait until the server serves it."""
-        crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
+        """Create or replace the CRDs and wait until the server serves them."""
+        for file in CRD_FILES:
+            self._install(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+    def _install(self, crd: dict[str, Any]) -> None:
         path = f"{CRDS}/{crd['metadata']['name']}"
         try:
             version = self.request("GET", path)["metadata"]["resourceVersion"]
@@ -94,7 +97,8 @@ class ApiServer:
         else:
             crd["metadata"]["resourceVersion"] = version
             self.request("PUT", path, crd)
-        _wait("the CRD is not served", lambda: self._serves("/apis/vernacular.dev/v1alpha1/finetunejobs"))
+        plural = crd["spec"]["names"]["plural"]
+        _wait("the CRD is not served", lambda: self._serves(f"/apis/vernacular.dev/v1alpha1/{plural}"))
 
     def _serves(self, path: str) -> bool:
         try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from support.simulated_kubelet import SUMMARIES, TOTAL_STEPS
-from vernacular.api import FineTuneJob, FineTuneJobStatus, Stage
+from vernacular.api import FineTuneJob, FineTuneJobStatus, FineTuneRuntime, Stage
 from vernacular.api.names import child_name
 from vernacular_operator.config import OperatorConfig, parse_config
 from vernacular_operator.domain.plan import Plan
@@ -51,6 +51,11 @@ def fine_tune_job(status: FineTuneJobStatus | None = None, *, name: str = "hr-bo
     }
     job = FineTuneJob.model_validate(document)
     return job.model_copy(update={"status": status}) if status else job
+
+
+def fine_tune_runtime(name: str = "h100", *, generation: int = 1, **spec: Any) -> FineTuneRuntime:
+    """A runtime of the platform team; `spec` is all it says."""
+    return FineTuneRuntime.model_validate({"metadata": {"name": name, "generation": generation}, "spec": spec})
 
 
 def world(job: FineTuneJob | None = None, **changes: Any) -> Snapshot:

@@ -33,9 +33,13 @@ def of_type(kind: str) -> list[tuple[str, Schema]]:
 
 
 def parts() -> list[tuple[str, Schema]]:
-    """Every schema of spec and status."""
-    schema = crd.structural_schema()["properties"]
-    return [*fields(schema["spec"], "spec"), *fields(schema["status"], "status")]
+    """Every schema of the job's spec and status, and of the runtime's spec."""
+    job, runtime = (crd.structural_schema(resource)["properties"] for resource in crd.RESOURCES)
+    return [
+        *fields(job["spec"], "spec"),
+        *fields(job["status"], "status"),
+        *fields(runtime["spec"], "runtime.spec"),
+    ]
 
 
 def test_the_files_are_in_step_with_the_models() -> None:
@@ -45,18 +49,20 @@ def test_the_files_are_in_step_with_the_models() -> None:
 def test_a_stale_or_missing_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert crd.main(["--check"]) == 1
-    assert "crds/vernacular.dev_finetunejobs.yaml, charts/vernacular/templates/crd.yaml" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "crds/vernacular.dev_finetunejobs.yaml, charts/vernacular/templates/crd.yaml" in told
+    assert "crds/vernacular.dev_finetuneruntimes.yaml" in told
 
     assert crd.main([]) == 0
     assert crd.main(["--check"]) == 0
 
-    changed = tmp_path / crd.CHART_PATH
+    changed = tmp_path / crd.FINE_TUNE_JOB.chart_path
     changed.write_text(changed.read_text(encoding="utf-8").replace("maximum: 1000", "maximum: 999"), encoding="utf-8")
     assert crd.main(["--check"]) == 1
     assert capsys.readouterr().err.startswith("charts/vernacular/templates/crd.yaml: differs")
 
 
-def test_the_module_prints_the_crd() -> None:
+def test_the_module_prints_the_crds() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vernacular.api.crd", "--print"],
         cwd=REPOSITORY,
@@ -65,8 +71,8 @@ def test_the_module_prints_the_crd() -> None:
         check=True,
     )
 
-    assert yaml.safe_load(done.stdout) == crd.custom_resource_definition()
-    assert done.stdout == (REPOSITORY / crd.CRD_PATH).read_text(encoding="utf-8")
+    printed = list(yaml.safe_load_all(done.stdout))
+    assert printed == [crd.custom_resource_definition(resource) for resource in crd.RESOURCES]
 
 
 def test_every_string_list_and_map_is_bounded() -> None:
@@ -87,7 +93,8 @@ def test_every_list_says_how_it_is_merged() -> None:
     kinds = {path: schema.get("x-kubernetes-list-type") for path, schema in of_type("array")}
 
     assert set(kinds.values()) == {"atomic", "map"}
-    by_name = {f"spec.podOverrides[].{name}" for name in ("env", "imagePullSecrets", "volumes")}
+    lists = ("env", "imagePullSecrets", "volumes")
+    by_name = {f"{spec}.podOverrides[].{name}" for name in lists for spec in ("spec", "runtime.spec")}
     assert {path for path, kind in kinds.items() if kind == "map"} == {"status.conditions", "status.stages", *by_name}
 
 
@@ -118,14 +125,29 @@ def test_no_keyword_is_left_that_a_structural_schema_forbids() -> None:
             "additionalProperties",
         ),
         *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"),
-        *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+        *(
+            "x-kubernetes-preserve-unknown-fields",
+            "x-kubernetes-validations",
+            "x-kubernetes-list-type",
+            "x-kubernetes-list-map-keys",
+        ),
     }
 
     assert {keyword for _, schema in parts() for keyword in schema} <= allowed
+    # the snapshot of a runtime, which the operator writes: its schema is that of the runtime
+    assert [path for path, schema in parts() if "x-kubernetes-preserve-unknown-fields" in schema] == [
+        "status.runtime.spec"
+    ]
 
 
 def test_what_is_chosen_by_the_plan_and_either_or_members_have_no_defaults() -> None:
-    free = ("spec.training", "spec.method.lora", "spec.storage", "spec.compute.strategy", "spec.compute.cpuProcesses")
+    free = (
+        "spec.training",
+        "spec.method.lora",
+        "spec.storage",
+        "spec.compute.strategy",
+        "spec.compute.cpuProcesses",
+    )
     defaults = {path for path, schema in parts() if "default" in schema}
 
     assert [path for path in defaults if path.startswith(free)] == []
@@ -134,8 +156,8 @@ def test_what_is_chosen_by_the_plan_and_either_or_members_have_no_defaults() -> 
 
 
 def test_every_rule_has_a_message() -> None:
-    schema = crd.structural_schema()
-    rules = [rule for _, part in fields(schema) for rule in part.get("x-kubernetes-validations", [])]
+    schemas = [crd.structural_schema(resource) for resource in crd.RESOURCES]
+    rules = [rule for schema in schemas for _, part in fields(schema) for rule in part.get(crd.VALIDATIONS, [])]
 
     assert len(rules) > 30
     assert [rule for rule in rules if not rule.get("message")] == []
@@ -143,9 +165,7 @@ def test_every_rule_has_a_message() -> None:
 
 
 def test_every_column_shows_a_field_that_exists() -> None:
-    known = {f".{path}" for path, _ in parts()} | {".metadata.creationTimestamp"}
-    (version,) = crd.custom_resource_definition()["spec"]["versions"]
+    known = {f".{path.removeprefix('runtime.')}" for path, _ in parts()} | {".metadata.creationTimestamp"}
+    shown = {column["jsonPath"] for resource in crd.RESOURCES for column in resource.columns}
 
-    assert [
-        column["jsonPath"] for column in version["additionalPrinterColumns"] if column["jsonPath"] not in known
-    ] == []
+    assert shown - known == {".metadata.annotations.vernacular\\.dev/default"}

@@ -36,6 +36,10 @@
 {{- end }}
 
 {{- define "vernacular.clusterRules" -}}
+# what the platform team decides, read when a job is accepted
+- apiGroups: [vernacular.dev]
+  resources: [finetuneruntimes]
+  verbs: [list]
 # its uid tells clusters apart that share an MLflow server
 - apiGroups: ['']
   resources: [namespaces]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vernacular.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from vernacular.api.failures import ADVICE, FailureCode
 from vernacular.api.finetunejob import FineTuneJob, ObjectMeta
+from vernacular.api.finetuneruntime import FineTuneRuntime, FineTuneRuntimeSpec
 from vernacular.api.spec import FineTuneJobSpec
 from vernacular.api.status import FineTuneJobStatus, JobState, Stage, StageState, StageStatus, Verdict
 
@@ -17,6 +18,8 @@ __all__ = [
     "FineTuneJob",
     "FineTuneJobSpec",
     "FineTuneJobStatus",
+    "FineTuneRuntime",
+    "FineTuneRuntimeSpec",
     "JobState",
     "ObjectMeta",
     "Reason",

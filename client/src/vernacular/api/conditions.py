@@ -36,6 +36,7 @@ class Reason(StrEnum):
 
     NOT_STARTED = "NotStarted"
     ACCEPTED = "Accepted"
+    WAITING_FOR_RUNTIME = "WaitingForRuntime"
     WAITING_FOR_TRACKING = "WaitingForTracking"
     WAITING_FOR_DELETION = "WaitingForDeletion"
     WAITING_FOR_POD = "WaitingForPod"

@@ -12,6 +12,13 @@ SINGULAR = "finetunejob"
 SHORT_NAME = "ftj"
 CATEGORY = "finetune"
 
+RUNTIME_KIND = "FineTuneRuntime"
+RUNTIME_LIST_KIND = "FineTuneRuntimeList"
+RUNTIME_PLURAL = "finetuneruntimes"
+RUNTIME_SINGULAR = "finetuneruntime"
+RUNTIME_SHORT_NAME = "ftr"
+
+ANNOTATION_DEFAULT = f"{GROUP}/default"
 LABEL_JOB_NAME = f"{GROUP}/job-name"
 LABEL_JOB_UID = f"{GROUP}/job-uid"
 LABEL_STAGE = f"{GROUP}/stage"

@@ -1,7 +1,7 @@
-"""Generates the CustomResourceDefinition from the models, for crds/ and for the chart.
+"""Generates the CustomResourceDefinitions from the models, for crds/ and for the chart.
 
-`python -m vernacular.api.crd` writes both files below the current folder, which is the repository; with `--check` it
-exits 1 when one of them differs from the models; with `--print` it prints the CRD and writes nothing.
+`python -m vernacular.api.crd` writes all files below the current folder, which is the repository; with `--check` it
+exits 1 when one of them differs from the models; with `--print` it prints the CRDs and writes nothing.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from vernacular.api import constants
+from vernacular.api.base import VALIDATIONS
 from vernacular.api.finetunejob import FineTuneJob
+from vernacular.api.finetuneruntime import FineTuneRuntime
 
-CRD_PATH = Path("crds") / f"{constants.GROUP}_{constants.PLURAL}.yaml"
-CHART_PATH = Path("charts") / "vernacular" / "templates" / "crd.yaml"
-CRD_NAME = f"{constants.PLURAL}.{constants.GROUP}"
+CRD_FOLDER = Path("crds")
+CHART_FOLDER = Path("charts") / "vernacular" / "templates"
 
 _GENERATED = "# Generated from the models in client/src/vernacular/api by `make generate`; do not edit.\n"
 _DROPPED = {"title", "additionalProperties", "propertyNames", "anyOf", "$ref", "$defs"}
@@ -28,67 +31,154 @@ _INT32 = 2**31
 Json = dict[str, Any]
 
 
-def custom_resource_definition() -> Json:
+@dataclass(frozen=True)
+class Resource:
+    """One kind of resource. `chart_file` is the name of its template in the chart."""
+
+    model: type[BaseModel]
+    kind: str
+    list_kind: str
+    plural: str
+    singular: str
+    short_name: str
+    scope: str
+    columns: tuple[Json, ...]
+    chart_file: str
+
+    @property
+    def name(self) -> str:
+        """Name of the CustomResourceDefinition."""
+        return f"{self.plural}.{constants.GROUP}"
+
+    @property
+    def crd_path(self) -> Path:
+        """Where the plain CRD lies, below the repository."""
+        return CRD_FOLDER / f"{constants.GROUP}_{self.plural}.yaml"
+
+    @property
+    def chart_path(self) -> Path:
+        """Where the chart's template of it lies, below the repository."""
+        return CHART_FOLDER / self.chart_file
+
+
+def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> Json:
+    column: Json = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    return {**column, "priority": 1} if wide else column
+
+
+_JOB_COLUMNS = (
+    _column("State", ".status.state", "The job in one word"),
+    _column("Progress", ".status.progress.percent", "Training steps done in percent", kind="integer"),
+    _column("ETA", ".status.progress.etaSeconds", "Seconds until training ends", kind="integer"),
+    _column("Verdict", ".status.evaluation.verdict", "What to make of the tuned model"),
+    _column("Age", ".metadata.creationTimestamp", "Time since creation", kind="date"),
+    _column("Reason", ".status.reason", "Why the job is in this state", wide=True),
+    _column("Loss", ".status.progress.loss", "Latest training loss", wide=True),
+    _column("Model", ".spec.model.uri", "The base model", wide=True),
+    _column("Method", ".spec.method.type", "How the model learns", wide=True),
+    _column("GPUs", ".spec.compute.gpusPerPod", "GPUs of each pod", kind="integer", wide=True),
+    _column("Restarts", ".status.usage.restarts", "Attempts after a failure", kind="integer", wide=True),
+    _column("Run", ".status.mlflow.runID", "Run in MLflow", wide=True),
+)
+
+
+_RUNTIME_COLUMNS = (
+    _column("Default", ".metadata.annotations.vernacular\\.dev/default", "Whether jobs without runtimeRef get it"),
+    _column("MaxGPUs", ".spec.limits.maxGpus", "GPUs that a job may train on", kind="integer"),
+    _column("Age", ".metadata.creationTimestamp", "Time since creation", kind="date"),
+    _column("Trainer", ".spec.images.trainer", "Image of train and evaluate", wide=True),
+)
+
+FINE_TUNE_JOB = Resource(
+    model=FineTuneJob,
+    kind=constants.KIND,
+    list_kind=constants.LIST_KIND,
+    plural=constants.PLURAL,
+    singular=constants.SINGULAR,
+    short_name=constants.SHORT_NAME,
+    scope="Namespaced",
+    columns=_JOB_COLUMNS,
+    chart_file="crd.yaml",
+)
+FINE_TUNE_RUNTIME = Resource(
+    model=FineTuneRuntime,
+    kind=constants.RUNTIME_KIND,
+    list_kind=constants.RUNTIME_LIST_KIND,
+    plural=constants.RUNTIME_PLURAL,
+    singular=constants.RUNTIME_SINGULAR,
+    short_name=constants.RUNTIME_SHORT_NAME,
+    scope="Cluster",
+    columns=_RUNTIME_COLUMNS,
+    chart_file="crd-finetuneruntimes.yaml",
+)
+RESOURCES = (FINE_TUNE_JOB, FINE_TUNE_RUNTIME)
+
+
+def custom_resource_definition(resource: Resource) -> Json:
     """The complete CRD as plain data."""
+    schema = structural_schema(resource)
+    status: Json = {"subresources": {"status": {}}} if "status" in schema["properties"] else {}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": CRD_NAME},
+        "metadata": {"name": resource.name},
         "spec": {
             "group": constants.GROUP,
             "names": {
-                "kind": constants.KIND,
-                "listKind": constants.LIST_KIND,
-                "plural": constants.PLURAL,
-                "singular": constants.SINGULAR,
-                "shortNames": [constants.SHORT_NAME],
-                "categories": [constants.CATEGORY],
+                "kind": resource.kind,
+                "listKind": resource.list_kind,
+                "plural": resource.plural,
+                "singular": resource.singular,
+                "shortNames": [resource.short_name],
+                "categories": [constants.CATEGORY] if resource.scope == "Namespaced" else [],
             },
-            "scope": "Namespaced",
+            "scope": resource.scope,
             "versions": [
                 {
                     "name": constants.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": _printer_columns(),
-                    "schema": {"openAPIV3Schema": structural_schema()},
+                    **status,
+                    "additionalPrinterColumns": list(resource.columns),
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },
     }
 
 
-def structural_schema() -> Json:
+def structural_schema(resource: Resource) -> Json:
     """The models as a structural schema; API server takes care of apiVersion, kind and metadata itself."""
-    raw = FineTuneJob.model_json_schema(by_alias=True, mode="validation")
-    definitions = raw["$defs"]
-    own = raw["properties"]
+    raw = resource.model.model_json_schema(by_alias=True, mode="validation")
+    definitions, own = raw["$defs"], raw["properties"]
+    properties = {
+        "apiVersion": {"type": "string", "description": "Version of this schema."},
+        "kind": {"type": "string", "description": "Kind of this resource."},
+        "metadata": {"type": "object"},
+        "spec": _structural(own["spec"], definitions),
+    }
+    if "status" in own:
+        properties["status"] = _without_defaults(_structural(own["status"], definitions))
+    rules = {VALIDATIONS: raw[VALIDATIONS]} if VALIDATIONS in raw else {}
     return {
         "type": "object",
         "description": raw["description"],
         "required": ["spec"],
-        "x-kubernetes-validations": raw["x-kubernetes-validations"],
-        "properties": {
-            "apiVersion": {"type": "string", "description": "Version of this schema."},
-            "kind": {"type": "string", "description": "Kind of this resource."},
-            "metadata": {"type": "object"},
-            "spec": _structural(own["spec"], definitions),
-            "status": _without_defaults(_structural(own["status"], definitions)),
-        },
+        **rules,
+        "properties": properties,
     }
 
 
-def chart_template() -> str:
+def chart_template(resource: Resource) -> str:
     """The CRD as a template of the chart, which may leave it out or keep it when the chart is removed."""
-    crd = custom_resource_definition()
+    crd = custom_resource_definition(resource)
     lines = [
         _GENERATED.rstrip(),
         "{{- if .Values.crds.enabled }}",
         f"apiVersion: {crd['apiVersion']}",
         f"kind: {crd['kind']}",
         "metadata:",
-        f"  name: {CRD_NAME}",
+        f"  name: {resource.name}",
         "  labels:",
         '    {{- include "vernacular.labels" . | nindent 4 }}',
         "  {{- if .Values.crds.keep }}",
@@ -103,7 +193,11 @@ def chart_template() -> str:
 
 def generated_files() -> dict[Path, str]:
     """Content of every generated file by its path below the repository."""
-    return {CRD_PATH: _GENERATED + _yaml(custom_resource_definition()), CHART_PATH: chart_template()}
+    files: dict[Path, str] = {}
+    for resource in RESOURCES:
+        files[resource.crd_path] = _GENERATED + _yaml(custom_resource_definition(resource))
+        files[resource.chart_path] = chart_template(resource)
+    return files
 
 
 def outdated(root: Path) -> list[Path]:
@@ -178,37 +272,16 @@ def _without_defaults(schema: Json) -> Json:
     return result
 
 
-def _printer_columns() -> list[Json]:
-    return [
-        _column("State", ".status.state", "The job in one word"),
-        _column("Progress", ".status.progress.percent", "Training steps done in percent", kind="integer"),
-        _column("ETA", ".status.progress.etaSeconds", "Seconds until training ends", kind="integer"),
-        _column("Verdict", ".status.evaluation.verdict", "What to make of the tuned model"),
-        _column("Age", ".metadata.creationTimestamp", "Time since creation", kind="date"),
-        _column("Reason", ".status.reason", "Why the job is in this state", wide=True),
-        _column("Loss", ".status.progress.loss", "Latest training loss", wide=True),
-        _column("Model", ".spec.model.uri", "The base model", wide=True),
-        _column("Method", ".spec.method.type", "How the model learns", wide=True),
-        _column("GPUs", ".spec.compute.gpusPerPod", "GPUs of each pod", kind="integer", wide=True),
-        _column("Restarts", ".status.usage.restarts", "Attempts after a failure", kind="integer", wide=True),
-        _column("Run", ".status.mlflow.runID", "Run in MLflow", wide=True),
-    ]
-
-
-def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> Json:
-    column: Json = {"name": name, "type": kind, "jsonPath": path, "description": description}
-    return {**column, "priority": 1} if wide else column
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the generator; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vernacular.api.crd", description=__doc__.partition("\n")[0])
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="exit 1 when a file differs from the models")
-    mode.add_argument("--print", action="store_true", help="print the CRD and write nothing")
+    mode.add_argument("--print", action="store_true", help="print the CRDs and write nothing")
     options = parser.parse_args(arguments)
     if options.print:
-        sys.stdout.write(generated_files()[CRD_PATH])
+        files = generated_files()
+        sys.stdout.write("---\n".join(files[resource.crd_path] for resource in RESOURCES))
     elif not options.check:
         write(Path.cwd())
     elif stale := outdated(Path.cwd()):

@@ -23,6 +23,7 @@ class FailureCode(StrEnum):
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
+    LIMIT_EXCEEDED = "LimitExceeded"
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
@@ -92,6 +93,9 @@ ADVICE: Mapping[FailureCode, str] = MappingProxyType(
         FailureCode.OVERRIDE_NOT_ALLOWED: (
             "Remove the field that the message names, or ask the platform team for what the message says; then create "
             "the job again."
+        ),
+        FailureCode.LIMIT_EXCEEDED: (
+            "Ask for less, name a FineTuneRuntime with a higher limit in spec.runtimeRef, or ask the platform team."
         ),
         FailureCode.ARGUMENT_REFUSED: (
             "Mend the value that the message names; status.plan shows what every setting resolves to."

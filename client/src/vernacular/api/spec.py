@@ -14,6 +14,7 @@ from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE
 from vernacular.api.pod_overrides import PodOverride
 from vernacular.api.strings import (
     Alias,
+    ClusterObjectName,
     ConfigMapKey,
     FileURI,
     LearningRate,
@@ -99,6 +100,12 @@ class ClaimPath:
             return None
         claim, _, path = uri.removeprefix(_CLAIM_SCHEME).partition("/")
         return cls(claim, path.strip("/"))
+
+
+class RuntimeRef(SpecModel):
+    """A FineTuneRuntime of the cluster."""
+
+    name: ClusterObjectName = Field(description="Name of the FineTuneRuntime; kubectl get ftr lists them.")
 
 
 class ConfigMapKeyRef(SpecModel):
@@ -368,7 +375,7 @@ class RunPolicySpec(SpecModel):
 
 
 _FIXED = (
-    *("model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
+    *("runtimeRef", "model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
     *("evaluation", "tracking", "publish"),
 )
 
@@ -386,6 +393,10 @@ class FineTuneJobSpec(SpecModel):
 
     model_config = ConfigDict(json_schema_extra=rules(*(_immutable(field) for field in _FIXED)))
 
+    runtime_ref: RuntimeRef | None = Field(
+        default=None,
+        description="The FineTuneRuntime to run with. Default: the one that the platform team marked, else none.",
+    )
     model: ModelSpec = Field(description="The base model.")
     dataset: DatasetSpec = Field(description="What the model is taught.")
     method: MethodSpec = Field(default=MethodSpec(), description="How the model learns.")

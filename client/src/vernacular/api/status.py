@@ -7,7 +7,7 @@ and the largest one (some 100 kB) stays far below what etcd stores.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -190,6 +190,19 @@ class FailureStatus(ApiModel):
     evidence: Text = Field(default="", description="Where it was seen: a file and line, a pod, an exception's type.")
 
 
+class RuntimeStatus(ApiModel):
+    """The FineTuneRuntime as it was when the job was accepted: a later change of it changes nothing here."""
+
+    name: Line = Field(description="Name of the FineTuneRuntime.")
+    generation: Count = Field(default=0, description="Its generation then.")
+    spec: dict[str, Any] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Its spec then, which all attempts of this job go by.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+
 class FineTuneJobStatus(ApiModel):
     """What the operator last saw."""
 
@@ -204,6 +217,7 @@ class FineTuneJobStatus(ApiModel):
     conditions: Annotated[tuple[Condition, ...], *at_most(16), BY_TYPE] = Field(
         default=(), description="What is true of the job."
     )
+    runtime: RuntimeStatus | None = Field(default=None, description="The FineTuneRuntime that the job runs with.")
     plan: Plan | None = Field(default=None, description="The resolved settings of the training.")
     stages: Annotated[tuple[StageStatus, ...], *at_most(4), BY_NAME] = Field(
         default=(), description="The latest attempt of each stage."

@@ -20,6 +20,11 @@ ObjectName = Annotated[
     Field(min_length=1, max_length=253),
     Checked(_DNS_NAME, "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'"),
 ]
+ClusterObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(_DNS_NAME, "must be the name of an object of the cluster: lower-case letters, digits, '-' and '.'"),
+]
 ConfigMapKey = Annotated[
     str,
     Field(min_length=1, max_length=253),

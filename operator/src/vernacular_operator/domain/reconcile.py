@@ -5,19 +5,21 @@ Pure: no clock, no input or output.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.policies import acceptance, lost_pods, progress, stages, suspension, tracking
 from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_operator.manifests.runtime import settings
 
 _CHAIN = (acceptance.apply, suspension.apply, tracking.apply, lost_pods.apply, stages.apply, progress.apply)
 
 
 def reconcile(world: Snapshot, now: datetime) -> Plan:
     """What to do about one job at this moment; nothing for one that has ended or is being deleted."""
-    draft = Draft(world, now)
+    draft = Draft(replace(world, config=settings(world.config, world.job.status.runtime)), now)
     if draft.terminal or world.job.metadata.deletion_timestamp:
         return draft.plan()
     for policy in _CHAIN:

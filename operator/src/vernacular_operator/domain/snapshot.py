@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from vernacular.api import FineTuneJob, Stage
+from vernacular.api import FineTuneJob, FineTuneRuntime, Stage
 from vernacular_operator.config import OperatorConfig
 
 
@@ -115,6 +115,17 @@ class ClaimFacts:
 
 
 @dataclass(frozen=True)
+class RuntimeChoice:
+    """The FineTuneRuntime that the job asks for, or the default one. `runtime` is None when there is none.
+
+    `readable` is False when this operator may not read runtimes, because it is installed for single namespaces.
+    """
+
+    runtime: FineTuneRuntime | None = None
+    readable: bool = True
+
+
+@dataclass(frozen=True)
 class Blocked:
     """Children could not be created: `code` is a failure code, the message names the object."""
 
@@ -124,7 +135,7 @@ class Blocked:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One job and everything that belongs to it. `claim` is only read until the job is accepted."""
+    """One job and everything that belongs to it. `claim` and `runtime` are only read until the job is accepted."""
 
     job: FineTuneJob
     config: OperatorConfig
@@ -132,6 +143,7 @@ class Snapshot:
     jobs: tuple[JobFacts, ...] = ()
     pods: tuple[PodFacts, ...] = ()
     claim: ClaimFacts | None = None
+    runtime: RuntimeChoice = RuntimeChoice()
     run: RunOpened | TrackingProblem | None = None
     progress: ProgressFacts | None = None
     blocked: Blocked | None = None

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from vernacular.api.constants import GROUP, PLURAL
+from vernacular.api.constants import GROUP, PLURAL, RUNTIME_PLURAL
 
 CHART_PATH = Path("charts") / "vernacular" / "templates" / "operator" / "_rules.tpl"
 _GENERATED = "Generated from operator/src/vernacular_operator/kube/rights.py by `make generate`; do not edit"
@@ -49,6 +49,7 @@ IN_NAMESPACES = (
     Right("", "events", ("create",), "what happened, for kubectl describe"),
 )
 IN_THE_CLUSTER = (
+    Right(GROUP, RUNTIME_PLURAL, ("list",), "what the platform team decides, read when a job is accepted"),
     Right("", "namespaces", ("get",), "its uid tells clusters apart that share an MLflow server", ("kube-system",)),
 )
 

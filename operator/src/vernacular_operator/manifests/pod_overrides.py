@@ -14,6 +14,7 @@ from typing import Any
 from vernacular.api import FineTuneJob, Stage
 from vernacular.api.pod_overrides import PodOverride
 from vernacular_operator.manifests.quantities import amount
+from vernacular_operator.manifests.runtime import runtime_spec
 
 Json = dict[str, Any]
 
@@ -22,8 +23,9 @@ _SAME_TAINT = ("key", "operator", "value", "effect")
 
 
 def overrides_of(job: FineTuneJob, stage: Stage) -> tuple[PodOverride, ...]:
-    """The job's overrides that are about a stage, in their order."""
-    return tuple(item for item in job.spec.pod_overrides or () if item.stages is None or stage in item.stages)
+    """What the runtime and then the job says about a stage, in that order."""
+    every = (*(runtime_spec(job.status.runtime).pod_overrides or ()), *(job.spec.pod_overrides or ()))
+    return tuple(item for item in every if item.stages is None or stage in item.stages)
 
 
 def merged(template: Mapping[str, Any], overrides: Iterable[PodOverride]) -> Json:

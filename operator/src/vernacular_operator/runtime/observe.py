@@ -6,11 +6,12 @@ from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, S
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.evidence import has_evidence, success_report
-from vernacular_operator.domain.snapshot import ClaimFacts, Snapshot
+from vernacular_operator.domain.snapshot import ClaimFacts, RuntimeChoice, Snapshot
 from vernacular_operator.kube.api import CLAIMS, JOBS, PODS, KubeApi
 from vernacular_operator.kube.errors import NotFoundError
 from vernacular_operator.manifests.claim import workspace_spec
 from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.catalog import RuntimeCatalog
 from vernacular_operator.runtime.progress import ProgressReader
 from vernacular_operator.tracking.keeper import RunKeeper
 
@@ -27,6 +28,7 @@ class Observer:
         progress: ProgressReader,
         cluster: str,
     ) -> None:
+        self._catalog = RuntimeCatalog(api, readable=not config.watch_namespaces)
         self._api = api
         self._cache = cache
         self._config = config
@@ -48,9 +50,15 @@ class Observer:
             jobs=jobs,
             pods=pods,
             claim=await self._claim(job),
+            runtime=await self._runtime(job),
             run=self._keeper.answer(job.metadata.uid),
             progress=self._progress.latest(job.metadata.uid),
         )
+
+    async def _runtime(self, job: FineTuneJob) -> RuntimeChoice:
+        if _accepted(job) or job.status.runtime or job.status.start_time:
+            return RuntimeChoice()
+        return await self._catalog.choose(job)
 
     async def _claim(self, job: FineTuneJob) -> ClaimFacts | None:
         name = workspace_spec(job).claim_name

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from vernacular.api import ConditionStatus, ConditionType, FailureCode, JobState, Reason
+from vernacular.api import ConditionStatus, ConditionType, FailureCode, FineTuneRuntime, JobState, Reason
 from vernacular.api.spec import AccessMode
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import ending, override_permissions
+from vernacular_operator.domain.policies import ending, override_permissions, runtime
 from vernacular_operator.manifests.claim import access_mode, workspace_spec
+from vernacular_operator.manifests.runtime import settings, snapshot_of
 
 _MISSING_CLAIM_SECONDS = 20
 _BLOCKED_SECONDS = 30
+_MISSING_RUNTIME_SECONDS = 10
 _ANY_POD = frozenset({"ReadWriteMany"})
 
 
@@ -28,26 +30,60 @@ def apply(draft: Draft) -> None:
 
 
 def _judge(draft: Draft) -> None:
-    job, claim = draft.world.job, draft.world.claim
-    named = workspace_spec(job).claim_name
-    if named and claim and not claim.exists:
-        _missing_claim(draft, named)
+    if draft.status.start_time:
+        # it was accepted before, and a child that could not be created held it up since
+        _accept(draft)
         return
-    modes = claim.access_modes if claim else (str(access_mode(job, draft.world.config)),)
-    if job.spec.compute.pods > 1 and _ANY_POD.isdisjoint(modes):
-        what = f"claim {named}" if named else "the workspace"
-        message = (
-            f"{job.spec.compute.pods} pods share {what}, whose access mode is {' and '.join(modes) or 'not set'}:"
-            f" only {AccessMode.READ_WRITE_MANY} lets pods on several nodes write"
-        )
-        _refuse(draft, FailureCode.STORAGE_NOT_SHARED, message)
-        return
-    if problem := override_permissions.problem(job, draft.world.config):
-        _refuse(draft, FailureCode.OVERRIDE_NOT_ALLOWED, problem)
-        return
+    chosen = None
+    if draft.status.runtime is None:
+        if message := runtime.missing(draft):
+            _hold(draft, Reason.WAITING_FOR_RUNTIME, message, _MISSING_RUNTIME_SECONDS)
+            return
+        chosen = draft.world.runtime.runtime
+    if chosen and (message := runtime.over_the_limits(draft, chosen)):
+        _refuse(draft, FailureCode.LIMIT_EXCEEDED, message)
+    elif _storage_fits(draft, chosen):
+        if problem := override_permissions.problem(draft.world.job, draft.world.config):
+            _refuse(draft, FailureCode.OVERRIDE_NOT_ALLOWED, problem)
+            return
+        _accept(draft)
+        if chosen:
+            _take_over(draft, chosen)
+
+
+def _accept(draft: Draft) -> None:
     draft.condition(ConditionType.ACCEPTED, ConditionStatus.TRUE, Reason.ACCEPTED)
     draft.condition(ConditionType.COMPLETE, ConditionStatus.FALSE, Reason.NOT_FINISHED)
     draft.condition(ConditionType.FAILED, ConditionStatus.FALSE, Reason.NOT_FINISHED)
+
+
+def _take_over(draft: Draft, chosen: FineTuneRuntime) -> None:
+    """The snapshot is stored before anything is made from it: no attempt ever goes by another version."""
+    draft.set(runtime=snapshot_of(chosen))
+    name, generation = chosen.metadata.name, chosen.metadata.generation
+    draft.say(JobState.PENDING, Reason.ACCEPTED, f"accepted with the FineTuneRuntime {name}, generation {generation}")
+    draft.requeue(0)
+    draft.settled = True
+
+
+def _storage_fits(draft: Draft, chosen: FineTuneRuntime | None) -> bool:
+    """False when the job was refused or held for the volume that its stages share."""
+    job, claim = draft.world.job, draft.world.claim
+    config = settings(draft.world.config, snapshot_of(chosen) if chosen else None)
+    named = workspace_spec(job).claim_name
+    if named and claim and not claim.exists:
+        _missing_claim(draft, named)
+        return False
+    modes = claim.access_modes if claim else (str(access_mode(job, config)),)
+    if job.spec.compute.pods == 1 or not _ANY_POD.isdisjoint(modes):
+        return True
+    what = f"claim {named}" if named else "the workspace"
+    message = (
+        f"{job.spec.compute.pods} pods share {what}, whose access mode is {' and '.join(modes) or 'not set'}:"
+        f" only {AccessMode.READ_WRITE_MANY} lets pods on several nodes write"
+    )
+    _refuse(draft, FailureCode.STORAGE_NOT_SHARED, message)
+    return False
 
 
 def _missing_claim(draft: Draft, name: str) -> None:

@@ -1,0 +1,82 @@
+"""The FineTuneRuntime: what the platform team owns. Cluster-scoped and optional; what it leaves out, the operator's
+configuration says.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vernacular.api.base import ATOMIC_LIST, ApiModel, Checked, SpecModel
+from vernacular.api.constants import ANNOTATION_DEFAULT
+from vernacular.api.finetunejob import ObjectMeta
+from vernacular.api.pod_overrides import PodOverride
+from vernacular.api.spec import AccessMode
+from vernacular.api.strings import ObjectName, StorageSize
+
+ImageName = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Checked(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*([:/][A-Za-z0-9][A-Za-z0-9._-]*)*(@sha256:[0-9a-f]{64})?",
+        "must be the name of an image, like registry.example.com/vernacular/trainer:1.0",
+    ),
+]
+
+
+class RuntimeImages(SpecModel):
+    """Images of the stages."""
+
+    data: ImageName | None = Field(default=None, description="Image of prepare and publish.")
+    trainer: ImageName | None = Field(default=None, description="Image of train and evaluate.")
+
+
+class RuntimeWorkspace(SpecModel):
+    """Defaults of spec.storage.workspace of jobs."""
+
+    size: StorageSize | None = Field(default=None, description="Size of the claim, like 200Gi.")
+    storage_class_name: ObjectName | None = Field(default=None, description="StorageClass of the claim.")
+    access_mode: AccessMode | None = Field(default=None, description="More than one pod needs ReadWriteMany.")
+
+
+class RuntimeStorage(SpecModel):
+    """Defaults of the volumes of jobs."""
+
+    workspace: RuntimeWorkspace | None = Field(default=None, description="The volume that stages share.")
+
+
+class RuntimeLimits(SpecModel):
+    """The most that one job may use."""
+
+    max_gpus: int | None = Field(
+        default=None, ge=0, le=65_536, description="GPUs that a job may train on: compute.pods x compute.gpusPerPod."
+    )
+
+
+class FineTuneRuntimeSpec(SpecModel):
+    """What jobs that name this runtime get."""
+
+    images: RuntimeImages | None = Field(default=None, description="Images of the stages.")
+    pod_overrides: Annotated[tuple[PodOverride, ...], Field(min_length=1, max_length=8), ATOMIC_LIST] | None = Field(
+        default=None, description="Changes to the pods of stages, merged before those of the job; all are allowed."
+    )
+    storage: RuntimeStorage | None = Field(default=None, description="Defaults of the volumes of jobs.")
+    limits: RuntimeLimits | None = Field(default=None, description="The most that one job may use.")
+
+
+class FineTuneRuntime(ApiModel):
+    """Where fine-tuning jobs run and what they may use, as the platform team decides.
+
+    A job takes it over when it is accepted; a later change is for later jobs.
+    """
+
+    api_version: Literal["vernacular.dev/v1alpha1"] = "vernacular.dev/v1alpha1"
+    kind: Literal["FineTuneRuntime"] = "FineTuneRuntime"
+    metadata: ObjectMeta
+    spec: FineTuneRuntimeSpec = Field(description="What jobs that name this runtime get.")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether jobs without runtimeRef get this runtime."""
+        return self.metadata.annotations.get(ANNOTATION_DEFAULT) == "true"
