@@ -24,6 +24,7 @@ PREFIXES = {
     "tests/trainer/test_prepare": "data",
     "tests/trainer/test_evaluate": "evaluation",
     "tests/trainer/test_publish": "tracking",
+    "tests/trainer/test_stage_secrets": "tracking",
     "tests/trainer/test_tracking": "tracking",
 }
 

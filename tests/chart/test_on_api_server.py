@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from support.apiserver import ApiServer
+from support.apiserver import RESTRICTED, ApiServer
 from support.finetunejobs import both, finetunejob
 from support.helm import BUNDLED, CHART, Helm, find
 
 pytestmark = pytest.mark.integration
-
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["default"]}], ids=["cluster", "namespaced"])
@@ -28,10 +26,7 @@ def test_the_server_accepts_every_object_strictly(api_server: ApiServer, helm: H
 
 @pytest.mark.parametrize("name", ["vernacular", "vernacular-mlflow"])
 def test_pods_pass_the_restricted_policy(api_server: ApiServer, helm: Helm, name: str) -> None:
-    namespace = api_server.new_namespace()
-    api_server.request(
-        "PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": RESTRICTED}}, "application/merge-patch+json"
-    )
+    namespace = api_server.new_namespace(labels=RESTRICTED)
     template = find(helm.render(BUNDLED), "Deployment", name)["spec"]["template"]
     account = template["spec"].get("serviceAccountName", "default")
     api_server.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": account}})

@@ -44,6 +44,7 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("watchNamespaces", ["HR"], "does not match pattern"),
         ("watchNamespaces", ["hr", "hr"], "are equal"),
         ("mlflow.externalUrl", "mlflow.example.com", "does not match pattern"),
+        ("mlflow.externalUrl", "https://hr:secret@mlflow.example.com", "does not match pattern"),
         ("mlflow.bundled.storage.size", "20GiB", "does not match pattern"),
         ("mlflow.bundled.runAsUser", 0, "minimum: got 0, want 1"),
         ("operator.logLevel", "LOUD", "value must be one of"),

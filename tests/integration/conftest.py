@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.apiserver import ApiServer
+from support.apiserver import RESTRICTED, ApiServer
 from support.embedded_operator import User
 from support.mlflow_server import MlflowServer
 from support.simulated_kubelet import SimulatedKubelet
@@ -23,8 +23,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 
 @pytest.fixture
 def namespace(api_server_with_controllers: ApiServer) -> Iterator[str]:
-    """A namespace of the test's own, with the real Job controller and garbage collector at work."""
-    name = api_server_with_controllers.new_namespace("operator")
+    """A namespace of the test's own that takes restricted pods alone, with the real Job controller at work."""
+    name = api_server_with_controllers.new_namespace("operator", RESTRICTED)
     yield name
     api_server_with_controllers.request("DELETE", f"/api/v1/namespaces/{name}")
 

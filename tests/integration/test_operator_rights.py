@@ -124,9 +124,12 @@ async def lose_a_pod(server: ApiServer, user: User, name: str, home: str) -> Non
         "annotations": {JOB_ANNOTATION: replace(config, attempt=NO_NODE).to_json()},
         "finalizers": ["tests.example/node-is-away"],
     }
-    node, container = f"lost-{user.namespace}", {"name": "stage", "image": "example.org/none:1"}
+    node = f"lost-{user.namespace}"
     await user.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
-    await user.request("POST", pods, {"metadata": metadata, "spec": {"nodeName": node, "containers": [container]}})
+    (container,), security = template["spec"]["containers"], template["spec"]["securityContext"]
+    container = {key: container[key] for key in ("name", "image", "securityContext")}
+    spec = {"nodeName": node, "securityContext": security, "containers": [container]}
+    await user.request("POST", pods, {"metadata": metadata, "spec": spec})
     await user.request("DELETE", f"{pods}/lost", {"gracePeriodSeconds": 1})
 
     async def removed() -> bool:

@@ -31,6 +31,7 @@ CRD_FILES = tuple(sorted((REPOSITORY / "crds").glob("*.yaml")))
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 class ApiError(Exception):
@@ -75,10 +76,10 @@ class ApiServer:
             input=stdin, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def new_namespace(self, prefix: str = "test") -> str:
+    def new_namespace(self, prefix: str = "test", labels: dict[str, str] | None = None) -> str:
         """Create a namespace with a name of its own."""
         name = f"{prefix}-{uuid.uuid4().hex[:8]}"
-        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels or {}}})
         return name
 
     def install_crd(self) -> None:

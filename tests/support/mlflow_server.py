@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -16,10 +18,14 @@ START_SECONDS = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` over SQLite and a folder of artifacts, without its job runners (they cost memory and seconds)."""
+    """`mlflow server` over SQLite and a folder of artifacts, without its job runners (they cost memory and seconds).
 
-    def __init__(self, folder: Path) -> None:
+    With an `admin_password` it asks for a login (MLflow's own basic-auth); everybody may read what others made.
+    """
+
+    def __init__(self, folder: Path, admin_password: str = "") -> None:
         self.folder = folder
+        self.admin_password = admin_password
         self.port = _free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +47,7 @@ class MlflowServer:
                 self._command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env=self._environment(),
                 start_new_session=True,
             )
         self._wait()
@@ -57,6 +63,30 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
         self._process = None
+
+    def add_user(self, name: str, password: str) -> None:
+        """A user who may read everything and edit what is his own."""
+        credentials = base64.b64encode(f"admin:{self.admin_password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        body = json.dumps({"username": name, "password": password}).encode()
+        request = urllib.request.Request(f"{self.uri}/api/2.0/mlflow/users/create", body, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        if self.admin_password:
+            config = self.folder / "auth.ini"
+            store = f"database_uri = sqlite:///{self.folder / 'users.db'}"
+            check = "authorization_function = mlflow.server.auth:authenticate_request_basic_auth"
+            lines = ["[mlflow]", "default_permission = READ", store, "admin_username = admin", check]
+            config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            environment |= {
+                "MLFLOW_AUTH_CONFIG_PATH": str(config),
+                "MLFLOW_AUTH_ADMIN_PASSWORD": self.admin_password,
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": "signs the forms of a test",
+            }
+        return environment
 
     def _command(self) -> list[str]:
         return [
@@ -75,6 +105,7 @@ class MlflowServer:
             str(self.port),
             "--workers",
             "1",
+            *(["--app-name", "basic-auth"] if self.admin_password else []),
         ]
 
     def _wait(self) -> None:

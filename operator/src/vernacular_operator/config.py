@@ -19,6 +19,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
+def _without_login(url: str) -> str:
+    """Addresses are written into pods, job.json and status, where everybody can read them."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("must not hold a user or password; put them into the Secret that the jobs or the chart name")
+    return url
+
+
 class Images(_Section):
     """Images of the stages: `data` for prepare and publish, `trainer` for train and evaluate."""
 
@@ -36,8 +43,8 @@ class Mlflow(_Section):
 
     @field_validator("tracking_uri", "external_url")
     @classmethod
-    def _without_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
+    def _address(cls, value: str) -> str:
+        return _without_login(value).rstrip("/")
 
     @property
     def people_url(self) -> str:
@@ -89,6 +96,11 @@ class HuggingFace(_Section):
     """`endpoint` is a mirror of the hub ("" for the public one)."""
 
     endpoint: str = ""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return _without_login(value)
 
 
 class OperatorConfig(_Section):

@@ -20,6 +20,8 @@ TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
 _MODEL_KEYS: tuple[str, ...] = ("HF_TOKEN",)
 _TRACKING_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
+_WITH_HUB = frozenset({Stage.PREPARE})
+_WITH_TRACKING = frozenset({Stage.PREPARE, Stage.TRAIN, Stage.PUBLISH})
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, An
 
 
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    secrets = [("tracking-credentials", tracking_secret(job), TRACKING_SECRET_PATH, _TRACKING_KEYS)]
-    if stage == Stage.PREPARE:
-        secrets.append(("model-credentials", model_secret(job), MODEL_SECRET_PATH, _MODEL_KEYS))
+    secrets = [
+        ("tracking-credentials", tracking_secret(job, stage), TRACKING_SECRET_PATH, _TRACKING_KEYS),
+        ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _MODEL_KEYS),
+    ]
     for name, secret, path, keys in secrets:
         if secret:
             # only keys that the stage reads: a job that names a Secret of something else must not get at it
@@ -108,15 +111,16 @@ def _config_map_mounts(job: FineTuneJob) -> Iterator[tuple[dict[str, Any], dict[
             yield volume, _mount(name, f"{INPUTS_ROOT}/{name}", read_only=True)
 
 
-def model_secret(job: FineTuneJob) -> str:
-    """Name of the Secret with the model's credentials, "" when there is none."""
-    return job.spec.model.credentials.secret_name if job.spec.model.credentials else ""
+def model_secret(job: FineTuneJob, stage: Stage) -> str:
+    """Name of the Secret with the model's credentials, "" when there is none, or the stage fetches no model."""
+    credentials = job.spec.model.credentials
+    return credentials.secret_name if credentials and stage in _WITH_HUB else ""
 
 
-def tracking_secret(job: FineTuneJob) -> str:
-    """Name of the Secret with the credentials for MLflow, "" when there is none."""
+def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
+    """Name of the Secret with the credentials for MLflow, "" when there is none, or the stage writes nothing there."""
     mlflow = job.spec.tracking.mlflow if job.spec.tracking else None
-    return (mlflow.credentials_secret_name if mlflow else None) or ""
+    return (mlflow.credentials_secret_name if mlflow and stage in _WITH_TRACKING else None) or ""
 
 
 def _references(job: FineTuneJob) -> tuple[FileRef, ...]:

@@ -85,7 +85,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
 
 def _model(attempt: Attempt, workspace: str) -> ModelConfig:
     model = attempt.job.spec.model
-    secret = inputs.model_secret(attempt.job) if attempt.stage == ApiStage.PREPARE else ""
+    secret = inputs.model_secret(attempt.job, attempt.stage)
     return ModelConfig(
         uri=model.uri,
         path=inputs.claim_path(model.uri) or f"{workspace}/model",
@@ -96,7 +96,7 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
 
 
 def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
-    secret = inputs.tracking_secret(attempt.job)
+    secret = inputs.tracking_secret(attempt.job, attempt.stage)
     return TrackingConfig(
         uri=config.mlflow.tracking_uri,
         experiment=experiment_name(attempt.job),
