@@ -210,6 +210,57 @@ def test_overrides_reach_the_pods_of_their_stages_alone() -> None:
     assert len(overrides_of(job, Stage.EVALUATE)) == 1
 
 
+ON_GPU_NODES = {
+    "stages": ["Train"],
+    "nodeSelector": {"pool": "gpu", "zone": "a"},
+    "tolerations": [{"key": "gpu-nodes", "operator": "Exists"}],
+    "priorityClassName": "high",
+    "labels": {"gpu": "1"},
+}
+
+
+def pod_spec(stage: Stage, access_mode: str, *overrides: Json, **workspace: Any) -> Json:
+    storage = {"workspace": workspace or {"accessMode": access_mode}}
+    job = fine_tune_job(podOverrides=[ON_GPU_NODES, *overrides], storage=storage, compute={"gpusPerPod": 1})
+    spec: Json = stage_job(Attempt(job, stage, 1), config())["spec"]["template"]["spec"]
+    return spec
+
+
+def tolerated(spec: Json) -> set[str]:
+    return {item["key"] for item in spec["tolerations"]} & {"gpu-nodes", "nvidia.com/gpu"}
+
+
+def test_prepare_makes_a_volume_of_one_zone_where_training_goes() -> None:
+    spec = pod_spec(Stage.PREPARE, "ReadWriteOnce")
+
+    assert spec["nodeSelector"] == {"pool": "gpu", "zone": "a"}
+    assert tolerated(spec) == {"gpu-nodes", "nvidia.com/gpu"}
+    assert "priorityClassName" not in spec
+    assert "limits" not in spec["containers"][0]["resources"]
+
+
+def test_prepare_goes_elsewhere_when_its_own_overrides_say_so() -> None:
+    spec = pod_spec(Stage.PREPARE, "ReadWriteOnce", {"stages": ["Prepare"], "nodeSelector": {"pool": "cpu"}})
+
+    assert spec["nodeSelector"] == {"pool": "cpu", "zone": "a"}
+
+
+@pytest.mark.parametrize("stage", [Stage.EVALUATE, Stage.PUBLISH])
+def test_later_stages_may_follow_the_volume_but_are_not_pinned(stage: Stage) -> None:
+    spec = pod_spec(stage, "ReadWriteOnce")
+
+    assert "nodeSelector" not in spec
+    assert tolerated(spec) == {"gpu-nodes", "nvidia.com/gpu"}
+
+
+@pytest.mark.parametrize("workspace", [{"accessMode": "ReadWriteMany"}, {"claimName": "mine"}])
+def test_a_volume_that_every_node_can_use_or_that_exists_pins_nothing(workspace: Json) -> None:
+    spec = pod_spec(Stage.PREPARE, "", **workspace)
+
+    assert "nodeSelector" not in spec
+    assert tolerated(spec) == set()
+
+
 NOT_ALLOWED = [
     pytest.param({"env": [{"name": "A", "value": "1"}]}, "env", "config.podOverrides.env to true", id="env"),
     pytest.param(

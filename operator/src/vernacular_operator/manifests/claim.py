@@ -6,7 +6,7 @@ from typing import Any
 
 from vernacular.api import FineTuneJob
 from vernacular.api.names import job_labels, workspace_claim_name
-from vernacular.api.spec import DeletionPolicy, WorkspaceSpec
+from vernacular.api.spec import AccessMode, DeletionPolicy, WorkspaceSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests.common import owner_reference
 
@@ -24,6 +24,11 @@ def claim_name(job: FineTuneJob) -> str:
 def access_mode(job: FineTuneJob, config: OperatorConfig) -> str:
     """Access mode of a claim of the job's own."""
     return workspace_spec(job).access_mode or config.storage.access_mode
+
+
+def is_shared(job: FineTuneJob, config: OperatorConfig) -> bool:
+    """Whether pods on any node may use the workspace. A claim that the user named lies where it lies already."""
+    return bool(workspace_spec(job).claim_name) or access_mode(job, config) == AccessMode.READ_WRITE_MANY
 
 
 def workspace_claim(job: FineTuneJob, config: OperatorConfig) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from vernacular.api import Stage
 from vernacular_operator.config import OperatorConfig, Resources
+from vernacular_operator.manifests.claim import is_shared
 from vernacular_operator.manifests.common import attempt_metadata, labels_of
 from vernacular_operator.manifests.inputs import stage_mounts
 from vernacular_operator.manifests.job_config import Attempt, job_config
@@ -20,6 +21,7 @@ _WITH_GPUS = frozenset({Stage.TRAIN, Stage.EVALUATE})
 
 def stage_job(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
     """The Job of one attempt. Training is an Indexed Job with one completion for each pod."""
+    overrides = overrides_of(attempt.job, attempt.stage, shared=is_shared(attempt.job, config))
     indexed = {"completionMode": "Indexed"} if attempt.stage == Stage.TRAIN else {}
     return {
         "apiVersion": "batch/v1",
@@ -30,7 +32,7 @@ def stage_job(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
             "parallelism": attempt.pods,
             "completions": attempt.pods,
             "backoffLimit": 0,
-            "template": merged(_template(attempt, config), overrides_of(attempt.job, attempt.stage)),
+            "template": merged(_template(attempt, config), overrides),
         },
     }
 
@@ -61,7 +63,7 @@ def _pod_spec(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "tolerations": _tolerations(attempt),
+        "tolerations": _tolerations(attempt, config),
         "containers": [_container(attempt, config, list(mounts.mounts))],
         "volumes": [*mounts.volumes, *_own_volumes(train)],
     }
@@ -113,7 +115,7 @@ def _resources(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
     return {name: values for name, values in (("requests", dict(wanted.requests)), ("limits", limits)) if values}
 
 
-def _tolerations(attempt: Attempt) -> list[dict[str, Any]]:
+def _tolerations(attempt: Attempt, config: OperatorConfig) -> list[dict[str, Any]]:
     tolerations: list[dict[str, Any]] = [
         {
             "key": f"node.kubernetes.io/{trouble}",
@@ -124,8 +126,10 @@ def _tolerations(attempt: Attempt) -> list[dict[str, Any]]:
         for trouble in ("not-ready", "unreachable")
     ]
     compute = attempt.job.spec.compute
-    if attempt.stage in _WITH_GPUS and compute.gpus_per_pod:
-        # nodes with GPUs are often tainted with the resource's name to keep other pods away
+    beside_gpus = attempt.stage in _WITH_GPUS or not is_shared(attempt.job, config)
+    if beside_gpus and compute.gpus_per_pod:
+        # nodes with GPUs are often tainted with the resource's name to keep other pods away; a volume of one node
+        # has to be made and used there
         tolerations.append({"key": compute.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
     return tolerations
 

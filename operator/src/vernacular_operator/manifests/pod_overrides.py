@@ -22,10 +22,31 @@ _REPLACED = ("priorityClassName", "schedulerName", "serviceAccountName")
 _SAME_TAINT = ("key", "operator", "value", "effect")
 
 
-def overrides_of(job: FineTuneJob, stage: Stage) -> tuple[PodOverride, ...]:
-    """What the runtime and then the job says about a stage, in that order."""
+def overrides_of(job: FineTuneJob, stage: Stage, *, shared: bool = True) -> tuple[PodOverride, ...]:
+    """What the runtime and then the job says about a stage, in that order.
+
+    A volume that is not `shared` (ReadWriteOnce) may be bound to the zone or the node of the first pod that uses it. So
+    prepare goes where training goes, unless its own overrides say otherwise, and every stage tolerates what
+    training tolerates.
+    """
     every = (*(runtime_spec(job.status.runtime).pod_overrides or ()), *(job.spec.pod_overrides or ()))
-    return tuple(item for item in every if item.stages is None or stage in item.stages)
+    own = tuple(item for item in every if _is_about(item, stage))
+    if shared or stage == Stage.TRAIN:
+        return own
+    training = (item for item in every if _is_about(item, Stage.TRAIN) and not _is_about(item, stage))
+    return (*(_placement(item, stage) for item in training), *own)
+
+
+def _is_about(override: PodOverride, stage: Stage) -> bool:
+    return override.stages is None or stage in override.stages
+
+
+def _placement(override: PodOverride, stage: Stage) -> PodOverride:
+    if stage != Stage.PREPARE:
+        return PodOverride(tolerations=override.tolerations)
+    return PodOverride(
+        node_selector=override.node_selector, affinity=override.affinity, tolerations=override.tolerations
+    )
 
 
 def merged(template: Mapping[str, Any], overrides: Iterable[PodOverride]) -> Json:
