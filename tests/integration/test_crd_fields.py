@@ -181,6 +181,9 @@ STORAGE: list[Case] = [
     *text(f"{WORKSPACE}.storageClassName", 253, ("local", "gp3.eu"), ("Local_1",), OBJECT_NAME),
     *choice(f"{WORKSPACE}.accessMode", "ReadWriteOnce", "ReadWriteMany"),
     *choice(f"{WORKSPACE}.deletionPolicy", "Delete", "Retain"),
+    *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
+    *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
+    *refuses("storage", "modelCache is for hf:// models", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM),
     *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
     *refuses(
         WORKSPACE,

@@ -32,6 +32,7 @@ CASES: list[Case] = [
     *text(f"{WORKSPACE}.size", 32, ("200Gi",), ("0", "big"), "must be a size above 0, like 20Gi"),
     *text(f"{WORKSPACE}.storageClassName", 253, ("efs",), ("Efs_1",), OBJECT_NAME),
     *choice(f"{WORKSPACE}.accessMode", "ReadWriteOnce", "ReadWriteMany"),
+    *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *integer("limits.maxGpus", 0, 65_536),
     *POD_OVERRIDES,
 ]

@@ -42,6 +42,8 @@ FULL = fine_tune_job(
     publish={"registeredModel": "bot", "alias": "champion"},
 )
 OVERRIDDEN = fine_tune_job(
+    model={"uri": "hf://org/model"},
+    storage={"modelCache": {"claimName": "models"}},
     podOverrides=[
         {
             "nodeSelector": {"example.com/pool": "batch"},
@@ -73,7 +75,7 @@ OVERRIDDEN = fine_tune_job(
             "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}, {"name": "lookup", "mountPath": "/lookup"}],
             "serviceAccountName": "s3-reader",
         },
-    ]
+    ],
 )
 FULL_CONFIG = config(
     images={"data": "example.org/data:1", "trainer": "example.org/trainer:1", "pullSecrets": ["registry"]},
@@ -187,3 +189,39 @@ def test_host_names_of_the_longest_job_fit() -> None:
     assert len(f"{names[Stage.TRAIN]}-1023") <= 63
     # the Job controller labels pods with the Job's name
     assert max(map(len, names.values())) <= 63
+
+
+@pytest.mark.parametrize(
+    ("claims", "mounted"),
+    [
+        pytest.param({}, {"model-cache": "models"}, id="a claim of its own"),
+        pytest.param({"workspace": {"claimName": "models"}}, {"workspace": "models"}, id="the workspace's claim"),
+        pytest.param({"dataset": "models"}, {"claim-0": "models"}, id="the data set's claim"),
+    ],
+)
+def test_the_model_cache_is_written_by_prepare_and_read_by_those_that_use_the_model(
+    claims: dict[str, Any], mounted: dict[str, str]
+) -> None:
+    rows = {"uri": f"pvc://{claims.get('dataset', 'rows')}/a.jsonl"}
+    workspace = {"workspace": claims["workspace"]} if "workspace" in claims else {}
+    storage = {**workspace, "modelCache": {"claimName": "models"}}
+    job = fine_tune_job(model={"uri": "hf://org/model"}, dataset={"train": [rows]}, storage=storage)
+    seen = {stage: _mounted_at(pod_spec(job, stage), "/model-cache") for stage in Stage}
+
+    assert seen == {
+        Stage.PREPARE: (mounted, False),
+        Stage.TRAIN: ({"workspace": "models"} if workspace else {"model-cache": "models"}, True),
+        Stage.EVALUATE: ({"workspace": "models"} if workspace else {"model-cache": "models"}, True),
+        Stage.PUBLISH: None,
+    }
+
+
+def _mounted_at(spec: dict[str, Any], path: str) -> tuple[dict[str, str], bool] | None:
+    """The volume and its claim that a pod sees at a path, and whether it is read-only there."""
+    mount = next((item for item in spec["containers"][0]["volumeMounts"] if item["mountPath"] == path), None)
+    if mount is None:
+        return None
+    sources = {item["name"]: item.get("persistentVolumeClaim", {}) for item in spec["volumes"]}
+    source = sources[mount["name"]]
+    read_only = bool(mount.get("readOnly") or source.get("readOnly"))
+    return {mount["name"]: source["claimName"]}, read_only

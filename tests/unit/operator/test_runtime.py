@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,16 +18,18 @@ from support.worlds import (
     fine_tune_job,
     fine_tune_runtime,
     job_manifest,
+    pod,
     until_stage,
     with_status,
     world,
 )
-from vernacular.api import ConditionType, FailureCode, JobState, Reason, Stage
+from vernacular.api import ConditionType, FailureCode, FineTuneJobStatus, JobState, Reason, Stage
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Blocked, RuntimeChoice, Snapshot
 from vernacular_operator.kube.api import Kind, Object
 from vernacular_operator.kube.errors import NotFoundError, UnavailableError
+from vernacular_operator.manifests.inputs import model_cache
 from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt
 from vernacular_operator.manifests.runtime import runtime_spec, settings, snapshot_of
@@ -166,6 +169,33 @@ def test_settings_keep_what_the_runtime_leaves_out() -> None:
         "size": "200Gi", "storage_class_name": "fast", "access_mode": "ReadWriteMany",
     }  # fmt: skip
     assert settings(base, None) is base
+
+
+def test_the_runtimes_model_cache_is_for_models_of_hubs() -> None:
+    runtime = snapshot_of(fine_tune_runtime(storage={"modelCache": {"claimName": "models"}}))
+    status = FineTuneJobStatus(runtime=runtime)
+
+    assert model_cache(fine_tune_job(status, model={"uri": "hf://org/model"})) == "models"
+    assert model_cache(fine_tune_job(status)) == ""
+    own = {"modelCache": {"claimName": "mine"}}
+    assert model_cache(fine_tune_job(status, model={"uri": "hf://org/model"}, storage=own)) == "mine"
+
+
+def test_a_missing_model_cache_is_told_by_its_field() -> None:
+    job = fine_tune_job(model={"uri": "hf://org/model"}, storage={"modelCache": {"claimName": "models"}})
+    waiting = pod(
+        Stage.PREPARE,
+        phase="Pending",
+        running=False,
+        unschedulable='persistentvolumeclaim "models" not found',
+        unschedulable_since=NOW,
+    )
+    snapshot = replace(until_stage(Stage.PREPARE, world(job)), pods=(waiting,))
+    plan = reconcile(snapshot, NOW + timedelta(minutes=5))
+
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.VOLUME_NOT_BOUND
+    assert "spec.storage.modelCache" in plan.status.failure.message
 
 
 def test_a_snapshot_of_a_newer_operator_can_still_be_read() -> None:

@@ -28,6 +28,7 @@ WORKSPACE_ROOT = "/workspace"
 INPUTS_ROOT = "/inputs"
 CLAIMS_ROOT = "/claims"
 SECRETS_ROOT = "/secrets"
+MODEL_CACHE_ROOT = "/model-cache"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT = 4096
 RENDEZVOUS_PORT = 29400
@@ -125,11 +126,13 @@ class ModelConfig:
     """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// the copy that prepare makes.
 
     `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` its name.
+    `cache` is the folder that jobs share for models of hubs ("" when the job names none); `path` then links into it.
     """
 
     uri: str
     path: str
     revision: str = "main"
+    cache: str = ""
     credentials_name: str = ""
     credentials_path: str = ""
 

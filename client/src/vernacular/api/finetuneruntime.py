@@ -12,7 +12,7 @@ from vernacular.api.base import ATOMIC_LIST, ApiModel, Checked, SpecModel
 from vernacular.api.constants import ANNOTATION_DEFAULT
 from vernacular.api.finetunejob import ObjectMeta
 from vernacular.api.pod_overrides import PodOverride
-from vernacular.api.spec import AccessMode
+from vernacular.api.spec import AccessMode, ModelCacheSpec
 from vernacular.api.strings import ObjectName, StorageSize
 
 ImageName = Annotated[
@@ -44,6 +44,9 @@ class RuntimeStorage(SpecModel):
     """Defaults of the volumes of jobs."""
 
     workspace: RuntimeWorkspace | None = Field(default=None, description="The volume that stages share.")
+    model_cache: ModelCacheSpec | None = Field(
+        default=None, description="Where hf:// models are kept; the claim must exist in the namespaces of the jobs."
+    )
 
 
 class RuntimeLimits(SpecModel):

@@ -309,10 +309,21 @@ class WorkspaceSpec(SpecModel):
     )
 
 
+class ModelCacheSpec(SpecModel):
+    """A claim that jobs of the namespace share for models of hubs."""
+
+    claim_name: ObjectName = Field(
+        description="A claim that exists; ReadWriteMany lets jobs on several nodes use it at the same time."
+    )
+
+
 class StorageSpec(SpecModel):
     """Volumes of the job."""
 
     workspace: WorkspaceSpec = Field(default_factory=WorkspaceSpec, description="The volume that stages share.")
+    model_cache: ModelCacheSpec | None = Field(
+        default=None, description="Where hf:// models are kept for all jobs; each version is fetched once."
+    )
 
 
 class EvaluationSpec(SpecModel):
@@ -391,7 +402,15 @@ def _immutable(field: str) -> JsonDict:
 class FineTuneJobSpec(SpecModel):
     """What to teach which model, and with what."""
 
-    model_config = ConfigDict(json_schema_extra=rules(*(_immutable(field) for field in _FIXED)))
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(_immutable(field) for field in _FIXED),
+            cel(
+                "!has(self.storage) || !has(self.storage.modelCache) || self.model.uri.startsWith('hf://')",
+                "modelCache is for hf:// models; remove it, a pvc:// model is used where it lies",
+            ),
+        )
+    )
 
     runtime_ref: RuntimeRef | None = Field(
         default=None,

@@ -13,7 +13,15 @@ from typing import Any
 from vernacular.api import FineTuneJob, Stage
 from vernacular.api.spec import ClaimPath, FileRef
 from vernacular_operator.manifests.claim import claim_name
-from vernacular_trainer.contract import CLAIMS_ROOT, INPUTS_ROOT, SECRETS_ROOT, WORKSPACE_ROOT, FileSource
+from vernacular_operator.manifests.runtime import runtime_spec
+from vernacular_trainer.contract import (
+    CLAIMS_ROOT,
+    INPUTS_ROOT,
+    MODEL_CACHE_ROOT,
+    SECRETS_ROOT,
+    WORKSPACE_ROOT,
+    FileSource,
+)
 
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
@@ -73,18 +81,29 @@ def stage_mounts(job: FineTuneJob, stage: Stage) -> Mounts:
     return Mounts(tuple(volumes.values()), tuple(mount for _, mount in pairs))
 
 
+def model_cache(job: FineTuneJob) -> str:
+    """The claim that keeps models of hubs for all jobs, "" when there is none or the model lies elsewhere."""
+    if ClaimPath.parse(job.spec.model.uri):
+        return ""
+    runtime = runtime_spec(job.status.runtime).storage
+    wanted = (job.spec.storage.model_cache if job.spec.storage else None) or (runtime.model_cache if runtime else None)
+    return wanted.claim_name if wanted else ""
+
+
 def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    workspace = claim_name(job)
-    shared = _volume("workspace", persistentVolumeClaim={"claimName": workspace})
-    yield shared, _mount("workspace", WORKSPACE_ROOT)
+    workspace, cache = claim_name(job), "" if stage in _WITHOUT_BASE_MODEL else model_cache(job)
+    fills = stage == Stage.PREPARE
+    # two volumes of one claim in one pod can hang the kubelet's mounting
+    volumes = {workspace: _volume("workspace", persistentVolumeClaim={"claimName": workspace})}
+    yield volumes[workspace], _mount("workspace", WORKSPACE_ROOT)
     for i, claim in enumerate(claims_of(job, stage)):
-        path = f"{CLAIMS_ROOT}/{claim}"
-        if claim == workspace:
-            # two volumes of one claim in one pod can hang the kubelet's mounting
-            yield shared, _mount("workspace", path, read_only=True)
-        else:
-            source = {"claimName": claim, "readOnly": True}
-            yield _volume(f"claim-{i}", persistentVolumeClaim=source), _mount(f"claim-{i}", path, read_only=True)
+        source = {"claimName": claim, **({} if fills and claim == cache else {"readOnly": True})}
+        volume = volumes.setdefault(claim, _volume(f"claim-{i}", persistentVolumeClaim=source))
+        yield volume, _mount(volume["name"], f"{CLAIMS_ROOT}/{claim}", read_only=True)
+    if cache:
+        source = {"claimName": cache, **({} if fills else {"readOnly": True})}
+        volume = volumes.setdefault(cache, _volume("model-cache", persistentVolumeClaim=source))
+        yield volume, _mount(volume["name"], MODEL_CACHE_ROOT, read_only=not fills)
 
 
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

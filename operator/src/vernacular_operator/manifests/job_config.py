@@ -11,6 +11,7 @@ from vernacular.api.spec import TrainingSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
 from vernacular_trainer.contract import (
+    MODEL_CACHE_ROOT,
     WORKSPACE_ROOT,
     ComputeConfig,
     DatasetConfig,
@@ -90,6 +91,7 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
         uri=model.uri,
         path=inputs.claim_path(model.uri) or f"{workspace}/model",
         revision=model.revision or "main",
+        cache=MODEL_CACHE_ROOT if inputs.model_cache(attempt.job) else "",
         credentials_name=secret,
         credentials_path=inputs.MODEL_SECRET_PATH if secret else "",
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vernacular_trainer.contract import ModelConfig, StageFailure
 from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.model_cache import ModelCache
 from vernacular_trainer.errors import StageError
 
 HUB_SCHEME = "hf://"
@@ -63,36 +68,87 @@ def check(folder: Path, name: str) -> BaseModel:
 def fetch(model: ModelConfig, folder: Path) -> None:
     """Download a model of a hub into `folder`, which appears only when complete; a broken-off download is continued.
 
-    Raises StageError (SecretMissing, ModelNotFound, ModelAccessDenied).
+    With a cache the files lie there, and `folder` is a link to them.
+    Raises StageError (SecretMissing, ModelNotFound, ModelAccessDenied, ArgumentRefused).
     """
     if (folder / _SOURCE_FILE).is_file():
         return
-    token = _hub_token(model)
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    commit = _download(model, partial, token)
-    write_json(partial / _SOURCE_FILE, {"uri": model.uri, "revision": model.revision, "commit": commit})
-    partial.replace(folder)
+    hub = _Hub(model, _hub_token(model))
+    # the commit is resolved first, so that a branch that moves during the download cannot mix two versions
+    commit = hub.commit()
+    if model.cache:
+        _link(folder, _cached(hub, commit))
+        return
+    draft = folder.with_name(f"{folder.name}.partial")
+    draft.mkdir(parents=True, exist_ok=True)
+    hub.download(commit, draft)
+    draft.replace(folder)
 
 
-def _download(model: ModelConfig, folder: Path, token: str | None) -> str:
+def _cached(hub: _Hub, commit: str) -> Path:
+    try:
+        return ModelCache(Path(hub.model.cache)).entry(hub.repository, commit, partial(hub.download, commit))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        message = f"the claim of storage.modelCache cannot be written: {error.strerror}"
+        advice = "name a claim that pods of this namespace can write, or remove storage.modelCache"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice, hub.model.cache) from None
+
+
+def _link(folder: Path, entry: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f"{folder.name}.link")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(entry)
+    draft.replace(folder)
+
+
+@dataclass(frozen=True)
+class _Hub:
+    """One model of a hub, with what the hub's errors mean."""
+
+    model: ModelConfig
+    token: str | None
+
+    @property
+    def repository(self) -> str:
+        return self.model.uri.removeprefix(HUB_SCHEME)
+
+    def commit(self) -> str:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=_endpoint(), token=self.token or False)
+        with _explained(self.model):
+            return str(api.model_info(self.repository, revision=self.model.revision).sha)
+
+    def download(self, commit: str, folder: Path) -> None:
+        from huggingface_hub import snapshot_download
+
+        with _explained(self.model):
+            snapshot_download(
+                self.repository,
+                revision=commit,
+                local_dir=folder,
+                token=self.token or False,
+                endpoint=_endpoint(),
+                allow_patterns=_ALLOWED_FILES,
+            )
+        source = {"uri": self.model.uri, "revision": self.model.revision, "commit": commit}
+        write_json(folder / _SOURCE_FILE, source)
+
+
+def _endpoint() -> str | None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    from huggingface_hub import HfApi, snapshot_download
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+@contextlib.contextmanager
+def _explained(model: ModelConfig) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    repository = model.uri.removeprefix(HUB_SCHEME)
-    endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
-        # the commit is resolved first, so that a branch that moves during the download cannot mix two versions
-        commit = HfApi(endpoint=endpoint, token=token or False).model_info(repository, revision=model.revision).sha
-        snapshot_download(
-            repository,
-            revision=commit,
-            local_dir=folder,
-            token=token or False,
-            endpoint=endpoint,
-            allow_patterns=_ALLOWED_FILES,
-        )
+        yield
     except GatedRepoError as error:
         raise _denied(model, error) from None
     except RepositoryNotFoundError as error:
@@ -108,7 +164,6 @@ def _download(model: ModelConfig, folder: Path, token: str | None) -> str:
         if _status(error) in (401, 403):
             raise _denied(model, error) from None
         raise
-    return str(commit)
 
 
 def _hub_token(model: ModelConfig) -> str | None:

@@ -11,7 +11,7 @@ from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.policies import ending
 from vernacular_operator.domain.snapshot import PodFacts
 from vernacular_operator.manifests.claim import claim_name
-from vernacular_operator.manifests.inputs import dataset_claims
+from vernacular_operator.manifests.inputs import dataset_claims, model_cache
 
 PATIENCE = timedelta(seconds=20)
 _NOT_FOUND = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
@@ -51,6 +51,8 @@ def _meaning(draft: Draft, claim: str) -> tuple[FailureCode, str]:
         return FailureCode.VOLUME_NOT_BOUND, "spec.storage.workspace"
     if claim in dataset_claims(job):
         return FailureCode.DATASET_NOT_FOUND, "spec.dataset or spec.evaluation"
+    if claim == model_cache(job):
+        return FailureCode.VOLUME_NOT_BOUND, "spec.storage.modelCache, of the job or of its FineTuneRuntime,"
     model = ClaimPath.parse(job.spec.model.uri)
     if model and model.claim == claim:
         return FailureCode.MODEL_NOT_FOUND, "spec.model.uri"
