@@ -1,14 +1,15 @@
 """A proxy before the API server that injects faults, records each, and tells of every write.
 
-It speaks plain HTTP on loopback and authenticates itself at the server, so that a kubeconfig without any credential is
-all that a client behind it needs.
+It authenticates itself at the server, so that a kubeconfig without any credential is all that a client behind it needs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
+import ssl
 import struct
 import time
 from collections import Counter, deque
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import trustme
 import yaml
 from aiohttp import web
 
@@ -67,7 +69,10 @@ class ChaosProxy(ThreadedServer):
     """
 
     def __init__(self, server: ApiServer, plan: FaultPlan, *, page_size: int = 20) -> None:
-        super().__init__("chaos-proxy")
+        self._authority = trustme.CA()
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._authority.issue_cert("127.0.0.1").configure_cert(tls)
+        super().__init__("chaos-proxy", tls)
         self.injections: list[Injection] = []
         self.requests: Counter[Verb] = Counter()
         self.on_write: Callable[[Write], bool] | None = None
@@ -84,10 +89,12 @@ class ChaosProxy(ThreadedServer):
 
     def write_kubeconfig(self, path: Path) -> Path:
         """A kubeconfig whose server is this proxy."""
+        authority = base64.b64encode(self._authority.cert_pem.bytes()).decode()
+        cluster = {"server": self.uri, "certificate-authority-data": authority}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": self.uri}}],
+            "clusters": [{"name": "proxy", "cluster": cluster}],
             "users": [{"name": "nobody", "user": {}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
             "current-context": "proxy",

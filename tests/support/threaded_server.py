@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +17,8 @@ class ThreadedServer:
 
     port: int
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -25,7 +27,7 @@ class ThreadedServer:
     @property
     def uri(self) -> str:
         """The address without a trailing slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def application(self) -> AbstractAsyncContextManager[web.Application]:
         """What is served, and what it needs in the server's loop."""
@@ -48,7 +50,7 @@ class ThreadedServer:
             async with self.application() as application:
                 runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
                 await runner.setup()
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
                 self._started.set_result(runner.addresses[0][1])
                 await self._stop.wait()
                 await runner.cleanup()
