@@ -9,6 +9,7 @@ export UV_CACHE_DIR ?= $(CACHE_DIR)/uv
 CLUSTER ?= dev
 NODES ?= 2
 FAKE_GPUS ?= 0
+MINUTES ?= 30
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
@@ -52,6 +53,9 @@ cluster-down: ## stop it, without leftovers
 cluster-status: ## what runs and where
 	@python3 -m devcluster status
 
+soak: $(READY) ## jobs come and go under mild faults, memory must not grow (MINUTES=30)
+	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(PYTHON) -m pytest tests/chaos/test_soak.py -s
+
 bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the targets
 	@$(PYTHON) -m bench.demo
 
@@ -61,4 +65,4 @@ bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
 bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="life growth": only these)
 	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS))
 
-.PHONY: help demo demo-down env test test-long lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator
+.PHONY: help demo demo-down env test test-long soak lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator

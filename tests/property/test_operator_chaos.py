@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from support.invariants import Invariants
 from support.job_life import Life
+from support.mlflow_truth import untrue_runs
 from support.simulated_api import Store, Trouble
 from support.simulated_kubelet import preempted
 from support.simulated_mlflow import Tracking
@@ -211,13 +212,7 @@ class Chaos(RuleBasedStateMachine):
         return [life for life in self.judge.lives.values() if life.document]
 
     def _untrue_runs(self) -> list[str]:
-        found = []
-        for life in self.judge.lives.values():
-            runs = self.tracking.server.runs_of(life.uid)
-            wanted = "FINISHED" if life.is_true("Complete") else "FAILED" if life.is_true("Failed") else "KILLED"
-            if len(runs) > 1 or any(run.status != wanted for run in runs):
-                found.append(f"{life.name} ({life.uid}): {[run.status for run in runs]}, wanted one {wanted}")
-        return found
+        return [text for life in self.judge.lives.values() for text in untrue_runs(life, self.tracking.server)]
 
     def _go_on(self, seconds: float) -> None:
         """Events are told at the start and the end, and a few times between."""

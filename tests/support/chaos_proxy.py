@@ -152,7 +152,7 @@ class ChaosProxy(ThreadedServer):
         if fault is Fault.ERROR_AFTER_WRITE:
             self._note(fault, verb, request)
             return _refusal(*_STATUS[fault], "injected after the write")
-        if verb in (Verb.GET, Verb.LIST) and status == 200:
+        if verb in (Verb.GET, Verb.LIST) and status == 200 and "continue" not in request.query:
             older = self._remember(request.path_qs, body)
             if fault is Fault.STALE_READ and older:
                 self._note(fault, verb, request)

@@ -17,7 +17,8 @@ from support.fake_mlflow import FakeMlflow
 from support.faults import FaultPlan
 from support.history import SETTLE_SECONDS, History
 from support.invariants import STAGES, Invariants
-from support.job_life import UID, Life
+from support.job_life import UID
+from support.mlflow_truth import untrue_runs
 from support.operator_process import OperatorProcess
 from support.scenarios import Act, Scenario, User, attempt
 from support.simulated_kubelet import Behaviour, SimulatedKubelet
@@ -87,7 +88,7 @@ class ChaosRun:
         self._user = User(self._server, namespace)
         kubeconfig = self.proxy.write_kubeconfig(self._folder / "kubeconfig")
         config = operator_config(self.mlflow.uri, namespace)
-        self.operator = OperatorProcess(config, kubeconfig, self._folder)
+        self.operator = OperatorProcess(config, kubeconfig, self._folder, with_metrics=True)
         self._stack.callback(self.operator.wait)
         self._stack.callback(self.operator.kill)
         self.trap = Trap(self.proxy, self.operator.kill)
@@ -108,6 +109,10 @@ class ChaosRun:
             self.created.append(scenario)
         del self._waiting[:count]
 
+    def drop_waiting(self) -> None:
+        """Create no more jobs."""
+        self._waiting.clear()
+
     def tick(self) -> None:
         """Raises AssertionError when an invariant is broken. An operator that ended by itself is started again."""
         if self.supervised:
@@ -115,12 +120,12 @@ class ChaosRun:
         self.invariants.take(self._history.take())
         self.invariants.check()
         assert not self._kubelet.errors, self._kubelet.errors
-        for scenario in self.created:
-            acts = self._acts[scenario.name]
-            if not acts or (acts[0].operator_down and self.operator.running) or not self._due(scenario.name, acts[0]):
+        for name in [scenario.name for scenario in self.created if self._acts[scenario.name]]:
+            act = self._acts[name][0]
+            if (act.operator_down and self.operator.running) or not self._due(name, act):
                 continue
-            if attempt(acts[0], self._user, self.invariants.named(scenario.name)[-1]):
-                del acts[0]
+            if attempt(act, self._user, self.invariants.named(name)[-1]):
+                del self._acts[name][0]
         time.sleep(_TICK_SECONDS)
 
     def tick_for(self, seconds: float) -> None:
@@ -140,13 +145,27 @@ class ChaosRun:
         """Jobs that have not come to an end, with what they say."""
         found = []
         for scenario in self.created:
-            lives = self.invariants.named(scenario.name)
-            last = lives[-1] if len(lives) >= scenario.incarnations else None
-            ended = last and not self._acts[scenario.name] and (last.terminal if scenario.end.state else last.deleted)
-            if not ended:
-                status = last.status if last else {}
+            if not self._ended(scenario):
+                lives = self.invariants.named(scenario.name)
+                status = lives[-1].status if lives else {}
                 found.append(f"{scenario.name}: {status.get('state')}, {status.get('reason')}: {status.get('message')}")
         return found
+
+    def retire(self) -> int:
+        """Judge and delete jobs that have ended; how many are still under way. Raises AssertionError."""
+        for scenario in [item for item in self.created if self._ended(item)]:
+            wrong = self._wrong_end(scenario)
+            assert not wrong, "\n".join(wrong)
+            if scenario.end.state:
+                self._user.delete(scenario.name)
+            self.created.remove(scenario)
+        return len(self.created)
+
+    def _ended(self, scenario: Scenario) -> bool:
+        lives = self.invariants.named(scenario.name)
+        if len(lives) < scenario.incarnations or self._acts[scenario.name]:
+            return False
+        return lives[-1].terminal if scenario.end.state else lives[-1].deleted
 
     def conclude(self, seconds: float) -> None:
         """Wait until every job has ended and everything is tidied up, then judge the whole. Raises AssertionError."""
@@ -160,12 +179,13 @@ class ChaosRun:
         assert not wrong, f"seed {self.seed}:\n" + "\n".join(wrong)
 
     def _all_ended(self) -> bool:
-        if any(acts and acts[0].operator_down and self._due(name, acts[0]) for name, acts in self._acts.items()):
-            self._go_down()
+        self.go_down_if_due()
         return not self.waiting and not self.unfinished()
 
-    def _go_down(self) -> None:
+    def go_down_if_due(self) -> None:
         """Let happen what waits for a moment without the operator."""
+        if not any(acts and acts[0].operator_down and self._due(name, acts[0]) for name, acts in self._acts.items()):
+            return
         self.supervised = False
         self.operator.kill()
         self.operator.wait()
@@ -192,15 +212,8 @@ class ChaosRun:
         for life in lives.values():
             if (life.terminal or life.deleted) and life.live():
                 found.append(f"{life.name} has ended, these may run: {life.live()}")
-            found.extend(self._untrue_runs(life))
+            found.extend(untrue_runs(life, self.mlflow))
         return found
-
-    def _untrue_runs(self, life: Life) -> list[str]:
-        runs = self.mlflow.runs_of(life.uid)
-        if len(runs) > 1:
-            return [f"{life.name} ({life.uid}) has {len(runs)} runs"]
-        wanted = "FINISHED" if life.is_true("Complete") else "FAILED" if life.is_true("Failed") else "KILLED"
-        return [f"run of {life.name} is {run.status}, not {wanted}" for run in runs if run.status != wanted]
 
     def _wrong_end(self, scenario: Scenario) -> list[str]:
         lives, end = self.invariants.named(scenario.name), scenario.end

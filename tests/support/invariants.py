@@ -25,6 +25,7 @@ class Invariants:
     def __init__(self, runs_of: Callable[[str], Sequence[FakeRun]], stale_seconds: float = STALE_SECONDS) -> None:
         self.lives: dict[str, Life] = {}
         self.violations: list[str] = []
+        self._names: dict[str, list[Life]] = {}
         self._runs_of = runs_of
         self._stale_seconds = stale_seconds
 
@@ -40,7 +41,7 @@ class Invariants:
 
     def named(self, name: str) -> list[Life]:
         """Jobs that ever had this name, oldest first."""
-        return [life for life in self.lives.values() if life.name == name]
+        return list(self._names.get(name, ()))
 
     def check(self) -> None:
         """Raises AssertionError with the first violations."""
@@ -61,6 +62,8 @@ class Invariants:
 
     def _judge_document(self, change: Change, life: Life) -> None:
         terminal = life.terminal
+        if not life.document:
+            self._names.setdefault(change.object["metadata"]["name"], []).append(life)
         before = life.take_document(change)
         if change.deleted or life.status == before:
             return

@@ -20,24 +20,29 @@ from vernacular_operator.config import OperatorConfig
 
 @dataclass(frozen=True)
 class Usage:
-    """What the process holds at one moment."""
+    """What the process holds at one moment. `tasks` of its event loop: 0 without metrics."""
 
     rss_mib: float
     open_files: int
     threads: int
+    tasks: int
 
 
 class OperatorProcess:
     """`python -m vernacular_operator run` with a config file and a kubeconfig; its log goes to a file of `folder`."""
 
-    def __init__(self, config: OperatorConfig, kubeconfig: Path, folder: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: OperatorConfig, kubeconfig: Path, folder: Path, arguments: Sequence[str] = (), *,
+        with_metrics: bool = False,
+    ) -> None:  # fmt: skip
         self.log = folder / "operator.log"
         self.starts = 0
         self.ended_by_itself = 0
         self._config = folder / "operator.yaml"
         self._config.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
         self._kubeconfig = kubeconfig
-        self._arguments = tuple(arguments)
+        self._metrics_port = _free_port() if with_metrics else 0
+        self._arguments = ("--metrics-port", str(self._metrics_port), *arguments) if with_metrics else tuple(arguments)
         self._liveness = f"http://127.0.0.1:{_free_port()}/healthz"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -113,7 +118,14 @@ class OperatorProcess:
             line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines() if ":" in line
         )
         files = len(os.listdir(folder / "fd"))  # noqa: PTH208
-        return Usage(int(fields["VmRSS"].split()[0]) / 1024, files, int(fields["Threads"]))
+        return Usage(int(fields["VmRSS"].split()[0]) / 1024, files, int(fields["Threads"]), self._tasks())
+
+    def _tasks(self) -> int:
+        if not self._metrics_port:
+            return 0
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(float(next(line.split()[1] for line in lines if line.startswith("vernacular_event_loop_tasks "))))
 
     def log_end(self, size: int = 6000) -> str:
         """The end of the log of all starts."""

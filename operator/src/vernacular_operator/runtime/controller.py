@@ -123,6 +123,7 @@ class Controller:
             watch_ages={resource: (now - moment).total_seconds() for resource, moment in self._last_events.items()},
             poll_age=(now - polled.at).total_seconds() if polled else None,
             poll_seconds=polled.seconds if polled else None,
+            tasks=len(asyncio.all_tasks()),
         )
 
     async def run(self) -> None:

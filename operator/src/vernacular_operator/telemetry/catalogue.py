@@ -76,8 +76,9 @@ POLL_AGE = Metric(
 POLL_SECONDS = Metric(
     "mlflow_poll_duration_seconds", Kind.GAUGE, "How long MLflow took to answer the last reading of progress."
 )
+TASKS = Metric("event_loop_tasks", Kind.GAUGE, "Tasks of the event loop; steady growth with few jobs is a leak.")
 
 CATALOGUE = (
     JOBS, STAGE_SECONDS, FAILURES, RESTARTS, QUEUE_DEPTH, QUEUE_AGE, RECONCILE_SECONDS, API_REQUESTS, WATCH_AGE,
-    POLL_AGE, POLL_SECONDS,
+    POLL_AGE, POLL_SECONDS, TASKS,
 )  # fmt: skip

@@ -30,6 +30,7 @@ class OperatorState:
     watch_ages: Mapping[str, float] = field(default_factory=dict)
     poll_age: float | None = None
     poll_seconds: float | None = None
+    tasks: int = 0
 
 
 class RequestCounter(Protocol):
@@ -108,6 +109,7 @@ class _Gauges:
             (catalogue.QUEUE_AGE, state.queue_age),
             (catalogue.POLL_AGE, state.poll_age),
             (catalogue.POLL_SECONDS, state.poll_seconds),
+            (catalogue.TASKS, float(state.tasks)),
         ):
             if value is not None:
                 yield GaugeMetricFamily(metric.full_name, metric.help, value=value)
