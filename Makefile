@@ -35,6 +35,9 @@ test: ## set up and run every test
 test-long: ## full kill counts, several seeds, soak
 	@python3 -m tests.run --long
 
+test-matrix: $(READY) ## the integration suite against every pinned version of Kubernetes
+	@$(PYTHON) -m tests.matrix
+
 lint: $(READY) ## ruff, mypy, import rules, generated files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check && $(PYTHON) -m vernacular_operator.kube.rights --check && $(PYTHON) -m vernacular_operator.telemetry.reference --check
 
@@ -65,4 +68,4 @@ bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
 bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="life growth": only these)
 	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS))
 
-.PHONY: help demo demo-down env test test-long soak lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator

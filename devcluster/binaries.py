@@ -20,6 +20,7 @@ KUBE_LINKS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl",
 )  # fmt: skip
 _HELM = "helm.sh/helm/v3/cmd/helm"
+_KUBERNETES = "k8s.io/kubernetes"
 
 
 @dataclass(frozen=True)
@@ -51,59 +52,92 @@ def module_version(go_mod: str, module: str) -> str:
     return match[1]
 
 
-def key(folder: Path, program: Program) -> str:
+def kubernetes_versions(folder: Path) -> dict[str, Path]:
+    """Module file by minor version of Kubernetes ("1.37"): the usual one, and others for tests."""
+    own = ".".join(module_version((folder / "go.mod").read_text(), _KUBERNETES).removeprefix("v").split(".")[:2])
+    return {file.stem: file for file in sorted((folder / "kubernetes").glob("*.mod"))} | {own: folder / "go.mod"}
+
+
+def module_file(folder: Path, kubernetes: str) -> Path:
+    """The module file of a minor version, "" for the usual one. Raises DevclusterError for one that is not pinned."""
+    known = kubernetes_versions(folder)
+    if kubernetes and kubernetes not in known:
+        raise DevclusterError(f"Kubernetes {kubernetes} is not pinned; there are {', '.join(sorted(known))}")
+    return known[kubernetes] if kubernetes else folder / "go.mod"
+
+
+def key(folder: Path, program: Program, module: Path | None = None) -> str:
     """Changes with the locked modules, the program's own source and the machine's architecture."""
+    module = module or folder / "go.mod"
     digest = hashlib.sha256(platform.machine().encode())
     own = folder / program.package.removeprefix("./")
     sources = sorted(own.glob("*.go")) if program.package.startswith("./") else []
-    for file in (folder / "go.mod", folder / "go.sum", *sources):
+    for file in (module, module.with_suffix(".sum"), *sources):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def linker_flags(go_mod: str) -> str:
     """Names the upstream versions, which the programs report."""
-    kube, helm = module_version(go_mod, "k8s.io/kubernetes"), module_version(go_mod, "helm.sh/helm/v3")
+    kube = module_version(go_mod, _KUBERNETES)
     major, minor, _ = kube.removeprefix("v").split(".")
     values = {"gitVersion": kube, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     named = [f"-X {package}.{name}={value}" for package in packages for name, value in values.items()]
-    return " ".join(["-s", "-w", *named, f"-X helm.sh/helm/v3/internal/version.version={helm}"])
+    if "helm.sh/helm/v3 " in go_mod:
+        named.append(f"-X helm.sh/helm/v3/internal/version.version={module_version(go_mod, 'helm.sh/helm/v3')}")
+    return " ".join(["-s", "-w", *named])
 
 
-def build(paths: Paths, names: list[str] | None = None) -> Path:
-    """Build what is missing of `names` (default: all) and return the folder with links to the current programs."""
-    unknown = sorted(set(names or []) - {program.name for program in PROGRAMS})
+def build(paths: Paths, names: list[str] | None = None, kubernetes: str = "") -> Path:
+    """Build what is missing of `names` (default: all) and return the folder with links to the current programs.
+
+    With a minor version of Kubernetes other than the usual one there is one program, `kube`.
+    """
+    module = module_file(go_folder(paths), kubernetes)
+    programs = PROGRAMS if module.name == "go.mod" else PROGRAMS[:1]
+    unknown = sorted(set(names or []) - {program.name for program in programs})
     if unknown:
-        known = ", ".join(program.name for program in PROGRAMS)
+        known = ", ".join(program.name for program in programs)
         raise DevclusterError(f"no such program: {', '.join(unknown)}; there are {known}")
-    wanted = [program for program in PROGRAMS if not names or program.name in names]
-    if not all(_target(paths, program).exists() for program in wanted):
+    wanted = [program for program in programs if not names or program.name in names]
+    if not all(_target(paths, program, module).exists() for program in wanted):
         with exclusive(paths.cache / "locks" / "binaries", "another command builds the Go programs"):
-            todo = [program for program in wanted if not _target(paths, program).exists()]
+            todo = [program for program in wanted if not _target(paths, program, module).exists()]
             for program in todo:
-                print(f"building {program.name} (minutes the first time)", flush=True)
-                _build(paths, program)
-    return _link(paths)
+                print(f"building {program.name}{kubernetes and ' ' + kubernetes} (minutes the first time)", flush=True)
+                _build(paths, program, module)
+    return _link(paths, programs, module)
 
 
-def _build(paths: Paths, program: Program) -> None:
-    folder, target = go_folder(paths), _target(paths, program)
+def _build(paths: Paths, program: Program, module: Path) -> None:
+    folder, target = go_folder(paths), _target(paths, program, module)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(f".{os.getpid()}")
-    flags = linker_flags((folder / "go.mod").read_text())
+    flags = linker_flags(module.read_text())
     env = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
-    run([go(paths), "build", "-ldflags", flags, "-o", unfinished, program.package], cwd=folder, env=env)
+    command: list[str | Path] = [
+        go(paths),
+        "build",
+        f"-modfile={module}",
+        "-ldflags",
+        flags,
+        "-o",
+        unfinished,
+        program.package,
+    ]
+    run(command, cwd=folder, env=env)
     unfinished.rename(target)
 
 
-def _target(paths: Paths, program: Program) -> Path:
-    return paths.binaries / f"{program.name}-{key(go_folder(paths), program)}" / program.name
+def _target(paths: Paths, program: Program, module: Path) -> Path:
+    return paths.binaries / f"{program.name}-{key(go_folder(paths), program, module)}" / program.name
 
 
-def _link(paths: Paths) -> Path:
+def _link(paths: Paths, programs: tuple[Program, ...], module: Path) -> Path:
     """One folder per set of programs: a running cluster keeps the files that it was started with."""
-    built = [(program, _target(paths, program)) for program in PROGRAMS if _target(paths, program).exists()]
+    targets = [(program, _target(paths, program, module)) for program in programs]
+    built = [(program, target) for program, target in targets if target.exists()]
     version = hashlib.sha256("".join(str(target) for _, target in built).encode()).hexdigest()[:16]
     folder = paths.binaries / version
     if folder.exists():

@@ -16,6 +16,7 @@ from devcluster.images.pipeline import Pipeline
 from devcluster.images.specs import select
 from devcluster.layout import MAX_NODES
 from devcluster.paths import MAIN_CLUSTER, Paths, from_environment
+from devcluster.pins import pin
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--control-plane-only", action="store_true", help="etcd and API server on loopback, no nodes")
     up.add_argument("--with-controllers", action="store_true", help="add kube-controller-manager to a control plane")
     up.add_argument("--audit-log", action="store_true", help="write every request's metadata to audit.log in the state")
+    up.add_argument("--kubernetes", default="", metavar="MINOR", help="another version for a control plane, like 1.34")
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", help="stop it and remove every trace but the caches")
@@ -56,7 +58,12 @@ def parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="build the Go programs")
     build.add_argument("programs", nargs="*", metavar="PROGRAM")
+    build.add_argument("--kubernetes", default="", metavar="MINOR", help="another version of the program kube")
     build.set_defaults(run=_build)
+
+    pinning = commands.add_parser("pin", help="lock the modules of another version of Kubernetes, for tests")
+    pinning.add_argument("version", help="like 1.36.3")
+    pinning.set_defaults(run=_pin)
 
     images = commands.add_parser("images", help="build the project's images and bring them to the nodes")
     images.add_argument("names", nargs="*", metavar="NAME")
@@ -89,7 +96,9 @@ def up_options(chosen: argparse.Namespace) -> Options:
             raise DevclusterError(f"a control plane needs a name of its own: --name NAME, not {MAIN_CLUSTER}")
         if chosen.fake_gpus:
             raise DevclusterError("--fake-gpus needs nodes; leave out --control-plane-only")
-        return Options(nodes=0, with_controllers=chosen.with_controllers, audit_log=chosen.audit_log)
+        return Options(0, 0, chosen.with_controllers, chosen.audit_log, chosen.kubernetes)
+    if chosen.kubernetes:
+        raise DevclusterError("--kubernetes goes with --control-plane-only; nodes run the usual version")
     if chosen.with_controllers:
         raise DevclusterError("--with-controllers goes with --control-plane-only; a full cluster always has them")
     if chosen.name != MAIN_CLUSTER:
@@ -122,7 +131,11 @@ def _env(paths: Paths, _: argparse.Namespace) -> None:
 
 def _build(paths: Paths, chosen: argparse.Namespace) -> None:
     preflight.check_platform()
-    print(binaries.build(paths, chosen.programs))
+    print(binaries.build(paths, chosen.programs, chosen.kubernetes))
+
+
+def _pin(paths: Paths, chosen: argparse.Namespace) -> None:
+    print(pin(paths, chosen.version))
 
 
 def _images(paths: Paths, chosen: argparse.Namespace) -> None:

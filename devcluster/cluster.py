@@ -31,12 +31,13 @@ _IMAGE_SERVER = "image-server"
 
 @dataclass(frozen=True)
 class Options:
-    """How a cluster was started. `nodes` 0: control plane only."""
+    """How a cluster was started. `nodes` 0: control plane only; `kubernetes` "": the usual version."""
 
     nodes: int = 2
     fake_gpus: int = 0
     with_controllers: bool = True
     audit_log: bool = False
+    kubernetes: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Cluster:
             preflight.for_cluster()
         else:
             preflight.for_control_plane()
-        programs = binaries.build(self._paths)
+        programs = binaries.build(self._paths, kubernetes=options.kubernetes)
         if earlier is not None:
             endpoints = earlier.endpoints  # certificates and kubeconfigs name them
         else:

@@ -1,6 +1,7 @@
 """A real API server for tests: started once per session and taken down at its end, with a client of plain dicts.
 
 VERNACULAR_TEST_KUBECONFIG names the kubeconfig of another server to use instead; nothing is started or stopped then.
+VERNACULAR_TEST_KUBERNETES is the minor version to start, like 1.34, when it is not to be the usual one.
 """
 
 from __future__ import annotations
@@ -134,6 +135,8 @@ def running(name: str, *, with_controllers: bool = False, audit_log: bool = True
         yield connect(Path(given))
         return
     options = ["--with-controllers"] * with_controllers + ["--audit-log"] * audit_log
+    if version := os.environ.get("VERNACULAR_TEST_KUBERNETES"):
+        options.append(f"--kubernetes={version}")
     try:
         _devcluster("up", "--control-plane-only", "--name", name, *options)
         yield connect(from_environment().kubeconfig(name))

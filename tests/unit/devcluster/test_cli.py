@@ -23,6 +23,7 @@ def test_two_nodes_without_gpus_by_default() -> None:
 def test_control_plane_has_no_nodes() -> None:
     assert options("--control-plane-only", "--name", "t") == Options(nodes=0, with_controllers=False)
     assert options("--control-plane-only", "--name", "t", "--with-controllers").with_controllers
+    assert options("--control-plane-only", "--name", "t", "--kubernetes", "1.34").kubernetes == "1.34"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_control_plane_has_no_nodes() -> None:
     [
         (["--control-plane-only"], "needs a name of its own"),
         (["--control-plane-only", "--name", "t", "--fake-gpus", "1"], "--fake-gpus needs nodes"),
+        (["--kubernetes", "1.34"], "nodes run the usual version"),
         (["--with-controllers"], "goes with --control-plane-only"),
         (["--name", "t"], "other names need --control-plane-only"),
         (["--nodes", "0"], "1 to 9 nodes"),

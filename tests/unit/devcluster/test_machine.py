@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from devcluster import owner, preflight
-from devcluster.binaries import PROGRAMS, Program, key, linker_flags, module_version
+from devcluster.binaries import (
+    PROGRAMS,
+    Program,
+    key,
+    kubernetes_versions,
+    linker_flags,
+    module_file,
+    module_version,
+)
 from devcluster.errors import DevclusterError
+from devcluster.paths import Paths
+from devcluster.pins import go_mod, pin
 from devcluster.processes import ProcessTable
 from devcluster.shell import run, wait_until
 from devcluster.tools import GO_MINIMUM, go_version
@@ -66,6 +76,38 @@ def test_programs_report_the_upstream_versions() -> None:
     flags = linker_flags(go_mod)
     assert f"-X k8s.io/component-base/version.gitVersion={version}" in flags
     assert f"helm.sh/helm/v3/internal/version.version={module_version(go_mod, 'helm.sh/helm/v3')}" in flags
+
+
+def test_every_pinned_version_is_what_its_file_is_called_and_is_locked() -> None:
+    versions = kubernetes_versions(GO)
+    assert set(versions) >= {"1.34", "1.35", "1.36", "1.37"}
+    for minor, file in versions.items():
+        version = module_version(file.read_text(), "k8s.io/kubernetes")
+        assert version.startswith(f"v{minor}.")
+        assert f"k8s.io/kubernetes {version} h1:" in file.with_suffix(".sum").read_text()
+        assert f"gitVersion={version}" in linker_flags(file.read_text())
+    assert len({key(GO, PROGRAMS[0], file) for file in versions.values()}) == len(versions)
+
+
+def test_a_version_that_is_not_pinned_is_named_with_those_that_are() -> None:
+    with pytest.raises(DevclusterError, match=r"1\.33 is not pinned; there are 1\.34, 1\.35"):
+        module_file(GO, "1.33")
+    assert module_file(GO, "") == GO / "go.mod"
+
+
+def test_a_pinned_module_replaces_what_upstream_has_in_folders() -> None:
+    upstream = "require k8s.io/api v0.0.0\nreplace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n"
+    made = go_mod("module devcluster\n\ngo 1.26.0\n", upstream, "1.35.4")
+    assert made == (
+        "module devcluster\n\ngo 1.26.0\n\nrequire k8s.io/kubernetes v1.35.4\n\n"
+        "replace (\n\tk8s.io/api => k8s.io/api v0.35.4\n)\n"
+    )
+
+
+@pytest.mark.parametrize("version", ["1.36", "v1.36.3", "1.36.3-rc.0", "../x"])
+def test_a_version_to_pin_is_exact(version: str, tmp_path: Path) -> None:
+    with pytest.raises(DevclusterError, match=r"like 1\.36\.3"):
+        pin(Paths(tmp_path, tmp_path), version)
 
 
 def test_unknown_module_is_an_error() -> None:
