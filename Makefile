@@ -13,6 +13,7 @@ MINUTES ?= 30
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+GENERATORS := vernacular.api.crd vernacular_operator.kube.rights vernacular_operator.telemetry.reference docs.reference.generate
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -39,10 +40,11 @@ test-matrix: $(READY) ## the integration suite against every pinned version of K
 	@$(PYTHON) -m tests.matrix
 
 lint: $(READY) ## ruff, mypy, import rules, generated files
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && $(PYTHON) -m vernacular.api.crd --check && $(PYTHON) -m vernacular_operator.kube.rights --check && $(PYTHON) -m vernacular_operator.telemetry.reference --check
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
+	@for module in $(GENERATORS); do $(PYTHON) -m $$module --check || exit 1; done
 
-generate: $(READY) ## write CRD, the operator's rights and the reference from the code
-	@$(PYTHON) -m vernacular.api.crd && $(PYTHON) -m vernacular_operator.kube.rights && $(PYTHON) -m vernacular_operator.telemetry.reference
+generate: $(READY) ## write what follows from code: the CRD, the operator's rights, reference pages
+	@for module in $(GENERATORS); do $(PYTHON) -m $$module || exit 1; done
 
 images: ## build the images, push them, pull them on the nodes
 	@python3 -m devcluster images

@@ -9,7 +9,7 @@ from support.helm import BUNDLED, Helm, Manifest, find, names
 Rules = set[tuple[str, str, tuple[str, ...], tuple[str, ...]]]
 
 IN_A_NAMESPACE: Rules = {
-    ("vernacular.dev", "finetunejobs", ("get", "list", "watch"), ()),
+    ("vernacular.dev", "finetunejobs", ("delete", "get", "list", "watch"), ()),
     ("vernacular.dev", "finetunejobs/status", ("patch",), ()),
     ("vernacular.dev", "finetunejobs/finalizers", ("update",), ()),
     ("batch", "jobs", ("create", "delete", "get", "list", "watch"), ()),

@@ -212,6 +212,10 @@ RUN_POLICY: list[Case] = [
     *accepts("runPolicy.suspend", True, False),
     *refuses("runPolicy.suspend", "must be of type boolean", "true", 1),
     *integer("runPolicy.maxRestarts", 0, 100),
+    *integer("runPolicy.activeDeadlineSeconds", 0, 2**31 - 1),
+    *integer("runPolicy.ttlSecondsAfterFinished", 0, 2**31 - 1),
+    *integer("runPolicy.maxGpuHours", 0, 1_000_000),
+    *choice("runPolicy.onOutOfMemory", "Repair", "Fail"),
 ]
 CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY, *POD_OVERRIDES]
 

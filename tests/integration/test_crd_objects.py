@@ -212,7 +212,7 @@ def test_the_run_policy_can_change_and_the_same_spec_can_be_applied_again(
         "PATCH", jobs(namespace, "hr-bot"), {"spec": {"runPolicy": {"suspend": True, "maxRestarts": 5}}}, MERGE_PATCH
     )
 
-    assert changed["spec"]["runPolicy"] == {"suspend": True, "maxRestarts": 5}
+    assert changed["spec"]["runPolicy"] == {"suspend": True, "maxRestarts": 5, "onOutOfMemory": "Repair"}
     assert changed["metadata"]["generation"] == 2
 
 

@@ -35,7 +35,7 @@ async def test_four_stages_to_succeeded(
         (name, "Succeeded", 1) for name in ("Prepare", "Train", "Evaluate", "Publish")
     ]
     assert status["dataset"]["rows"] == 100
-    assert status["plan"]["values"] == [{"name": "learning_rate", "value": "2e-4", "reason": "default"}]
+    assert status["plan"]["values"][0] == {"name": "learningRate", "value": "2e-4", "reason": "default"}
     assert status["evaluation"]["verdict"] == "Promote"
     assert status["evaluation"]["gainPoints"] == {"value": 80, "low": 60, "high": 95}
     assert status["progress"]["percent"] == 100
@@ -53,7 +53,7 @@ async def test_four_stages_to_succeeded(
     assert kubelet.configs[0].tracking.run_id == ""
     assert {item.tracking.run_id for item in kubelet.configs if item.stage != Stage.PREPARE} == {run_id}
     assert [item.stage for item in kubelet.configs].count(Stage.TRAIN) == 2
-    assert {event["reason"] for event in await user.events()} >= {"Preparing", "Training", "Succeeded"}
+    assert {event["reason"] for event in await user.events()} >= {"PrepareStarted", "TrainSucceeded", "Succeeded"}
 
 
 async def test_a_users_error_fails_the_job_before_training(

@@ -43,6 +43,7 @@ async def test_every_right_is_used_and_no_other_is_asked_for(
     await user.request("POST", f"/api/v1/namespaces/{user.namespace}/services", service_made_before_a_crash(one))
     await user.create("two")
     await user.create("three")
+    await user.create("brief", runPolicy={"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0})
 
     async with running_operator(server, config):
         for name in ("one", "two", "three"):

@@ -60,7 +60,12 @@ async def test_mlflow_away_at_the_start_is_waited_for(
         try:
             job = await user.until_state("hr-bot", "Succeeded", 120)
             run_id = job["status"]["mlflow"]["runID"]
-            assert await asyncio.to_thread(lambda: MlflowClient(server.uri).get_run(run_id).info.status) == "FINISHED"
+
+            async def closed() -> bool:
+                run = await asyncio.to_thread(MlflowClient(server.uri).get_run, run_id)
+                return bool(run.info.status == "FINISHED")
+
+            await eventually(closed)
         finally:
             await asyncio.to_thread(server.stop)
 

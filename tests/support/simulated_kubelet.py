@@ -81,10 +81,17 @@ def hold_until_stopped(step: int) -> Behaviour:
     return Behaviour(None, 0, hold=True, on_stop=preempted(step))
 
 
+PLAN = (
+    PlanValue("learningRate", "2e-4", "default"),
+    PlanValue("microBatchSize", "4", "at most 4096 tokens at once"),
+    PlanValue("accumulation", "2", "completes the effective batch"),
+    PlanValue("gradientCheckpointing", "Off", "faster; turned on by itself when memory runs out"),
+)
+
 SUMMARIES: Mapping[Stage, Callable[[JobConfig], Summary]] = {
     Stage.PREPARE: lambda _: PrepareSummary(
         rows=100, dropped=1, duplicates=2, train=89, validation=10, tokens=4000, digest="sha256:00",
-        total_steps=TOTAL_STEPS, plan_summary="LoRA, 40 steps", plan=(PlanValue("learning_rate", "2e-4", "default"),),
+        total_steps=TOTAL_STEPS, plan_summary="LoRA, 40 steps", plan=PLAN,
     ),
     Stage.TRAIN: lambda _: TrainSummary(
         step=TOTAL_STEPS, total_steps=TOTAL_STEPS, loss="0.41", eval_loss="0.48", tokens=4000, training_seconds=5,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from support.training import TrainingJob, plan
+from vernacular_trainer.cgroup import available_cores, oom_kills
 from vernacular_trainer.contract import JobConfig, Stage
-from vernacular_trainer.launch import Launch, available_cores, local_ranks, plan_launch, threads_per_rank
+from vernacular_trainer.launch import Launch, local_ranks, plan_launch, threads_per_rank
 from vernacular_trainer.outcomes import OutcomeFolder
 
 
@@ -115,3 +116,20 @@ def test_the_quota_of_a_pod(tmp_path: Path, files: dict[str, str], expected: int
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert available_cores(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.events": "low 0\noom 3\noom_kill 2\noom_group_kill 1"}, 2),
+        ({"memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 4"}, 4),
+        ({"memory/memory.oom_control": "oom_kill_disable 0"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_kernels_count_of_processes_killed_for_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+
+    assert oom_kills(tmp_path) == expected

@@ -15,7 +15,7 @@ from vernacular_trainer.outcomes import Ending, OutcomeFolder, judge
 DONE = StageReport(Outcome.DONE, summary={"step": 3})
 LOST = StageReport(Outcome.INTERNAL, code="InternalError", message="connection lost")
 NAN = StageReport(Outcome.INTERNAL, code="NonFiniteLoss")
-MEMORY = StageReport(Outcome.USER_ERROR, code="GpuOutOfMemory")
+MEMORY = StageReport(Outcome.INTERNAL, code="GpuOutOfMemory")
 PREEMPTED = StageReport(Outcome.PREEMPTED, summary={"step": 2})
 EARLY = StageReport(Outcome.PREEMPTED)
 
@@ -63,6 +63,19 @@ def test_a_rank_without_a_report_was_killed(tmp_path: Path) -> None:
     assert "-9" in report.evidence
 
 
+@pytest.mark.parametrize("others", [(DONE, None), (LOST, None), (NAN, None), (None, None)])
+def test_a_rank_that_the_kernel_killed_for_memory_is_the_cause(
+    tmp_path: Path, others: tuple[StageReport | None, ...]
+) -> None:
+    report = judge(folder_with(tmp_path, *others), Ending(1), out_of_memory=True)
+
+    assert (report.outcome, report.code) == (Outcome.INTERNAL, "HostOutOfMemory")
+
+
+def test_a_helper_process_that_was_killed_for_memory_does_not_spoil_a_training(tmp_path: Path) -> None:
+    assert judge(folder_with(tmp_path, DONE, DONE), Ending(0), out_of_memory=True) == DONE
+
+
 def test_a_rank_that_was_stopped_because_another_was_killed(tmp_path: Path) -> None:
     assert judge(folder_with(tmp_path, None, EARLY), Ending(exit_code=1)).code == "InternalError"
 
@@ -94,7 +107,8 @@ def test_all_reported(tmp_path: Path) -> None:
 
 
 def test_every_code_has_its_outcome() -> None:
-    internal = {"NonFiniteLoss", "RendezvousTimeout", "CheckpointCorrupt", "TrackingUnavailable", "InternalError"}
+    memory = {"GpuOutOfMemory", "HostOutOfMemory"}
+    internal = {"NonFiniteLoss", "RendezvousTimeout", "Hang", "TrackingUnavailable", "InternalError"} | memory
     assert {code.value for code in StageFailure} - {code.value for code in USER_FIXABLE} == internal
     assert StageError(StageFailure.NON_FINITE_LOSS, "m", "a").report().outcome is Outcome.INTERNAL
     assert StageError(StageFailure.MODEL_NOT_FOUND, "m", "a").report().outcome is Outcome.USER_ERROR
@@ -135,8 +149,8 @@ def test_a_gpu_without_memory_is_recognised() -> None:
     import torch
 
     report = report_of(torch.OutOfMemoryError("CUDA out of memory"))
-    assert (report.outcome, report.code) == (Outcome.USER_ERROR, "GpuOutOfMemory")
-    assert "microBatchSize" in report.advice
+    assert (report.outcome, report.code) == (Outcome.INTERNAL, "GpuOutOfMemory")
+    assert "maxSequenceLength" in report.advice
 
 
 def test_a_preemption_passes_through_handlers_of_exceptions() -> None:

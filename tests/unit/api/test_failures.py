@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from vernacular.api import ADVICE, FailureCode, Reason, Stage
+from vernacular.api import FAILURES, Consequence, FailureCode, Reason, Stage
 from vernacular.api.conditions import Condition
 from vernacular.api.status import FailureStatus
 from vernacular_trainer import contract
+from vernacular_trainer.errors import USER_FIXABLE
 
 
 def test_every_failure_that_a_stage_reports_is_a_code_of_the_api() -> None:
     assert {str(code) for code in contract.StageFailure} - set(FailureCode) == set()
+
+
+def test_stages_end_with_78_exactly_for_what_is_never_retried() -> None:
+    never = {code for code in contract.StageFailure if FAILURES[FailureCode(code)].consequence == "NeverRetried"}
+
+    assert never == USER_FIXABLE
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_every_code_is_explained(code: FailureCode) -> None:
+    assert FAILURES[code].meaning.endswith(".")
+    assert FAILURES[code].consequence in Consequence
 
 
 def test_stages_are_called_the_same_on_both_sides() -> None:
@@ -20,7 +33,7 @@ def test_stages_are_called_the_same_on_both_sides() -> None:
 
 @pytest.mark.parametrize("code", FailureCode)
 def test_every_code_has_advice_that_says_what_to_do(code: FailureCode) -> None:
-    advice = ADVICE[code]
+    advice = FAILURES[code].advice
 
     assert advice.endswith(".")
     assert 20 < len(advice) <= 256

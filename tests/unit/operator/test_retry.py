@@ -25,7 +25,7 @@ from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.policies.retry import backoff
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import PodFacts, Snapshot
+from vernacular_operator.domain.snapshot import PodFacts, ProgressFacts, Snapshot
 from vernacular_trainer.contract import Outcome, StageReport
 
 
@@ -34,6 +34,10 @@ def failed(snapshot: Snapshot, stage: Stage, attempt: int, *pods: PodFacts) -> t
     others = tuple(job for job in snapshot.jobs if (job.stage, job.attempt) != (stage, attempt))
     snapshot = replace(snapshot, jobs=(*others, child(stage, attempt, failed=True, finished_at=NOW)), pods=pods)
     return snapshot, reconcile(snapshot, NOW)
+
+
+def saved_at(step: int) -> ProgressFacts:
+    return ProgressFacts(step + 1, 40, "0.4", "", None, None, NOW, checkpoint_step=step)
 
 
 def with_restarts(number: int) -> Snapshot:
@@ -136,13 +140,42 @@ def test_a_preemption_without_a_new_checkpoint_costs_a_restart() -> None:
     assert (plan.status.usage.restarts, plan.status.usage.preemptions) == (1, 1)
 
 
-def test_a_lost_node_costs_nothing() -> None:
-    snapshot = until_stage(Stage.TRAIN, with_restarts(0))
-    _, plan = failed(snapshot, Stage.TRAIN, 1, pod(Stage.TRAIN, disruption="DeletionByTaintManager", gone=True))
+INTERRUPTIONS = [
+    pytest.param({"disruption": "DeletionByTaintManager", "gone": True}, id="node lost"),
+    pytest.param({"phase": "Failed", "running": False, "status_reason": "Evicted"}, id="evicted"),
+    pytest.param({"disruption": "PreemptionByScheduler", "gone": True}, id="preempted"),
+    pytest.param({"gone": True}, id="deleted"),
+]
+
+
+@pytest.mark.parametrize("change", INTERRUPTIONS)
+def test_an_interruption_after_a_newer_checkpoint_costs_nothing(change: dict[str, object]) -> None:
+    snapshot = replace(until_stage(Stage.TRAIN, with_restarts(0)), progress=saved_at(12))
+    snapshot, plan = failed(snapshot, Stage.TRAIN, 1, pod(Stage.TRAIN, **change))
 
     assert plan.status.usage is not None
     assert (plan.status.usage.restarts, plan.status.usage.preemptions) == (0, 1)
     assert plan.status.stages[1].state == StageState.PENDING
+    plan = reconcile(with_status(snapshot, plan), NOW)
+    assert job_manifest(plan)["metadata"]["name"] == "hr-bot-0a1b2-train-2"
+
+
+@pytest.mark.parametrize("change", INTERRUPTIONS)
+def test_interruptions_without_a_newer_checkpoint_come_to_an_end(change: dict[str, object]) -> None:
+    snapshot = replace(until_stage(Stage.TRAIN, with_restarts(0)), progress=saved_at(12))
+    snapshot, plan = failed(snapshot, Stage.TRAIN, 1, pod(Stage.TRAIN, **change))
+    plan = reconcile(with_status(snapshot, plan), NOW)
+    snapshot = with_status(snapshot, plan, jobs=(*snapshot.jobs, child(Stage.TRAIN, 2)))
+    _, plan = failed(snapshot, Stage.TRAIN, 2, pod(Stage.TRAIN, 2, **change))
+
+    assert plan.status.state == JobState.FAILED
+
+
+def test_an_interruption_of_a_stage_without_checkpoints_costs_a_restart() -> None:
+    _, plan = failed(until_stage(Stage.PREPARE), Stage.PREPARE, 1, pod(Stage.PREPARE, gone=True))
+
+    assert plan.status.usage is not None
+    assert (plan.status.usage.restarts, plan.status.usage.preemptions) == (1, 0)
 
 
 def test_mlflow_away_in_a_stage_is_waited_for_and_costs_nothing() -> None:
@@ -164,7 +197,7 @@ def test_a_job_that_someone_deleted_is_made_again() -> None:
     snapshot = replace(until_stage(Stage.PREPARE), jobs=())
     plan = reconcile(snapshot, NOW)
     assert plan.status.usage is not None
-    assert plan.status.usage.preemptions == 1
+    assert plan.status.usage.restarts == 1
 
     plan = reconcile(with_status(snapshot, plan), NOW + timedelta(seconds=11))
     assert job_manifest(plan)["metadata"]["name"] == "hr-bot-0a1b2-prepare-2"
@@ -198,3 +231,24 @@ def test_backoff_doubles_from_ten_seconds_to_five_minutes() -> None:
     assert delays[:5] == [10, 20, 40, 80, 160]
     assert delays[-1] == 300
     assert all(a <= b for a, b in pairwise(delays))
+
+
+def test_an_attempt_whose_job_was_deleted_is_judged_once_its_pods_have_ended() -> None:
+    snapshot = replace(until_stage(Stage.TRAIN, with_restarts(0)), pods=(pod(Stage.TRAIN, deletion_time=NOW),))
+    snapshot = replace(snapshot, jobs=snapshot.jobs[:-1])
+    plan = reconcile(snapshot, NOW)
+    assert plan.status.reason == Reason.WAITING_FOR_DELETION
+    assert plan.status.usage == UsageStatus()
+    assert plan.delete == ()
+
+    saved = ended(Stage.TRAIN, exit_code=85, report=preempted_report(13), deletion_time=NOW, marked_at=NOW)
+    plan = reconcile(with_status(snapshot, plan, pods=(saved,)), NOW)
+    assert plan.status.usage is not None
+    assert (plan.status.usage.restarts, plan.status.usage.preemptions) == (0, 1)
+
+
+def test_pods_that_outlive_their_deleted_job_are_stopped() -> None:
+    snapshot = replace(until_stage(Stage.TRAIN), pods=(pod(Stage.TRAIN),))
+    plan = reconcile(replace(snapshot, jobs=snapshot.jobs[:-1]), NOW)
+
+    assert [(item.kind, item.uid, item.grace_seconds) for item in plan.delete] == [("Pod", "pod-Train-1-0", None)]

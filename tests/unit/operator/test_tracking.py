@@ -26,7 +26,7 @@ def test_training_waits_for_mlflow_and_says_so() -> None:
     assert "connection refused" in (plan.status.message or "")
     assert plan.open_run is not None
     assert plan.requeue_seconds is not None
-    assert [event.reason for event in plan.events] == [FailureCode.TRACKING_UNAVAILABLE]
+    assert [event.reason for event in plan.events] == ["PrepareSucceeded", FailureCode.TRACKING_UNAVAILABLE]
 
 
 def test_training_waits_for_a_run_that_is_being_opened() -> None:

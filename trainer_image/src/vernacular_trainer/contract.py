@@ -13,13 +13,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import types
 import typing
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -91,16 +92,58 @@ class StageFailure(StrEnum):
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
+    HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     DISK_FULL = "DiskFull"
-    STORAGE_TOO_SMALL = "StorageTooSmall"
     NON_FINITE_LOSS = "NonFiniteLoss"
+    HANG = "Hang"
     RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
     WORLD_SIZE_MISMATCH = "WorldSizeMismatch"
-    CHECKPOINT_CORRUPT = "CheckpointCorrupt"
     CHECKPOINT_INCOMPATIBLE = "CheckpointIncompatible"
     TRACKING_UNAVAILABLE = "TrackingUnavailable"
     TRACKING_ACCESS_DENIED = "TrackingAccessDenied"
     INTERNAL_ERROR = "InternalError"
+
+
+class Phase(StrEnum):
+    """What a stage does at the moment; a stage tells it as a tag of its MLflow run."""
+
+    DOWNLOADING = "Downloading"
+    CHECKING_DATA = "CheckingData"
+    TOKENISING = "Tokenising"
+    LOADING_MODEL = "LoadingModel"
+    TRAINING = "Training"
+    SAVING = "Saving"
+    EVALUATING = "Evaluating"
+    PUBLISHING = "Publishing"
+
+
+PHASE_TAG = "vernacular.dev/phase"
+_PHASE_TEXT = re.compile(r"(\w+) attempt (\d+): (\w+)(?:, (.{1,200}))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """The phase of one attempt of one stage; `detail` says how far it is ("" when it does not say)."""
+
+    stage: Stage
+    attempt: int
+    phase: Phase
+    detail: str = ""
+
+    def to_text(self) -> str:
+        """As a tag's value, readable for people."""
+        detail = f", {self.detail[:200]}" if self.detail else ""
+        return f"{self.stage} attempt {self.attempt}: {self.phase}{detail}"
+
+    @classmethod
+    def from_text(cls, text: str) -> PhaseReport | None:
+        """Read a tag's value; None when it is none of ours."""
+        if not (found := _PHASE_TEXT.fullmatch(text)):
+            return None
+        stage, attempt, phase, detail = found.groups()
+        if stage not in set(Stage) or phase not in set(Phase):
+            return None
+        return cls(Stage(stage), int(attempt), Phase(phase), detail or "")
 
 
 @dataclass(frozen=True)
@@ -196,6 +239,15 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True)
+class RepairConfig:
+    """Changes to the plan after attempts that ran out of memory. The rows of an optimizer step stay the same."""
+
+    micro_batch_size: int
+    accumulation: int
+    gradient_checkpointing: bool
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out questions (JSONL); None: the validation rows of the data set are asked instead."""
 
@@ -237,6 +289,7 @@ class JobConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    repair: RepairConfig | None = None
     grace_period_seconds: int = 120
     contract: int = CONTRACT_VERSION
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from vernacular_trainer.contract import Outcome, StageFailure, StageReport
 
 # A full disk is the user's to fix (a larger volume, fewer checkpoints): the next attempt would meet the same full disk.
-# GpuOutOfMemory likewise: the same batch on the same device fails again.
+# Memory is not: the operator lets the next attempt use less of it.
 USER_FIXABLE = frozenset(StageFailure) - {
+    StageFailure.GPU_OUT_OF_MEMORY,
+    StageFailure.HOST_OUT_OF_MEMORY,
+    StageFailure.HANG,
     StageFailure.NON_FINITE_LOSS,
     StageFailure.RENDEZVOUS_TIMEOUT,
-    StageFailure.CHECKPOINT_CORRUPT,
     StageFailure.TRACKING_UNAVAILABLE,
     StageFailure.INTERNAL_ERROR,
 }
@@ -93,7 +95,7 @@ def _recognise(error: BaseException) -> StageError:
         return StageError(
             StageFailure.GPU_OUT_OF_MEMORY,
             "the GPU has not enough memory for this training",
-            "lower training.microBatchSize or training.maxSequenceLength, or use strategy ZeRO3 over more GPUs",
+            "lower training.maxSequenceLength, or use strategy ZeRO3 over more GPUs",
             where,
         )
     return StageError(

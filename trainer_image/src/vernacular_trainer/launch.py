@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vernacular_trainer.cgroup import available_cores
 from vernacular_trainer.contract import RENDEZVOUS_PORT, JobConfig, Stage
 from vernacular_trainer.outcomes import OutcomeFolder
 
@@ -17,8 +17,6 @@ JOIN_TIMEOUT_SECONDS = 600
 READ_TIMEOUT_SECONDS = 60
 # what the supervisor keeps of the grace period for itself, to kill, judge and report
 SUPERVISOR_MARGIN_SECONDS = 10
-
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -111,22 +109,3 @@ def threads_per_rank(ranks: int, environ: Mapping[str, str]) -> int:
     """Threads of each local rank: VERNACULAR_THREADS, else the pod's share of processors divided among the ranks."""
     override = environ.get("VERNACULAR_THREADS", "")
     return int(override) if override.isdecimal() and int(override) > 0 else max(available_cores() // ranks, 1)
-
-
-def available_cores(cgroup: Path = _CGROUP_ROOT) -> int:
-    """Processors this process may use: its affinity, cut to the quota of its control group (rounded up)."""
-    cores = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
-    return cores if quota is None else max(min(cores, math.ceil(quota)), 1)
-
-
-def _quota(cgroup: Path) -> float | None:
-    try:
-        if (cgroup / "cpu.max").exists():
-            limit, period = (cgroup / "cpu.max").read_text().split()
-        else:
-            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        return None if limit in ("max", "-1") else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None

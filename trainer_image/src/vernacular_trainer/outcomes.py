@@ -56,24 +56,35 @@ class Ending:
     killed: bool = False
 
 
-def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1) -> StageReport:
-    """The report of the whole stage in this pod.
+def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1, out_of_memory: bool = False) -> StageReport:
+    """The report of the whole stage in this pod. `out_of_memory`: the kernel killed one of its processes for memory.
 
     A failure with a name of its own wins over a preemption, and that over a nameless failure: when one rank leaves,
     the others lose their connection and report an unexpected error, which is only a consequence.
     """
     reports = outcomes.reports()
+    missing = sorted(set(range(outcomes.ranks)) - {rank for rank, _ in reports})
+    if missing and out_of_memory:
+        return _out_of_memory(missing[0], outcomes.ranks)
     named = [report for _, report in reports if _is_named_failure(report)]
     if named:
         return named[0]
     preempted = [item for item in reports if _is_preemption(item[1], ending)]
     if preempted:
         return min(preempted, key=lambda item: (not item[1].summary, item[0]))[1]
-    missing = sorted(set(range(outcomes.ranks)) - {rank for rank, _ in reports})
     if missing:
         return _judge_without_reports(outcomes, ending, missing, pods)
     failed = [report for _, report in reports if report.outcome is Outcome.INTERNAL]
     return failed[0] if failed else dict(reports)[0]
+
+
+def _out_of_memory(rank: int, ranks: int) -> StageReport:
+    return StageError(
+        StageFailure.HOST_OUT_OF_MEMORY,
+        f"process {rank} of {ranks} was killed because the pod used more memory than its limit",
+        "raise the stage's memory limit, or use fewer processes a pod or a shorter training.maxSequenceLength",
+        "oom_kill of the pod's control group",
+    ).report()
 
 
 def _is_named_failure(report: StageReport) -> bool:
@@ -100,6 +111,6 @@ def _judge_without_reports(outcomes: OutcomeFolder, ending: Ending, missing: lis
     return StageError(
         StageFailure.INTERNAL_ERROR,
         f"process {missing[0]} of {outcomes.ranks} ended without a report: it was killed or it crashed",
-        "it is tried again; if the pod shows OOMKilled, give it more memory; else see the pod's log",
+        "it is tried again; if it stays, see the pod's log",
         f"launcher ended with {ending.exit_code}",
     ).report()

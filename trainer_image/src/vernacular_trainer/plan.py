@@ -5,7 +5,9 @@ No torch: prepare resolves the plan on a CPU pod, train follows it to the letter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from vernacular_trainer.contract import ContractError, RepairConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,25 @@ class ResolvedPlan:
     checkpoint_every_steps: int
     evaluate_every_steps: int
     keep_checkpoints: int
+    gradient_checkpointing: bool = False
     lora_rank: int = 0
     lora_alpha: int = 0
     lora_dropout: float = 0.0
     lora_target_modules: tuple[str, ...] = ()
+
+
+def repaired(plan: ResolvedPlan, repair: RepairConfig | None) -> ResolvedPlan:
+    """The plan with less memory in use at a time. Raises ContractError when a step would not have the same rows."""
+    if repair is None:
+        return plan
+    if repair.micro_batch_size * repair.accumulation != plan.micro_batch_size * plan.accumulation:
+        raise ContractError(
+            f"plan: {repair.micro_batch_size} x {repair.accumulation} rows are not the"
+            f" {plan.micro_batch_size} x {plan.accumulation} of the plan"
+        )
+    return replace(
+        plan,
+        micro_batch_size=repair.micro_batch_size,
+        accumulation=repair.accumulation,
+        gradient_checkpointing=repair.gradient_checkpointing,
+    )

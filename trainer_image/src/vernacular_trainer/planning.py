@@ -117,6 +117,7 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         checkpoint_every_steps=note("checkpointEverySteps", interval, "a fifth of the training"),
         evaluate_every_steps=note("evaluateEverySteps", interval, "a fifth of the training"),
         keep_checkpoints=KEEP_CHECKPOINTS,
+        gradient_checkpointing=_gradient_checkpointing(reasons),
         lora_rank=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -155,6 +156,11 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
         reasons.note("microBatchSize", micro, _GIVEN)
     accumulation = reasons.note("accumulation", share // micro, "completes the effective batch")
     return Batch(effective, micro, accumulation)
+
+
+def _gradient_checkpointing(reasons: _Reasons) -> bool:
+    reasons.note("gradientCheckpointing", "Off", "faster; turned on by itself when memory runs out")
+    return False
 
 
 def _check_divisible(effective: int, unit: int, world: int, micro: int | None) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from vernacular_trainer.cgroup import oom_kills
 from vernacular_trainer.contract import JobConfig, StageReport
 from vernacular_trainer.launch import Launch, local_ranks, plan_launch, shutdown_seconds
 from vernacular_trainer.outcomes import Ending, OutcomeFolder, judge
@@ -34,8 +35,9 @@ def supervise(config: JobConfig, config_path: Path) -> StageReport:
     with tempfile.TemporaryDirectory(prefix="vernacular-") as folder:
         outcomes = OutcomeFolder(Path(folder), local_ranks(config))
         launch = plan_launch(config, config_path, outcomes, os.environ)
+        kills = oom_kills()
         ending = run_launch(launch, outcomes.all_reported, stop_seconds=shutdown_seconds(config))
-        return judge(outcomes, ending, pods=config.compute.pods)
+        return judge(outcomes, ending, pods=config.compute.pods, out_of_memory=oom_kills() > kills)
 
 
 def run_launch(

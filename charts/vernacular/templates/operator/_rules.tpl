@@ -1,10 +1,10 @@
 {{/* Generated from operator/src/vernacular_operator/kube/rights.py by `make generate`; do not edit */}}
 
 {{- define "vernacular.rules" -}}
-# what is to be done
+# what is to be done; ttlSecondsAfterFinished
 - apiGroups: [vernacular.dev]
   resources: [finetunejobs]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]
 # what became of it
 - apiGroups: [vernacular.dev]
   resources: [finetunejobs/status]

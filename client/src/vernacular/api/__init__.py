@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from vernacular.api.conditions import Condition, ConditionStatus, ConditionType, Reason
-from vernacular.api.failures import ADVICE, FailureCode
+from vernacular.api.failures import FAILURES, Consequence, FailureCode
 from vernacular.api.finetunejob import FineTuneJob, ObjectMeta
 from vernacular.api.finetuneruntime import FineTuneRuntime, FineTuneRuntimeSpec
 from vernacular.api.spec import FineTuneJobSpec
 from vernacular.api.status import FineTuneJobStatus, JobState, Stage, StageState, StageStatus, Verdict
 
 __all__ = [
-    "ADVICE",
+    "FAILURES",
     "Condition",
     "ConditionStatus",
     "ConditionType",
+    "Consequence",
     "FailureCode",
     "FineTuneJob",
     "FineTuneJobSpec",

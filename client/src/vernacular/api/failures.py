@@ -1,20 +1,22 @@
-"""Failure codes: stable names with a fixed advice each. A code is never renamed and never changes its meaning."""
+"""Failure codes: stable names with meaning, consequence and advice. A code is never renamed and never changes its
+meaning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 
 class FailureCode(StrEnum):
-    """Why a job failed."""
+    """Why a job failed, or what it waits for."""
 
     DATASET_NOT_FOUND = "DatasetNotFound"
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
-    DATASET_TOO_MANY_BAD_ROWS = "DatasetTooManyBadRows"
     NO_TRAINABLE_TOKENS = "NoTrainableTokens"
     QUESTIONS_UNREADABLE = "QuestionsUnreadable"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
@@ -25,7 +27,6 @@ class FailureCode(StrEnum):
     OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
     LIMIT_EXCEEDED = "LimitExceeded"
     ARGUMENT_REFUSED = "ArgumentRefused"
-    DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     DISK_FULL = "DiskFull"
@@ -33,10 +34,8 @@ class FailureCode(StrEnum):
     HANG = "Hang"
     RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
     WORLD_SIZE_MISMATCH = "WorldSizeMismatch"
-    CHECKPOINT_CORRUPT = "CheckpointCorrupt"
     CHECKPOINT_INCOMPATIBLE = "CheckpointIncompatible"
     STORAGE_NOT_SHARED = "StorageNotShared"
-    STORAGE_TOO_SMALL = "StorageTooSmall"
     VOLUME_NOT_BOUND = "VolumeNotBound"
     NAME_CONFLICT = "NameConflict"
     TRACKING_UNAVAILABLE = "TrackingUnavailable"
@@ -48,127 +47,252 @@ class FailureCode(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BUDGET_EXCEEDED = "BudgetExceeded"
     RESTARTS_EXHAUSTED = "RestartsExhausted"
-    GATE_FAILED = "GateFailed"
     INTERNAL_ERROR = "InternalError"
 
 
-ADVICE: Mapping[FailureCode, str] = MappingProxyType(
+class Consequence(StrEnum):
+    """What follows when something with a code has happened."""
+
+    NEVER_RETRIED = "NeverRetried"  # the job fails: only a person can mend it
+    RETRIED = "Retried"  # a new attempt, within spec.runPolicy.maxRestarts
+    REPAIRED = "Repaired"  # a new attempt that needs less memory; in other stages than training it is retried
+    CONTINUED = "Continued"  # a new attempt, which costs no restart while each brings a newer checkpoint
+    WAITED_FOR = "WaitedFor"  # the job waits until it is better, and says so
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a code means, what follows, and what a person can do."""
+
+    meaning: str
+    consequence: Consequence
+    advice: str
+
+
+FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
     {
-        FailureCode.DATASET_NOT_FOUND: (
-            "Check spec.dataset.train: the ConfigMap and its key, or the claim and the path, must exist in the "
-            "job's namespace."
+        FailureCode.DATASET_NOT_FOUND: Failure(
+            "A training file is missing: no such ConfigMap, key, claim or path.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Check spec.dataset.train: the ConfigMap and its key, or the claim and the path, must exist in the "
+                "job's namespace."
+            ),
         ),
-        FailureCode.DATASET_UNREADABLE: (
-            "Write the file as UTF-8 JSONL, one JSON object a line, and mend the line that the message names."
+        FailureCode.DATASET_UNREADABLE: Failure(
+            "A training file is no UTF-8 text.",
+            Consequence.NEVER_RETRIED,
+            "Write the file as UTF-8 JSONL, one JSON object a line, and mend the line that the message names.",
         ),
-        FailureCode.DATASET_SCHEMA: (
-            'Give every row one of the known shapes, for example {"messages": [{"role": "user", ...}, {"role": '
-            '"assistant", ...}]}.'
+        FailureCode.DATASET_SCHEMA: Failure(
+            "A row has none of the known shapes, is no JSON, or has no assistant turn.",
+            Consequence.NEVER_RETRIED,
+            (
+                'Give every row one of the known shapes, for example {"messages": [{"role": "user", ...}, {"role": '
+                '"assistant", ...}]}.'
+            ),
         ),
-        FailureCode.DATASET_TOO_SMALL: "Add rows, or keep fewer back with spec.dataset.validation.splitPercent.",
-        FailureCode.DATASET_TOO_MANY_BAD_ROWS: "Mend or remove the rows listed under status.dataset.problems.",
-        FailureCode.NO_TRAINABLE_TOKENS: (
-            "Give rows an assistant turn with text that fits into spec.training.maxSequenceLength: only answers "
-            "are trained."
+        FailureCode.DATASET_TOO_SMALL: Failure(
+            "Too few usable rows are left.",
+            Consequence.NEVER_RETRIED,
+            "Add rows, or keep fewer back with spec.dataset.validation.splitPercent.",
         ),
-        FailureCode.QUESTIONS_UNREADABLE: (
-            'Write spec.evaluation.questions as JSONL with one {"question": ..., "expected": ...} a line, and '
-            "check its name and key."
+        FailureCode.NO_TRAINABLE_TOKENS: Failure(
+            "No row has an answer that fits into the sequence length.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Give rows an assistant turn with text that fits into spec.training.maxSequenceLength: only answers"
+                " are trained."
+            ),
         ),
-        FailureCode.CHAT_TEMPLATE_MISSING: (
-            "Use a model whose tokenizer has a chat template, usually one whose name ends in -Instruct."
+        FailureCode.QUESTIONS_UNREADABLE: Failure(
+            "The file of held-out questions is missing or cannot be read.",
+            Consequence.NEVER_RETRIED,
+            (
+                'Write spec.evaluation.questions as JSONL with one {"question": ..., "expected": ...} a line, and '
+                "check its name and key."
+            ),
         ),
-        FailureCode.MODEL_NOT_FOUND: (
-            "Check spec.model.uri and revision; on a claim the folder must hold config.json and weights."
+        FailureCode.CHAT_TEMPLATE_MISSING: Failure(
+            "The model's tokenizer has no chat template.",
+            Consequence.NEVER_RETRIED,
+            "Use a model whose tokenizer has a chat template, usually one whose name ends in -Instruct.",
         ),
-        FailureCode.MODEL_ACCESS_DENIED: (
-            "Accept the model's terms on its hub, and name a Secret with HF_TOKEN in spec.model.credentials.secretName."
+        FailureCode.MODEL_NOT_FOUND: Failure(
+            "The base model does not exist where the job says.",
+            Consequence.NEVER_RETRIED,
+            "Check spec.model.uri and revision; on a claim the folder must hold config.json and weights.",
         ),
-        FailureCode.MODEL_UNSUPPORTED: (
-            "Use a decoder language model in safetensors format that the trainer image knows."
+        FailureCode.MODEL_ACCESS_DENIED: Failure(
+            "The hub does not let this job read the base model.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Accept the model's terms on its hub, and name a Secret with HF_TOKEN in "
+                "spec.model.credentials.secretName."
+            ),
         ),
-        FailureCode.SECRET_MISSING: (
-            "Create the Secret in the job's namespace with the key that the message names, or mend the name."
+        FailureCode.MODEL_UNSUPPORTED: Failure(
+            "The base model is of a kind, or in a format, that cannot be trained here.",
+            Consequence.NEVER_RETRIED,
+            "Use a decoder language model in safetensors format that the trainer image knows.",
         ),
-        FailureCode.OVERRIDE_NOT_ALLOWED: (
-            "Remove the field that the message names, or ask the platform team for what the message says; then create "
-            "the job again."
+        FailureCode.SECRET_MISSING: Failure(
+            "A Secret that the job names is missing, or lacks a key.",
+            Consequence.NEVER_RETRIED,
+            "Create the Secret in the job's namespace with the key that the message names, or mend the name.",
         ),
-        FailureCode.LIMIT_EXCEEDED: (
-            "Ask for less, name a FineTuneRuntime with a higher limit in spec.runtimeRef, or ask the platform team."
+        FailureCode.LIMIT_EXCEEDED: Failure(
+            "The job asks for more than its FineTuneRuntime allows.",
+            Consequence.NEVER_RETRIED,
+            "Ask for less, name a FineTuneRuntime with a higher limit in spec.runtimeRef, or ask the platform team.",
         ),
-        FailureCode.ARGUMENT_REFUSED: (
-            "Mend the value that the message names; status.plan shows what every setting resolves to."
+        FailureCode.OVERRIDE_NOT_ALLOWED: Failure(
+            "The job changes something of its pods that the platform team does not let jobs change.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Remove the field that the message names, or ask the platform team for what the message says; then "
+                "create the job again."
+            ),
         ),
-        FailureCode.DOES_NOT_FIT: (
-            "Use LoRA, strategy ZeRO3, more GPUs, a shorter maxSequenceLength or a smaller model."
+        FailureCode.ARGUMENT_REFUSED: Failure(
+            "A setting has a value that cannot work together with the data, the model or the devices.",
+            Consequence.NEVER_RETRIED,
+            "Mend the value that the message names; status.plan shows what every setting resolves to.",
         ),
-        FailureCode.GPU_OUT_OF_MEMORY: (
-            "Lower spec.training.microBatchSize or maxSequenceLength, or set spec.compute.strategy to ZeRO2 or ZeRO3."
+        FailureCode.GPU_OUT_OF_MEMORY: Failure(
+            "A GPU had not enough memory.",
+            Consequence.REPAIRED,
+            (
+                "Lower spec.training.maxSequenceLength, set spec.compute.strategy to ZeRO3 over more GPUs, or take "
+                "larger ones."
+            ),
         ),
-        FailureCode.HOST_OUT_OF_MEMORY: (
-            "Raise the memory limit of the stage in the operator's configuration, or use fewer processes a pod."
+        FailureCode.HOST_OUT_OF_MEMORY: Failure(
+            "A pod used more memory than its limit.",
+            Consequence.REPAIRED,
+            "Raise the memory limit of the stage in the operator's configuration, or use fewer processes a pod.",
         ),
-        FailureCode.DISK_FULL: "Make a new job with a larger spec.storage.workspace.size, or free space on the claim.",
-        FailureCode.NON_FINITE_LOSS: (
-            "Lower spec.training.learningRate, or set precision to FP32 to see whether the number format is the cause."
+        FailureCode.DISK_FULL: Failure(
+            "The workspace is full.",
+            Consequence.NEVER_RETRIED,
+            "Make a new job with a larger spec.storage.workspace.size, or free space on the claim.",
         ),
-        FailureCode.HANG: (
-            "Look at the pod's log for the last step; a rank that waits for another is often a network or a "
-            "storage fault."
+        FailureCode.NON_FINITE_LOSS: Failure(
+            "The loss or a gradient became infinite or no number; nothing of it was saved.",
+            Consequence.RETRIED,
+            (
+                "Lower spec.training.learningRate, or set precision to FP32 to see whether the number format is the"
+                " cause."
+            ),
         ),
-        FailureCode.RENDEZVOUS_TIMEOUT: (
-            "Check that all training pods run at the same time and that a NetworkPolicy lets them reach each "
-            "other by name."
+        FailureCode.HANG: Failure(
+            "A process of the training did not move on for too long.",
+            Consequence.RETRIED,
+            (
+                "Look at the pod's log for the last step; a rank that waits for another is often a network or a "
+                "storage fault."
+            ),
         ),
-        FailureCode.WORLD_SIZE_MISMATCH: (
-            "Check that each pod sees as many devices as spec.compute.gpusPerPod asks for."
+        FailureCode.RENDEZVOUS_TIMEOUT: Failure(
+            "The pods of the training did not find each other in time.",
+            Consequence.RETRIED,
+            (
+                "Check that all training pods run at the same time and that a NetworkPolicy lets them reach each "
+                "other by name."
+            ),
         ),
-        FailureCode.CHECKPOINT_CORRUPT: (
-            "Delete this job and create it again; it then trains from the start. Check the volume for faults."
+        FailureCode.WORLD_SIZE_MISMATCH: Failure(
+            "Fewer processes or devices came together than the job asks for.",
+            Consequence.NEVER_RETRIED,
+            "Check that each pod sees as many devices as spec.compute.gpusPerPod asks for.",
         ),
-        FailureCode.CHECKPOINT_INCOMPATIBLE: (
-            "Create a job with another name: these checkpoints belong to other settings."
+        FailureCode.CHECKPOINT_INCOMPATIBLE: Failure(
+            "The checkpoints on the workspace belong to a training with other settings.",
+            Consequence.NEVER_RETRIED,
+            "Create a job with another name: these checkpoints belong to other settings.",
         ),
-        FailureCode.STORAGE_NOT_SHARED: (
-            "Set spec.storage.workspace.accessMode to ReadWriteMany with a class that offers it, or "
-            "spec.compute.pods to 1."
+        FailureCode.STORAGE_NOT_SHARED: Failure(
+            "More than one pod would share a volume that only one node can write.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Set spec.storage.workspace.accessMode to ReadWriteMany with a class that offers it, or "
+                "spec.compute.pods to 1."
+            ),
         ),
-        FailureCode.STORAGE_TOO_SMALL: "Set spec.storage.workspace.size to at least what the message names.",
-        FailureCode.VOLUME_NOT_BOUND: (
-            "Look at the claim's events: its StorageClass must exist and be able to make such a volume."
+        FailureCode.VOLUME_NOT_BOUND: Failure(
+            "A claim of the job does not exist or gets no volume.",
+            Consequence.NEVER_RETRIED,
+            "Look at the claim's events: its StorageClass must exist and be able to make such a volume.",
         ),
-        FailureCode.NAME_CONFLICT: "Rename this job, or delete the object that the message names.",
-        FailureCode.TRACKING_UNAVAILABLE: (
-            "Check that the MLflow server runs and that pods of this namespace can reach it."
+        FailureCode.NAME_CONFLICT: Failure(
+            "An object that does not belong to the job has the name that the job needs.",
+            Consequence.WAITED_FOR,
+            "Rename this job, or delete the object that the message names.",
         ),
-        FailureCode.TRACKING_ACCESS_DENIED: (
-            "Name a Secret with write access in spec.tracking.mlflow.credentialsSecretName, or have the right "
-            "granted in MLflow."
+        FailureCode.TRACKING_UNAVAILABLE: Failure(
+            "MLflow does not answer.",
+            Consequence.WAITED_FOR,
+            "Check that the MLflow server runs and that pods of this namespace can reach it.",
         ),
-        FailureCode.IMAGE_PULL: "Check the image name and the pull secrets in the operator's configuration.",
-        FailureCode.UNSCHEDULABLE: (
-            "Ask for less in spec.compute, or wait for or add nodes with the resource that the message names."
+        FailureCode.TRACKING_ACCESS_DENIED: Failure(
+            "MLflow does not let the job or the operator write.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Name a Secret with write access in spec.tracking.mlflow.credentialsSecretName, or have the right "
+                "granted in MLflow."
+            ),
         ),
-        FailureCode.NODE_LOST: (
-            "Nothing in the job is wrong: look at the node that the message names, then create the job again."
+        FailureCode.IMAGE_PULL: Failure(
+            "The image of a stage cannot be pulled.",
+            Consequence.NEVER_RETRIED,
+            "Check the image name and the pull secrets in the operator's configuration.",
         ),
-        FailureCode.EVICTED: (
-            "The node ran short of a resource: see the message, and raise the stage's requests in the operator's "
-            "configuration."
+        FailureCode.UNSCHEDULABLE: Failure(
+            "No node has what a pod asks for.",
+            Consequence.WAITED_FOR,
+            "Ask for less in spec.compute, or wait for or add nodes with the resource that the message names.",
         ),
-        FailureCode.DEADLINE_EXCEEDED: "Allow more time, or train fewer steps.",
-        FailureCode.BUDGET_EXCEEDED: "Allow more GPU hours, or train fewer steps.",
-        FailureCode.RESTARTS_EXHAUSTED: (
-            "See the failures of the attempts in the job's events; raise spec.runPolicy.maxRestarts if they were "
-            "passing ones."
+        FailureCode.NODE_LOST: Failure(
+            "The node of a pod does not answer any more.",
+            Consequence.CONTINUED,
+            "Nothing in the job is wrong: look at the node that the message names, then create the job again.",
         ),
-        FailureCode.GATE_FAILED: (
-            "Look at the answers in the evaluation report, and add rows for what the model got wrong."
+        FailureCode.EVICTED: Failure(
+            "A node ran short of memory, disk or processes and ended a pod.",
+            Consequence.CONTINUED,
+            (
+                "The node ran short of a resource: see the message, and raise the stage's requests in the "
+                "operator's configuration."
+            ),
         ),
-        FailureCode.INTERNAL_ERROR: (
-            "Look at the log of the pod that the message names, and report it: this is a fault of Vernacular or "
-            "its environment."
+        FailureCode.DEADLINE_EXCEEDED: Failure(
+            "The job was active for longer than spec.runPolicy.activeDeadlineSeconds.",
+            Consequence.NEVER_RETRIED,
+            "Create the job again with a longer spec.runPolicy.activeDeadlineSeconds, or train fewer steps.",
+        ),
+        FailureCode.BUDGET_EXCEEDED: Failure(
+            "The job used more GPU hours than spec.runPolicy.maxGpuHours.",
+            Consequence.NEVER_RETRIED,
+            (
+                "The last checkpoint is on the workspace. Create the job again with more "
+                "spec.runPolicy.maxGpuHours, or train fewer steps."
+            ),
+        ),
+        FailureCode.RESTARTS_EXHAUSTED: Failure(
+            "Every attempt that spec.runPolicy.maxRestarts allows has failed.",
+            Consequence.NEVER_RETRIED,
+            (
+                "See the failures of the attempts in the job's events; raise spec.runPolicy.maxRestarts if they "
+                "were passing ones."
+            ),
+        ),
+        FailureCode.INTERNAL_ERROR: Failure(
+            "A stage ended in a way that nothing else explains.",
+            Consequence.RETRIED,
+            (
+                "Look at the log of the pod that the message names, and report it: this is a fault of Vernacular or"
+                " its environment."
+            ),
         ),
     }
 )

@@ -376,12 +376,52 @@ class PublishSpec(SpecModel):
     alias: Alias = Field(default=DEFAULT_ALIAS, description="Alias that the new version gets.")
 
 
+# what a 32-bit number of seconds holds
+_LONGEST_SECONDS = 2**31 - 1
+
+
+class OutOfMemoryPolicy(StrEnum):
+    """What follows when a training runs out of memory."""
+
+    REPAIR = "Repair"
+    FAIL = "Fail"
+
+
 class RunPolicySpec(SpecModel):
     """How the job runs; may be changed at any time."""
 
     suspend: bool = Field(default=False, description="true: stop and keep what was learned; false: go on from there.")
     max_restarts: int = Field(
-        default=3, ge=0, le=100, description="Attempts after a failure; those after a preemption do not count."
+        default=3,
+        ge=0,
+        le=100,
+        description="Attempts after a failure. An interruption from outside counts only when no newer checkpoint was"
+        " saved since the last one.",
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=_LONGEST_SECONDS,
+        description="The job fails when it was active for longer, all attempts together; the time while it is suspended"
+        " does not count. Absent: no limit.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=_LONGEST_SECONDS,
+        description="The job is deleted this long after its end, 0: at once. One that is trained but not published"
+        " stays. Absent: never.",
+    )
+    max_gpu_hours: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="The job saves a checkpoint and fails when training and evaluation took more GPU hours."
+        " Absent: no limit.",
+    )
+    on_out_of_memory: OutOfMemoryPolicy = Field(
+        default=OutOfMemoryPolicy.REPAIR,
+        description="Repair: the next attempt trains the same rows a step in smaller portions. Fail: the job fails.",
     )
 
 

@@ -28,6 +28,7 @@ class JobState(StrEnum):
     """The job in one word, for people; computed from the conditions."""
 
     PENDING = "Pending"
+    QUEUED = "Queued"
     PREPARING = "Preparing"
     STARTING = "Starting"
     TRAINING = "Training"
@@ -80,6 +81,7 @@ class StageStatus(ApiModel):
     job_name: Line | None = Field(default=None, description="The Job of the latest attempt.")
     attempt: Count = Field(default=0, description="Number of the latest attempt, from 1; 0: none yet.")
     start_time: Timestamp | None = Field(default=None, description="When the first attempt began.")
+    running_since: Timestamp | None = Field(default=None, description="When the running attempt got its nodes.")
     completion_time: Timestamp | None = Field(default=None, description="When the stage ended.")
     reason: ReasonWord | None = Field(default=None, description="Why the stage is where it is, in one word.")
     message: Text | None = Field(default=None, description="The same in a sentence.")
@@ -159,6 +161,9 @@ class CheckpointsStatus(ApiModel):
     resumed_from_step: Count = Field(
         default=0, description="Step that the latest attempt went on from; 0: from the start."
     )
+    credited_step: Count = Field(
+        default=0, description="Step of the newest checkpoint at the last interruption that cost no restart."
+    )
 
 
 class MLflowStatus(ApiModel):
@@ -177,7 +182,10 @@ class UsageStatus(ApiModel):
     """What the job used."""
 
     restarts: Count = Field(default=0, description="Attempts after a failure.")
-    preemptions: Count = Field(default=0, description="Attempts after a preemption or a lost node.")
+    preemptions: Count = Field(default=0, description="Attempts after an interruption that cost no restart.")
+    repairs: Count = Field(default=0, description="Attempts that were given less memory to need.")
+    gpu_seconds: Count = Field(default=0, description="GPUs x seconds of training and evaluation.")
+    suspended_seconds: Count = Field(default=0, description="How long the job was suspended.")
 
 
 class FailureStatus(ApiModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -56,6 +56,7 @@ class Draft:
         self.open_run: RunRequest | None = None
         self.end_run: RunEnd | None = None
         self.attempt: RunAttempt | None = None
+        self.delete_job_itself = False
         self._create: list[Mapping[str, Any]] = []
         self._delete: dict[str, Reference] = {}
         self._events: list[Event] = []
@@ -91,13 +92,29 @@ class Draft:
 
     def write(self, stage: Stage, **changes: Any) -> None:
         """Change what the status says about a stage, and its condition with it."""
-        record = evolve(self.record(stage), **changes)
+        record = self._settled(evolve(self.record(stage), **changes))
         others = {item.name: item for item in self.status.stages} | {stage: record}
         self.set(stages=tuple(others[item] for item in Stage if item in others))
         done = record.state == StageState.SUCCEEDED
         status = ConditionStatus.TRUE if done else ConditionStatus.FALSE
         reason = Reason.STAGE_SUCCEEDED if done else record.reason or Reason.RUNNING
         self.condition(STAGE_CONDITIONS[stage], status, reason, "" if done else record.message or "")
+
+    def _settled(self, record: StageStatus) -> StageStatus:
+        """Account for the GPUs of an attempt once it does not run any more."""
+        if record.state == StageState.RUNNING or record.running_since is None:
+            return record
+        end = datetime.fromisoformat(record.completion_time) if record.completion_time else self.now
+        seconds = max(0.0, (end - datetime.fromisoformat(record.running_since)).total_seconds())
+        used = round(self.gpus(record.name) * seconds)
+        if used:
+            self.set(usage=evolve(self.usage, gpu_seconds=self.usage.gpu_seconds + used))
+        return evolve(record, running_since=None)
+
+    def gpus(self, stage: Stage) -> int:
+        """How many GPUs an attempt of the stage holds."""
+        compute = self.world.job.spec.compute
+        return {Stage.TRAIN: compute.pods * compute.gpus_per_pod, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
 
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition is True."""
@@ -127,6 +144,10 @@ class Draft:
         if not job.deleting:
             self._delete[job.uid] = Reference("Job", job.name, job.uid)
 
+    def stop_pod(self, pod: PodFacts) -> None:
+        """Have a pod deleted; it gets SIGTERM and its grace period."""
+        self._delete[pod.uid] = Reference("Pod", pod.name, pod.uid)
+
     def remove_pod(self, pod: PodFacts) -> None:
         """Have a pod removed at once, though its node does not answer."""
         self._delete[pod.uid] = Reference("Pod", pod.name, pod.uid, grace_seconds=0)
@@ -147,19 +168,27 @@ class Draft:
             status=self.status,
             delete=tuple(self._delete.values()),
             create=tuple(self._create),
-            events=(*self._events, *self._transitions()),
+            events=(*self._events, *self._transitions(tuple(event.reason for event in self._events))),
             open_run=self.open_run,
             end_run=self.end_run,
             attempt=self.attempt,
+            delete_job=self.delete_job_itself,
             requeue_seconds=self._requeue,
         )
 
-    def _transitions(self) -> tuple[Event, ...]:
+    def _transitions(self, told: tuple[str, ...]) -> Iterator[Event]:
+        """What became true since the stored status was written, told once each."""
         old, new = self.world.job.status, self.status
-        if (old.state, old.reason) == (new.state, new.reason) or new.state is None or new.reason is None:
-            return ()
+        before = {item.name: item for item in old.stages}
+        for item in new.stages:
+            known = before.get(item.name)
+            if item.state == StageState.RUNNING and item.attempt != (known.attempt if known else 0):
+                yield Event("Normal", f"{item.name}Started", f"Attempt {item.attempt} started as Job {item.job_name}.")
+            if item.state == StageState.SUCCEEDED and (known is None or known.state != item.state):
+                yield Event("Normal", f"{item.name}Succeeded", f"Attempt {item.attempt} succeeded.")
+        if (old.state, old.reason) == (new.state, new.reason) or new.state is None or new.reason in told:
+            return
         if new.reason in _CODES:
-            return (Event("Warning", new.reason, new.message or ""),)
-        if old.state == new.state:
-            return ()
-        return (Event("Normal", new.state.value, new.message or f"The job is now {new.state.lower()}."),)
+            yield Event("Warning", str(new.reason), new.message or "")
+        elif new.state != old.state and new.state in (JobState.SUSPENDED, JobState.SUCCEEDED):
+            yield Event("Normal", str(new.state), new.message or "")

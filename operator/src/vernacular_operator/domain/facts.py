@@ -36,13 +36,14 @@ def job_facts(document: Mapping[str, Any]) -> JobFacts | None:
     metadata, status = document["metadata"], document.get("status") or {}
     conditions = _true_conditions(status)
     end = conditions.get("Complete") or conditions.get("Failed")
-    last = end or conditions.get("FailureTarget") or {}
+    last = end or conditions.get("FailureTarget") or conditions.get("Suspended") or {}
     return JobFacts(
         name=metadata["name"],
         uid=metadata["uid"],
         stage=found[0],
         attempt=found[1],
         deleting=bool(metadata.get("deletionTimestamp")),
+        suspended=bool((document.get("spec") or {}).get("suspend")),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failing="FailureTarget" in conditions,
@@ -75,6 +76,7 @@ def pod_facts(document: Mapping[str, Any], *, gone: bool = False) -> PodFacts | 
         marked_at=deletion - grace if deletion else None,
         running="running" in state,
         terminated=_terminated(state.get("terminated")),
+        image=_image(document),
         waiting_reason=(state.get("waiting") or {}).get("reason", ""),
         waiting_message=(state.get("waiting") or {}).get("message", "")[:_LONGEST_TEXT],
         unschedulable=scheduled.get("message", "")[:_LONGEST_TEXT] if rejected else "",
@@ -97,6 +99,11 @@ def _container_state(status: Mapping[str, Any]) -> Mapping[str, Any]:
             state: Mapping[str, Any] = container.get("state") or {}
             return state
     return {}
+
+
+def _image(document: Mapping[str, Any]) -> str:
+    containers = (document.get("spec") or {}).get("containers") or ()
+    return next((item.get("image", "") for item in containers if item.get("name") == CONTAINER_NAME), "")
 
 
 def _terminated(state: Mapping[str, Any] | None) -> Terminated | None:

@@ -58,7 +58,10 @@ class RunAttempt:
 
 @dataclass(frozen=True)
 class Plan:
-    """Executed in this order: deletions and creations, the status if it differs, then events and MLflow."""
+    """Executed in this order: deletions and creations, the status if it differs, then events and MLflow.
+
+    `delete_job`: the FineTuneJob itself goes, and everything that it owns.
+    """
 
     status: FineTuneJobStatus
     delete: tuple[Reference, ...] = ()
@@ -67,4 +70,5 @@ class Plan:
     open_run: RunRequest | None = None
     end_run: RunEnd | None = None
     attempt: RunAttempt | None = None
+    delete_job: bool = False
     requeue_seconds: float | None = None

@@ -10,17 +10,39 @@ from datetime import datetime
 
 from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.plan import Plan
-from vernacular_operator.domain.policies import acceptance, lost_pods, progress, stages, suspension, tracking
+from vernacular_operator.domain.policies import (
+    acceptance,
+    deadline,
+    lost_pods,
+    progress,
+    stages,
+    suspension,
+    time_to_live,
+    tracking,
+)
 from vernacular_operator.domain.snapshot import Snapshot
 from vernacular_operator.manifests.runtime import settings
 
-_CHAIN = (acceptance.apply, suspension.apply, tracking.apply, lost_pods.apply, stages.apply, progress.apply)
+_CHAIN = (
+    acceptance.apply,
+    suspension.apply,
+    deadline.apply,
+    tracking.apply,
+    lost_pods.apply,
+    progress.apply,
+    stages.apply,
+)
 
 
 def reconcile(world: Snapshot, now: datetime) -> Plan:
-    """What to do about one job at this moment; nothing for one that has ended or is being deleted."""
+    """What to do about one job at this moment: nothing for one that is being deleted, and one that has ended only
+    waits for the end of its time to live.
+    """
     draft = Draft(replace(world, config=settings(world.config, world.job.status.runtime)), now)
-    if draft.terminal or world.job.metadata.deletion_timestamp:
+    if world.job.metadata.deletion_timestamp:
+        return draft.plan()
+    if draft.terminal:
+        time_to_live.apply(draft)
         return draft.plan()
     for policy in _CHAIN:
         policy(draft)

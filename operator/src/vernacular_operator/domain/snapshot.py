@@ -8,6 +8,7 @@ from datetime import datetime
 
 from vernacular.api import FineTuneJob, FineTuneRuntime, Stage
 from vernacular_operator.config import OperatorConfig
+from vernacular_trainer.contract import PhaseReport
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class PodFacts:
     marked_at: datetime | None = None
     running: bool = False
     terminated: Terminated | None = None
+    image: str = ""
     waiting_reason: str = ""
     waiting_message: str = ""
     unschedulable: str = ""
@@ -58,13 +60,14 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """The Job of one attempt."""
+    """The Job of one attempt. `suspended`: somebody holds it back; the operator itself never does."""
 
     name: str
     uid: str
     stage: Stage
     attempt: int
     deleting: bool = False
+    suspended: bool = False
     complete: bool = False
     failed: bool = False
     failing: bool = False
@@ -95,7 +98,10 @@ class TrackingProblem:
 
 @dataclass(frozen=True)
 class ProgressFacts:
-    """The last values that training reported to MLflow. Losses are decimal strings, "" when not reported."""
+    """The last values that training reported to MLflow. Losses are decimal strings, "" when not reported.
+
+    `checkpoint_step`: step of the newest complete checkpoint, 0 when there is none yet.
+    """
 
     step: int
     total_steps: int
@@ -104,6 +110,7 @@ class ProgressFacts:
     tokens_per_second: int | None
     eta_seconds: int | None
     reported_at: datetime
+    checkpoint_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,7 @@ class Snapshot:
     runtime: RuntimeChoice = RuntimeChoice()
     run: RunOpened | TrackingProblem | None = None
     progress: ProgressFacts | None = None
+    phase: PhaseReport | None = None
     blocked: Blocked | None = None
 
     def job_of(self, stage: Stage, attempt: int) -> JobFacts | None:

@@ -39,7 +39,7 @@ class Right:
 
 
 IN_NAMESPACES = (
-    Right(GROUP, PLURAL, ("get", "list", "watch"), "what is to be done"),
+    Right(GROUP, PLURAL, ("get", "list", "watch", "delete"), "what is to be done; ttlSecondsAfterFinished"),
     Right(GROUP, f"{PLURAL}/status", ("patch",), "what became of it"),
     Right(GROUP, f"{PLURAL}/finalizers", ("update",), "blockOwnerDeletion in the owner references of children"),
     Right("batch", "jobs", ("get", "list", "watch", "create", "delete"), "one attempt of a stage each"),

@@ -10,6 +10,7 @@ from vernacular.api.names import child_name, tracking_name
 from vernacular.api.spec import TrainingSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
+from vernacular_operator.manifests.repair import repair_of
 from vernacular_trainer.contract import (
     MODEL_CACHE_ROOT,
     WORKSPACE_ROOT,
@@ -80,6 +81,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
         evaluation=EvaluationConfig(inputs.questions_source(job)),
+        repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         grace_period_seconds=config.grace_period_seconds,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -72,6 +72,8 @@ class Executor:
             self._keeper.note_attempt(plan.attempt)
         if plan.end_run:
             self._keeper.end(plan.end_run)
+        if plan.delete_job:
+            await self._api.delete(FINE_TUNE_JOBS, *key, uid=job.metadata.uid)
 
     async def _delete(self, job: FineTuneJob, reference: Reference) -> None:
         kind = _DELETABLE[reference.kind]
@@ -135,10 +137,13 @@ class Executor:
 
     async def _tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
         moment = timestamp(now)
+        identity = "\n".join((job.metadata.uid, event.type, event.reason, event.message))
+        # the same name for the same event: told once, however often it comes about
+        name = f"{job.metadata.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         body: Object = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{job.metadata.name}.{uuid.uuid4().hex[:16]}", "namespace": job.metadata.namespace},
+            "metadata": {"name": name, "namespace": job.metadata.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": KIND,
@@ -156,6 +161,8 @@ class Executor:
         }
         try:
             await self._api.create(EVENTS, job.metadata.namespace, body)
+        except AlreadyExistsError:
+            return
         except KubeError as error:
             # events are a courtesy; the status says the same
             _log.warning("event %s: %s", event.reason, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
 from vernacular_operator.config import OperatorConfig
-from vernacular_operator.domain.evidence import has_evidence, success_report
+from vernacular_operator.domain.reports import has_evidence, success_report
 from vernacular_operator.domain.snapshot import ClaimFacts, RuntimeChoice, Snapshot
 from vernacular_operator.kube.api import CLAIMS, JOBS, PODS, KubeApi
 from vernacular_operator.kube.errors import NotFoundError
@@ -43,6 +43,7 @@ class Observer:
             return None
         await self._confirm(key, job)
         jobs, pods = self._cache.children(job.metadata.uid)
+        reported = self._progress.latest(job.metadata.uid)
         return Snapshot(
             job=job,
             config=self._config,
@@ -52,7 +53,8 @@ class Observer:
             claim=await self._claim(job),
             runtime=await self._runtime(job),
             run=self._keeper.answer(job.metadata.uid),
-            progress=self._progress.latest(job.metadata.uid),
+            progress=reported.progress,
+            phase=reported.phase,
         )
 
     async def _runtime(self, job: FineTuneJob) -> RuntimeChoice:

@@ -1,4 +1,4 @@
-"""Reads the progress of all running trainings with one request, as often as the MLflow server can bear."""
+"""Reads what all running jobs report with one request, as often as the MLflow server can bear."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
-from vernacular.api import Stage, StageState
+from vernacular.api import FineTuneJob, StageState
 from vernacular_operator.domain.policies.progress import worth_writing
 from vernacular_operator.domain.snapshot import ProgressFacts
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.tracking.errors import TrackingError
 from vernacular_operator.tracking.mlflow import Metric, MlflowClient, Run
+from vernacular_trainer.contract import PHASE_TAG, PhaseReport
 
 _log = logging.getLogger(__name__)
 # MLflow's filter parser refuses 5,000 ids in one request and takes 2,500
@@ -27,10 +28,21 @@ _SAMPLES = 30
 
 
 @dataclass(frozen=True)
-class _Training:
+class _Job:
     key: Key
     uid: str
     experiment_id: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a job's run holds: progress of its training, and what its stage does; None when it says nothing."""
+
+    progress: ProgressFacts | None = None
+    phase: PhaseReport | None = None
+
+
+_NOTHING = Reported()
 
 
 @dataclass(frozen=True)
@@ -55,15 +67,15 @@ class ProgressReader:
         self._tell = tell
         self._clock = clock
         self._interval = interval
-        self._latest: dict[str, ProgressFacts] = {}
+        self._latest: dict[str, Reported] = {}
         self._samples: dict[str, deque[Metric]] = {}
         self._news: dict[Key, None] = {}
         self._is_news = asyncio.Event()
         self.polled: Polled | None = None
 
-    def latest(self, uid: str) -> ProgressFacts | None:
-        """What training of the job with this uid reported last."""
-        return self._latest.get(uid)
+    def latest(self, uid: str) -> Reported:
+        """What the job with this uid reported last."""
+        return self._latest.get(uid, _NOTHING)
 
     async def run(self) -> None:
         """Poll for ever; a server that answers slowly is asked less often."""
@@ -87,31 +99,33 @@ class ProgressReader:
             await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
 
     async def poll(self) -> None:
-        """Read the progress of every running training. Raises TrackingError when MLflow does not answer."""
-        training = dict(_training(self._cache))
-        for uid in self._latest.keys() - {item.uid for item in training.values()}:
+        """Read the runs of all jobs with a running stage. Raises TrackingError when MLflow does not answer."""
+        running = dict(_running(self._cache))
+        for uid in self._latest.keys() - {item.uid for item in running.values()}:
             self._latest.pop(uid)
             self._samples.pop(uid, None)
-        if not training:
+        if not running:
             self.polled = Polled(self._clock.now(), 0.0)
             return
         began = monotonic()
-        run_ids = list(training)
+        run_ids = list(running)
         for start in range(0, len(run_ids), _RUNS_A_REQUEST):
             ids = run_ids[start : start + _RUNS_A_REQUEST]
-            experiments = sorted({training[run_id].experiment_id for run_id in ids})
+            experiments = sorted({running[run_id].experiment_id for run_id in ids})
             quoted = ",".join(f"'{run_id}'" for run_id in ids)
             for run in await self._client.search_runs(experiments, f"attributes.run_id IN ({quoted})", len(ids)):
-                self._take(training[run.run_id], run)
+                self._take(running[run.run_id], run)
         self.polled = Polled(self._clock.now(), monotonic() - began)
 
-    def _take(self, training: _Training, run: Run) -> None:
-        facts, job = self._facts(training.uid, run), self._cache.job(training.key)
-        if facts is None or job is None:
+    def _take(self, known: _Job, run: Run) -> None:
+        job = self._cache.job(known.key)
+        if job is None:
             return
-        self._latest[training.uid] = facts
-        if worth_writing(job.status.progress, facts):
-            self._news[training.key] = None
+        before = self.latest(known.uid)
+        now = Reported(self._facts(known.uid, run), PhaseReport.from_text(run.tags.get(PHASE_TAG, "")))
+        self._latest[known.uid] = now
+        if now.phase != before.phase or (now.progress and _is_news(job, now.progress)):
+            self._news[known.key] = None
             self._is_news.set()
 
     def _facts(self, uid: str, run: Run) -> ProgressFacts | None:
@@ -125,6 +139,7 @@ class ProgressReader:
         if not samples or samples[-1] != step:
             samples.append(step)
         total_steps = int(total.value) if total and math.isfinite(total.value) else 0
+        saved = run.metrics.get("progress/checkpoint_step")
         return ProgressFacts(
             step=int(step.value),
             total_steps=total_steps,
@@ -133,15 +148,21 @@ class ProgressReader:
             tokens_per_second=_whole(run.metrics.get("train/tokens_per_second")),
             eta_seconds=_remaining(samples, total_steps),
             reported_at=datetime.fromtimestamp(step.timestamp / 1000, UTC),
+            checkpoint_step=_whole(saved) or 0,
         )
 
 
-def _training(cache: Cache) -> Iterator[tuple[str, _Training]]:
+def _is_news(job: FineTuneJob, progress: ProgressFacts) -> bool:
+    saved = job.status.checkpoints.latest_step if job.status.checkpoints else 0
+    return progress.checkpoint_step > saved or worth_writing(job.status.progress, progress)
+
+
+def _running(cache: Cache) -> Iterator[tuple[str, _Job]]:
     for key, job in cache.jobs():
         mlflow = job.status.mlflow
-        running = any(item.name == Stage.TRAIN and item.state == StageState.RUNNING for item in job.status.stages)
+        running = any(item.state == StageState.RUNNING for item in job.status.stages)
         if running and mlflow and mlflow.run_id:
-            yield mlflow.run_id, _Training(key, job.metadata.uid, mlflow.experiment_id or "")
+            yield mlflow.run_id, _Job(key, job.metadata.uid, mlflow.experiment_id or "")
 
 
 def _remaining(samples: deque[Metric], total_steps: int) -> int | None:

@@ -85,6 +85,18 @@ def fetch(model: ModelConfig, folder: Path) -> None:
     draft.replace(folder)
 
 
+def downloaded(model: ModelConfig) -> str:
+    """How much of a model has been fetched so far, for people."""
+    repository, folder = model.uri.removeprefix(HUB_SCHEME), Path(model.path)
+    drafts = (
+        ModelCache(Path(model.cache)).drafts(repository)
+        if model.cache
+        else folder.parent.glob(f"{folder.name}.partial")
+    )
+    size = sum(path.stat().st_size for draft in drafts for path in draft.rglob("*") if path.is_file())
+    return f"{size / 1e9:.1f} GB of {model.uri} so far" if size else model.uri
+
+
 def _cached(hub: _Hub, commit: str) -> Path:
     try:
         return ModelCache(Path(hub.model.cache)).entry(hub.repository, commit, partial(hub.download, commit))

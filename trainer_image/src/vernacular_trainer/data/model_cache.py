@@ -46,12 +46,19 @@ class ModelCache:
 
         `fetch` may find files of a broken-off attempt. Raises what it raises, and OSError.
         """
-        folder = self.root / "models" / repository.replace("/", "--") / commit
+        folder = self._versions(repository) / commit
         folder.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(folder) as locked:
             if locked:
                 self._fill(folder, fetch)
         return folder
+
+    def drafts(self, repository: str) -> Iterator[Path]:
+        """Folders of versions that are being fetched, or were."""
+        return self._versions(repository).glob("*.partial-*")
+
+    def _versions(self, repository: str) -> Path:
+        return self.root / "models" / repository.replace("/", "--")
 
     @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[bool]:

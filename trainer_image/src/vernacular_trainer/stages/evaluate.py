@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vernacular_trainer.contract import EvaluateSummary, JobConfig, summary_to_dict
+from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, summary_to_dict
 from vernacular_trainer.data.chat import end_of_turn_ids, load_tokenizer, prompt_ids
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.questions import Question, parse_questions
@@ -22,6 +22,7 @@ from vernacular_trainer.evaluation.generate import generate
 from vernacular_trainer.evaluation.scoring import Scored, score
 from vernacular_trainer.evaluation.verdict import judge, nothing_asked
 from vernacular_trainer.model.base import load_base
+from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ def run(config: JobConfig, workspace: Workspace) -> EvaluateSummary:
         return _finish(workspace, nothing_asked(), [])
     tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
     prompts = [prompt_ids(tokenizer, question.messages) for question in questions]
-    base, tuned = _ask_both(config, workspace, tokenizer, prompts)
+    with reporting(config) as phases:
+        base, tuned = _ask_both(config, workspace, tokenizer, prompts, phases)
     base_scores = [score(question, answer) for question, answer in zip(questions, base, strict=True)]
     tuned_scores = [score(question, answer) for question, answer in zip(questions, tuned, strict=True)]
     unanswerable = sum(not question.answerable for question in questions)
@@ -57,17 +59,25 @@ def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, .
 
 
 def _ask_both(
-    config: JobConfig, workspace: Workspace, tokenizer: Any, prompts: Sequence[Sequence[int]]
+    config: JobConfig,
+    workspace: Workspace,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    phases: PhaseReporter,
 ) -> tuple[list[str], list[str]]:
     ends = end_of_turn_ids(tokenizer)
+    phases.enter(Phase.LOADING_MODEL, lambda: "the base model")
     model = _load(Path(config.model.path))
+    phases.enter(Phase.EVALUATING, lambda: f"the base model answers {len(prompts)} questions")
     base = generate(model, tokenizer, prompts, ends)
+    phases.enter(Phase.LOADING_MODEL, lambda: "the tuned model")
     if config.method.type == "Full":
         del model
         gc.collect()
         tuned = _load(workspace.result / "model")
     else:
         tuned = _with_adapter(model, workspace.result / "adapter")
+    phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {len(prompts)} questions")
     return base, generate(tuned, tokenizer, prompts, ends)
 
 

@@ -15,13 +15,14 @@ from vernacular_trainer.contract import (
     TERMINATION_MESSAGE_LIMIT,
     JobConfig,
     Outcome,
+    Phase,
     PrepareSummary,
     Problem,
     StageFailure,
     StageReport,
     summary_to_dict,
 )
-from vernacular_trainer.data.base_model import BaseModel, provide
+from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
 from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
 from vernacular_trainer.data.problems import ProblemLog
@@ -31,6 +32,7 @@ from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
 from vernacular_trainer.data.split import Split, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
 from vernacular_trainer.workspace import Workspace
 
@@ -57,20 +59,24 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
     problems = ProblemLog()
     try:
-        return _prepare(config, workspace, problems)
+        with reporting(config) as phases:
+            return _prepare(config, workspace, problems, phases)
     except StageError:
         if problems.problems():
             write_json(workspace.data_report, {"problems": _plain(problems.problems())})
         raise
 
 
-def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> PrepareSummary:
+def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
+    phases.enter(Phase.CHECKING_DATA)
     copies = copy_sources(config.dataset.train, workspace)
     checked = check_sources(copies, problems)
     questions = _copy_questions(config, workspace)
     _require_rows(len(checked.conversations), "has")
+    phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
+    phases.enter(Phase.TOKENISING)
     tokenised = _tokenise(config, model, checked, problems)
     split = split_rows(
         tokenised.conversations,

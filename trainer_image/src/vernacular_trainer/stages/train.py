@@ -8,10 +8,11 @@ from typing import Any
 
 from transformers import set_seed
 
-from vernacular_trainer.contract import JobConfig, Outcome, StageReport, TrainSummary, summary_to_dict
+from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
 from vernacular_trainer.errors import Preempted
 from vernacular_trainer.model.base import add_adapter, load_base
 from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
 from vernacular_trainer.training.arguments import ZERO_STAGES, training_arguments, weights_dtype
@@ -34,6 +35,14 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
     """
     plan = load_plan(workspace.plan, config)
     ranks = join(config.compute, needs_group=plan.strategy in ZERO_STAGES)
+    with reporting(config, active=ranks.is_first) as phases:
+        return _train(config, workspace, plan, ranks, phases)
+
+
+def _train(
+    config: JobConfig, workspace: Workspace, plan: ResolvedPlan, ranks: Ranks, phases: PhaseReporter
+) -> TrainSummary:
+    phases.enter(Phase.LOADING_MODEL)
     resumed = ranks.share(lambda: _find_checkpoint(workspace, config.attempt))
     if resumed:
         resumed.require_shape(plan)
@@ -56,6 +65,7 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
                 attempt_folder=attempt_folder,
                 stop=stop,
                 sink=sink,
+                enter=phases.enter,
                 resumed=resumed,
             )
             trainer.run()
@@ -65,6 +75,7 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
         if summary.step < plan.total_steps:
             ranks.leave()
             raise _preempted(summary)
+        phases.enter(Phase.SAVING, lambda: "the result")
         write_result(trainer, plan, config.model, workspace.result, ranks)
         ranks.leave()
     return summary

@@ -31,6 +31,8 @@ def training_arguments(plan: ResolvedPlan, output: Path, device: torch.device) -
         max_steps=plan.total_steps,
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.accumulation,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=plan.learning_rate,
         lr_scheduler_type=_SCHEDULERS[plan.scheduler],
         warmup_steps=plan.warmup_steps,

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from vernacular_trainer.contract import ContractError, JobConfig, StageFailure, build_strictly
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.plan import ResolvedPlan, repaired
 
 
 def load_plan(path: Path, config: JobConfig) -> ResolvedPlan:
-    """Read the plan and check it against the job. Raises ContractError, and StageError (WorldSizeMismatch)."""
+    """Read the plan, repair it as the job says, and check it against the job.
+
+    Raises ContractError, and StageError (WorldSizeMismatch).
+    """
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise ContractError("plan: not a JSON object")
-    plan = build_strictly(ResolvedPlan, document, "plan")
+    plan = repaired(build_strictly(ResolvedPlan, document, "plan"), config.repair)
     if plan.world_size != config.compute.world_size:
         raise StageError(
             StageFailure.WORLD_SIZE_MISMATCH,

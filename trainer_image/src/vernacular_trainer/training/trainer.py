@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.contract import Phase, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
 from vernacular_trainer.training import checkpoints
@@ -64,6 +64,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         attempt_folder: Path,
         stop: StopRequest,
         sink: MetricSink,
+        enter: Callable[[Phase], None],
         resumed: Checkpoint | None,
     ) -> None:
         super().__init__(model=model, args=args, callbacks=[_StepPolicy(self)])
@@ -81,6 +82,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self._train_table = train
         self._attempt_folder = attempt_folder
         self._sink = sink
+        self._enter = enter
         self._loss = SupervisedLoss(model)
         self._finite = True
 
@@ -148,6 +150,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Mean loss over the supervised tokens of all validation rows; broken off when a rank is asked to stop."""
+        self._enter(Phase.EVALUATING)
         self.control.should_evaluate = False
         self.model_wrapped.eval()
         loss, count = 0.0, 0
@@ -162,7 +165,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         mean = total / max(tokens, 1.0)
         self._note(eval_loss=mean)
         self._sink.log(self.state.global_step, {"eval/loss": mean})
-        self.throughput.pause()
+        self._resume()
         return {"eval_loss": mean}
 
     def _validation_batches(self) -> Iterator[Batch]:
@@ -203,9 +206,19 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             eval_loss=self.progress.eval_loss if eval_loss is None else eval_loss,
         )
 
+    def begin(self) -> None:
+        """The first step begins now."""
+        self.throughput.start()
+        self._enter(Phase.TRAINING)
+
+    def _resume(self) -> None:
+        self.throughput.pause()
+        self._enter(Phase.TRAINING)
+
     # checkpoints
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._enter(Phase.SAVING)
         if self.ranks.is_first:
             checkpoints.begin(self._attempt_folder)
         self.ranks.barrier()
@@ -218,8 +231,9 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             checkpoints.retain(self._attempt_folder.parent, attempt, newest, self.plan.keep_checkpoints)
         self.completed += 1
         self.checkpoint_step = self.state.global_step
+        self._sink.log(self.state.global_step, {"progress/checkpoint_step": float(self.checkpoint_step)})
         self.ranks.barrier()
-        self.throughput.pause()
+        self._resume()
 
 
 class _StepPolicy(TrainerCallback):  # type: ignore[misc]
@@ -233,7 +247,7 @@ class _StepPolicy(TrainerCallback):  # type: ignore[misc]
         # equal weights on all ranks need one seed, dropout needs one for each; a resumed training restores its own
         # state after this
         torch.manual_seed(self._trainer.plan.seed + self._trainer.ranks.rank)
-        self._trainer.throughput.start()
+        self._trainer.begin()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

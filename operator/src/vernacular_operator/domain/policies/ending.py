@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vernacular.api import ADVICE, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
+from vernacular.api import FAILURES, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular.api.status import FailureStatus
 from vernacular_operator.domain.draft import Draft
@@ -21,7 +21,7 @@ def complete(draft: Draft) -> None:
 def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: str = "", evidence: str = "") -> None:
     """The job failed for good. No stage: it was not accepted. Without `advice` the code's own is given."""
     failure = FailureStatus(
-        stage=stage, code=code, message=message, advice=advice or ADVICE[FailureCode(code)], evidence=evidence
+        stage=stage, code=code, message=message, advice=advice or FAILURES[FailureCode(code)].advice, evidence=evidence
     )
     if stage is not None:
         draft.write(stage, state=StageState.FAILED, completion_time=timestamp(draft.now), reason=code, message=message)

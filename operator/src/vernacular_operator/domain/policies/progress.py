@@ -8,7 +8,7 @@ from vernacular.api import Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular.api.status import Progress
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies.results import percent_of
+from vernacular_operator.domain.policies import results
 from vernacular_operator.domain.snapshot import ProgressFacts
 
 _PERIOD = timedelta(seconds=60)
@@ -19,6 +19,7 @@ def apply(draft: Draft) -> None:
     seen = draft.world.progress
     if seen is None or draft.record(Stage.TRAIN).state != StageState.RUNNING:
         return
+    results.note_checkpoint_step(draft, seen.checkpoint_step)
     if worth_writing(draft.status.progress, seen):
         draft.set(progress=_progress(seen))
 
@@ -37,7 +38,7 @@ def _progress(seen: ProgressFacts) -> Progress:
     return Progress(
         step=seen.step,
         total_steps=seen.total_steps,
-        percent=percent_of(seen.step, seen.total_steps),
+        percent=results.percent_of(seen.step, seen.total_steps),
         loss=seen.loss or None,
         eval_loss=seen.eval_loss or None,
         tokens_per_second=seen.tokens_per_second,

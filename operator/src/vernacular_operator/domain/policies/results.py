@@ -19,7 +19,7 @@ from vernacular.api.status import (
     Progress,
 )
 from vernacular_operator.domain.draft import Draft, evolve
-from vernacular_operator.domain.evidence import success_report, summary_of
+from vernacular_operator.domain.reports import success_report, summary_of
 from vernacular_trainer import contract
 
 _VERDICT = TypeAdapter(Verdict)
@@ -75,13 +75,6 @@ def _carry(draft: Draft, summary: contract.Summary | None) -> None:
             return
 
 
-def new_checkpoint_steps(draft: Draft, report: contract.StageReport | None) -> int:
-    """How many steps newer the report's checkpoint is than the newest one known before; 0: no new one."""
-    summary = summary_of(report, Stage.TRAIN)
-    known = draft.status.checkpoints.latest_step if draft.status.checkpoints else 0
-    return max(0, summary.checkpoint_step - known) if isinstance(summary, contract.TrainSummary) else 0
-
-
 def note_checkpoints(draft: Draft, report: contract.StageReport | None) -> None:
     """Note the checkpoints of an attempt of training that did not finish; nothing when its report has none."""
     summary = summary_of(report, Stage.TRAIN)
@@ -89,9 +82,17 @@ def note_checkpoints(draft: Draft, report: contract.StageReport | None) -> None:
         _checkpoints(draft, summary)
 
 
+def note_checkpoint_step(draft: Draft, step: int) -> None:
+    """Note that a checkpoint of this step is complete."""
+    old = draft.status.checkpoints or CheckpointsStatus()
+    if step > old.latest_step:
+        draft.set(checkpoints=evolve(old, latest_step=step))
+
+
 def _checkpoints(draft: Draft, summary: contract.TrainSummary) -> None:
     old = draft.status.checkpoints or CheckpointsStatus()
-    checkpoints = CheckpointsStatus(
+    checkpoints = evolve(
+        old,
         latest_step=max(old.latest_step, summary.checkpoint_step),
         complete=summary.complete_checkpoints,
         resumed_from_step=summary.resumed_from_step,

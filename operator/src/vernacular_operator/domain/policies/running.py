@@ -1,9 +1,10 @@
-"""A running attempt: what it waits for, and the waits that can only end badly."""
+"""A running attempt: what it does or waits for, and the waits that can only end badly."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vernacular.api import FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
@@ -16,50 +17,97 @@ PATIENCE = timedelta(minutes=10)
 _PULL_TROUBLE = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _HOPELESS_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _CONTAINER_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_NO_NODE = re.compile(r"0/(\d+) nodes are available: ")
+_ON_NODES = frozenset({Reason.RUNNING, Reason.TRAINING, Reason.SAVING, Reason.EVALUATING})
 
 
 def explain(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
     """Say what the attempt does or waits for; fail the job when it waits in vain."""
     pods = [pod for pod in draft.world.pods_of(stage, attempt) if not pod.gone]
-    started = draft.record(stage).start_time or timestamp(draft.now)
+    record = draft.record(stage)
     draft.write(
-        stage, state=StageState.RUNNING, attempt=attempt, job_name=job.name, start_time=started, completion_time=None
+        stage,
+        state=StageState.RUNNING,
+        attempt=attempt,
+        job_name=job.name,
+        start_time=record.start_time or timestamp(draft.now),
+        running_since=_running_since(pods, record.running_since),
+        completion_time=None,
     )
     if any(_fail_if_hopeless(draft, stage, pod) for pod in pods):
         return
-    reason, message = _reason(pods, Attempt(draft.world.job, stage, attempt).pods, job)
+    reason, message = _reason(draft, Attempt(draft.world.job, stage, attempt), pods, job)
     draft.write(stage, reason=reason, message=message or None)
-    training = stage == Stage.TRAIN and reason == Reason.RUNNING
-    draft.say(
-        JobState.TRAINING if training else STAGE_STATES[stage], reason, message or f"{stage} runs as Job {job.name}"
-    )
+    draft.say(_state(stage, reason), reason, message or f"{stage} runs as Job {job.name}")
 
 
-def _reason(pods: Sequence[PodFacts], wanted: int, job: JobFacts) -> tuple[str, str]:
+def _state(stage: Stage, reason: str) -> JobState:
+    if reason == Reason.WAITING_FOR_QUOTA:
+        return JobState.QUEUED
+    return JobState.TRAINING if stage == Stage.TRAIN and reason in _ON_NODES else STAGE_STATES[stage]
+
+
+def _running_since(pods: Sequence[PodFacts], known: str | None) -> str | None:
+    placed: list[datetime] = [pod.scheduled_at for pod in pods if pod.scheduled_at]
+    return known or (timestamp(min(placed)) if placed else None)
+
+
+def _reason(draft: Draft, attempt: Attempt, pods: Sequence[PodFacts], job: JobFacts) -> tuple[str, str]:
+    if job.suspended:
+        return Reason.WAITING_FOR_QUOTA, f"Job {job.name} is held back by a queue: {job.message or 'it is suspended'}"
     if not pods:
         hint = f"kubectl describe job {job.name} shows why if this lasts"
         return Reason.WAITING_FOR_POD, f"Job {job.name} has no pod yet; {hint}"
-    for pod in pods:
-        if pod.unschedulable:
-            waits = volumes.unbound(pod) or volumes.missing(pod)
-            reason = FailureCode.VOLUME_NOT_BOUND if waits else FailureCode.UNSCHEDULABLE
-            return reason, f"pod {pod.name} waits for a node: {pod.unschedulable}"
-    for pod in pods:
-        if pod.waiting_reason in _PULL_TROUBLE | _HOPELESS_IMAGE:
-            return FailureCode.IMAGE_PULL, _waiting(pod)
-    for pod in pods:
-        if pod.waiting_reason:
-            return Reason.WAITING_FOR_POD, _waiting(pod)
+    for wait in (_unplaced, _unpulled, _not_started):
+        for pod in pods:
+            if found := wait(pod):
+                return found
     running = sum(pod.running or pod.terminated is not None for pod in pods)
-    if running < wanted:
-        peers = running > 0
-        return (Reason.WAITING_FOR_PEERS if peers else Reason.WAITING_FOR_POD), f"{running} of {wanted} pods run"
-    return Reason.RUNNING, ""
+    if running < attempt.pods:
+        reason = Reason.WAITING_FOR_PEERS if running else Reason.WAITING_FOR_POD
+        return reason, f"{running} of {attempt.pods} pods run"
+    return _phase(draft, attempt)
+
+
+def _unplaced(pod: PodFacts) -> tuple[str, str] | None:
+    if not pod.unschedulable:
+        return None
+    waits = volumes.unbound(pod) or volumes.missing(pod)
+    reason = FailureCode.VOLUME_NOT_BOUND if waits else FailureCode.UNSCHEDULABLE
+    return reason, f"pod {pod.name} waits for a node: {readable(pod.unschedulable)}"
+
+
+def readable(verdict: str) -> str:
+    """A scheduler's verdict without what it says about preemption: which resource is short on how many nodes."""
+    essence = verdict.split(" preemption:")[0].split(", no new claims")[0].rstrip(". ")
+    return _NO_NODE.sub(lambda found: f"none of {found.group(1)} nodes can take it: ", essence)
+
+
+def _unpulled(pod: PodFacts) -> tuple[str, str] | None:
+    if pod.waiting_reason not in _PULL_TROUBLE | _HOPELESS_IMAGE:
+        return None
+    return FailureCode.IMAGE_PULL, _waiting(pod)
+
+
+def _not_started(pod: PodFacts) -> tuple[str, str] | None:
+    if not pod.waiting_reason:
+        return None
+    starts = pod.waiting_reason in ("ContainerCreating", "PodInitializing")
+    return (Reason.STARTING if starts else Reason.WAITING_FOR_POD), _waiting(pod)
+
+
+def _phase(draft: Draft, attempt: Attempt) -> tuple[str, str]:
+    """What the pods themselves say, as long as it is about this attempt."""
+    phase = draft.world.phase
+    if phase is None or (str(phase.stage), phase.attempt) != (str(attempt.stage), attempt.number):
+        return Reason.RUNNING, ""
+    return Reason(phase.phase.value), phase.detail
 
 
 def _waiting(pod: PodFacts) -> str:
     detail = f": {pod.waiting_message}" if pod.waiting_message else ""
-    return f"pod {pod.name} waits: {pod.waiting_reason}{detail}"
+    image = f" for image {pod.image}" if pod.image and pod.image not in detail else ""
+    return f"pod {pod.name} waits{image}: {pod.waiting_reason}{detail}"
 
 
 def _fail_if_hopeless(draft: Draft, stage: Stage, pod: PodFacts) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from vernacular.api import Reason, Stage, StageState
+from collections.abc import Sequence
+
+from vernacular.api import FailureCode, Reason, Stage, StageState
+from vernacular_operator.domain.classifier import Kind, cause_of
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
-from vernacular_operator.domain.evidence import Kind, cause_of, has_evidence
-from vernacular_operator.domain.policies import ending, results, retry, running, starting, suspension
+from vernacular_operator.domain.policies import budget, ending, results, retry, running, starting, suspension
+from vernacular_operator.domain.reports import has_evidence
+from vernacular_operator.domain.snapshot import PodFacts
 
 
 def apply(draft: Draft) -> None:
@@ -27,6 +31,8 @@ def _advance(draft: Draft, stage: Stage) -> bool:
     accounted = record.state == StageState.PENDING and record.attempt == attempt
     if accounted:
         starting.start(draft, stage, attempt + 1)
+    elif job is None and (alive := [pod for pod in world.pods_of(stage, attempt) if pod.live]):
+        _await_end(draft, stage, alive)
     elif job is None or job.failed:
         retry.after(draft, stage, attempt, cause_of(job, world.pods_of(stage, attempt)))
         _say_next(draft, stage)
@@ -34,9 +40,21 @@ def _advance(draft: Draft, stage: Stage) -> bool:
         _fail_early(draft, stage, attempt)
     elif suspension.wanted(draft):
         suspension.stop(draft, stage, attempt, job)
+        suspension.hold(draft, stage)
+    elif budget.spent(draft, stage):
+        suspension.stop(draft, stage, attempt, job, FailureCode.BUDGET_EXCEEDED)
+        budget.end(draft, stage)
     else:
         running.explain(draft, stage, attempt, job)
     return False
+
+
+def _await_end(draft: Draft, stage: Stage, pods: Sequence[PodFacts]) -> None:
+    """Somebody deleted the Job: what its pods still report decides whether that cost anything."""
+    for pod in pods:
+        if pod.deletion_time is None:
+            draft.stop_pod(pod)
+    suspension.say_ending(draft, stage, pods[0].name, "The attempt was ended from outside")
 
 
 def _say_next(draft: Draft, stage: Stage) -> None:

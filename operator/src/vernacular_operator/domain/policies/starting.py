@@ -6,7 +6,7 @@ from vernacular.api import JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
 from vernacular_operator.domain.plan import RunAttempt
-from vernacular_operator.domain.policies import retry, suspension, tracking
+from vernacular_operator.domain.policies import budget, retry, suspension, tracking
 from vernacular_operator.manifests.claim import workspace_claim
 from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt
@@ -17,6 +17,8 @@ def start(draft: Draft, stage: Stage, number: int) -> None:
     """Start an attempt, or say what it waits for."""
     if suspension.wanted(draft):
         suspension.hold(draft, stage)
+    elif budget.spent(draft, stage):
+        budget.end(draft, stage)
     elif not (_backing_off(draft, stage) or _leftovers(draft, stage) or _untracked(draft, stage)):
         _create(draft, stage, number)
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from vernacular.api import ConditionStatus, ConditionType, JobState, Reason, Stage, StageState
+from datetime import datetime
+
+from vernacular.api import ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
-from vernacular_operator.domain.draft import STAGE_STATES, Draft
-from vernacular_operator.domain.evidence import cause_of, has_evidence
+from vernacular_operator.domain.classifier import cause_of
+from vernacular_operator.domain.draft import STAGE_STATES, Draft, evolve
 from vernacular_operator.domain.policies import results
+from vernacular_operator.domain.reports import has_evidence
 from vernacular_operator.domain.snapshot import JobFacts
 
 LEFTOVER_SECONDS = 5
+_STOPPED = frozenset({Reason.SUSPENDED, FailureCode.BUDGET_EXCEEDED})
 _MESSAGE = "The job is suspended; set spec.runPolicy.suspend to false to go on."
 
 
 def apply(draft: Draft) -> None:
     """A job that goes on is not suspended any more."""
-    known = any(item.type == ConditionType.SUSPENDED and item.status != "Unknown" for item in draft.status.conditions)
-    if known and not wanted(draft):
-        draft.condition(ConditionType.SUSPENDED, ConditionStatus.FALSE, Reason.NOT_SUSPENDED)
+    known = next((item for item in draft.status.conditions if item.type == ConditionType.SUSPENDED), None)
+    if known is None or known.status == ConditionStatus.UNKNOWN or wanted(draft):
+        return
+    if known.status == ConditionStatus.TRUE:
+        seconds = (draft.now - datetime.fromisoformat(known.last_transition_time)).total_seconds()
+        draft.set(usage=evolve(draft.usage, suspended_seconds=draft.usage.suspended_seconds + max(0, round(seconds))))
+        draft.event("Normal", "Resumed", f"The job goes on after {round(seconds)} s of suspension.")
+    draft.condition(ConditionType.SUSPENDED, ConditionStatus.FALSE, Reason.NOT_SUSPENDED)
 
 
 def wanted(draft: Draft) -> bool:
@@ -25,7 +34,7 @@ def wanted(draft: Draft) -> bool:
     return draft.world.job.spec.run_policy.suspend
 
 
-def stop(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
+def stop(draft: Draft, stage: Stage, attempt: int, job: JobFacts, reason: str = Reason.SUSPENDED) -> None:
     """End a running attempt; its pods get SIGTERM and save a checkpoint."""
     draft.delete_job(job)
     draft.write(
@@ -33,10 +42,9 @@ def stop(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
         state=StageState.PENDING,
         attempt=attempt,
         completion_time=timestamp(draft.now),
-        reason=Reason.SUSPENDED,
+        reason=reason,
         message=f"attempt {attempt} was stopped",
     )
-    hold(draft, stage)
 
 
 def hold(draft: Draft, stage: Stage) -> None:
@@ -44,15 +52,26 @@ def hold(draft: Draft, stage: Stage) -> None:
 
     A checkpoint that a stopped attempt saved is noted.
     """
-    record = draft.record(stage)
-    pods = draft.world.pods_of(stage, record.attempt)
-    if stage == Stage.TRAIN and record.reason == Reason.SUSPENDED and has_evidence(pods):
-        results.note_checkpoints(draft, cause_of(None, pods).report)
+    note_saved(draft, stage)
     if leftovers := draft.world.leftovers():
-        message = f"The job is being suspended; {leftovers[0]} saves its work and ends."
+        message = say_ending(draft, stage, leftovers[0], "The job is being suspended")
         draft.condition(ConditionType.SUSPENDED, ConditionStatus.FALSE, Reason.WAITING_FOR_DELETION, message)
-        draft.say(draft.status.state or STAGE_STATES[stage], Reason.WAITING_FOR_DELETION, message)
-        draft.requeue(LEFTOVER_SECONDS)
     else:
         draft.condition(ConditionType.SUSPENDED, ConditionStatus.TRUE, Reason.SUSPENDED, _MESSAGE)
         draft.say(JobState.SUSPENDED, Reason.SUSPENDED, _MESSAGE)
+
+
+def note_saved(draft: Draft, stage: Stage) -> None:
+    """Note the checkpoint that a stopped attempt of training has saved."""
+    record = draft.record(stage)
+    pods = draft.world.pods_of(stage, record.attempt)
+    if stage == Stage.TRAIN and record.reason in _STOPPED and has_evidence(pods):
+        results.note_checkpoints(draft, cause_of(None, pods).report)
+
+
+def say_ending(draft: Draft, stage: Stage, name: str, why: str) -> str:
+    """Say that something still runs and ends; returns the message."""
+    message = f"{why}; {name} saves its work and ends."
+    draft.say(draft.status.state or STAGE_STATES[stage], Reason.WAITING_FOR_DELETION, message)
+    draft.requeue(LEFTOVER_SECONDS)
+    return message

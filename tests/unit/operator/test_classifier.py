@@ -8,7 +8,8 @@ import pytest
 
 from support.worlds import NOW, child, ended, pod, preempted_report
 from vernacular.api import FailureCode, Stage
-from vernacular_operator.domain.evidence import Kind, cause_of
+from vernacular_operator.domain.classifier import RULES, Kind, Scene, cause_of
+from vernacular_operator.domain.reports import root_of
 from vernacular_operator.domain.snapshot import PodFacts
 from vernacular_trainer.contract import Outcome, StageReport
 
@@ -16,6 +17,7 @@ USER_ERROR = StageReport(
     Outcome.USER_ERROR, code="DatasetSchema", message="row 3", advice="mend it", evidence="a.jsonl:3"
 )
 INTERNAL = StageReport(Outcome.INTERNAL, code="RendezvousTimeout", message="no peer came")
+GPU = StageReport(Outcome.INTERNAL, code="GpuOutOfMemory", message="no memory left")
 AWAY = StageReport(Outcome.INTERNAL, code="TrackingUnavailable", message="MLflow does not answer")
 
 
@@ -47,11 +49,26 @@ def train(index: int = 0, **changes: object) -> PodFacts:
             [train(exit_code=203, report=AWAY)], Kind.WAITING, "TrackingUnavailable", id="MLflow away is waited for"
         ),
         pytest.param(
-            [train(exit_code=1, reason="OOMKilled")], Kind.FAILED, "HostOutOfMemory", id="OOMKilled whatever the code"
+            [train(exit_code=1, reason="OOMKilled")],
+            Kind.OUT_OF_MEMORY,
+            "HostOutOfMemory",
+            id="OOMKilled whatever the code",
+        ),
+        pytest.param(
+            [train(exit_code=203, report=GPU)], Kind.OUT_OF_MEMORY, "GpuOutOfMemory", id="a GPU without memory"
+        ),
+        pytest.param(
+            [train(exit_code=203, report=StageReport(Outcome.INTERNAL, code="Hang"))], Kind.FAILED, "Hang", id="a hang"
+        ),
+        pytest.param(
+            [pod(Stage.TRAIN, phase="Failed", running=False, status_reason="OutOfcpu")],
+            Kind.DISRUPTED,
+            "Preempted",
+            id="refused by its node",
         ),
         pytest.param(
             [pod(Stage.TRAIN, phase="Failed", running=False, status_reason="Evicted", status_message="low on disk")],
-            Kind.FAILED,
+            Kind.DISRUPTED,
             "Evicted",
             id="evicted by its node",
         ),
@@ -103,6 +120,39 @@ def test_a_deleted_pod_that_saved_its_work_is_a_preemption() -> None:
 
     assert cause.kind is Kind.PREEMPTED
     assert cause.report is not None
+
+
+def test_a_rank_that_saved_because_another_crashed_is_no_preemption() -> None:
+    crashed = train(1, exit_code=1, after=2)
+    saved = train(0, exit_code=85, report=preempted_report(9), after=4, marked_at=NOW + timedelta(seconds=3))
+
+    assert cause_of(child(Stage.TRAIN, failed=True), [saved, crashed]).kind is Kind.FAILED
+
+
+def test_every_rule_is_the_first_that_fits_somewhere() -> None:
+    """A rule that an earlier one always hides would explain nothing."""
+    taken = {"phase": "Failed", "running": False}
+    scenes = [
+        [train(exit_code=78, report=USER_ERROR)],
+        [train(exit_code=85, report=preempted_report(9))],
+        [train(exit_code=137, reason="OOMKilled")],
+        [pod(Stage.TRAIN, **taken, status_reason="Evicted")],
+        [pod(Stage.TRAIN, disruption="DeletionByPodGC")],
+        [pod(Stage.TRAIN, disruption="EvictionByEvictionAPI")],
+        [train(exit_code=203, report=INTERNAL)],
+        [train(exit_code=1)],
+        [pod(Stage.TRAIN, **taken, status_reason="UnexpectedAdmissionError")],
+        [pod(Stage.TRAIN, gone=True)],
+        [],
+    ]
+    found = [_first_rule(pods) for pods in scenes]
+
+    assert found == list(range(len(RULES)))
+
+
+def _first_rule(pods: list[PodFacts]) -> int:
+    scene = Scene(child(Stage.TRAIN, failed=True), pods, root_of(pods))
+    return next(number for number, rule in enumerate(RULES) if rule.judge(scene))
 
 
 def test_an_unknown_code_of_a_report_is_an_internal_error() -> None:

@@ -1,0 +1,94 @@
+"""Writes the reference pages that follow from code: `python -m docs.reference.generate`, `--check` in `make lint`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vernacular.api import FAILURES, Consequence, FailureCode, Reason
+from vernacular_operator.domain.classifier import RULES
+from vernacular_operator.domain.policies.repair import MAX_REPAIRS
+
+FOLDER = Path(__file__).resolve().parent
+_CONSEQUENCES = {
+    Consequence.NEVER_RETRIED: "The job fails at once: only a person can mend it.",
+    Consequence.RETRIED: "A new attempt, after 10 s, 20 s, 40 s ... 5 min; each costs one of"
+    " `spec.runPolicy.maxRestarts`.",
+    Consequence.REPAIRED: "In training: a new attempt with half the rows at a time, twice the accumulation and"
+    f" gradient checkpointing, at most {MAX_REPAIRS} times; the rows of an optimizer step stay the same, and"
+    " `status.plan` says what was changed. With `spec.runPolicy.onOutOfMemory: Fail` the job fails."
+    " In other stages: as Retried.",
+    Consequence.CONTINUED: "A new attempt from the newest checkpoint. It costs a restart only when no newer checkpoint"
+    " was saved since the last interruption, so that a job that never gets anywhere comes to an end.",
+    Consequence.WAITED_FOR: "The job waits, says so in `status.reason`, and goes on by itself.",
+}
+
+
+def failures_page() -> str:
+    """Every failure code: meaning, consequence, advice; and how an attempt that ended is classified."""
+    lines = [
+        "# Failures",
+        "",
+        "`status.failure.code`, `status.reason` and the events of a job use these codes. They are never renamed and",
+        "never change their meaning.",
+        "",
+        "| code | meaning | what follows | what to do |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {code} | {FAILURES[code].meaning} | {FAILURES[code].consequence} | {_cell(FAILURES[code].advice)} |"
+            for code in FailureCode
+        ),
+        "",
+        "## What follows",
+        "",
+        *(f"- **{item}**: {text}" for item, text in _CONSEQUENCES.items()),
+        "",
+        "Whatever happens in training, the next attempt goes on from the newest complete checkpoint.",
+        "",
+        "## How an attempt that ended is classified",
+        "",
+        "The first line that fits counts. The pod that ended first by itself is the root; pods that were told to end",
+        "after it are not asked.",
+        "",
+        "| what is seen | code |",
+        "| --- | --- |",
+        *(f"| {rule.seen} | {rule.code} |" for rule in RULES),
+        "",
+        "`Preempted` is no failure: the attempt was ended from outside and is continued.",
+        "",
+        "## Other words in `status.reason`",
+        "",
+        ", ".join(f"`{reason}`" for reason in Reason) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"failures.md": failures_page}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the pages are up to date")
+    options = parser.parse_args(arguments)
+    stale = [name for name, page in PAGES.items() if not _holds(FOLDER / name, page())]
+    if options.check:
+        for name in stale:
+            print(f"docs/reference/{name} is not what the code says: run make generate", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+    return 0
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

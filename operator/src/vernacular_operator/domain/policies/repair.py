@@ -1,0 +1,50 @@
+"""A training that ran out of memory: the next attempt takes the rows of a step in smaller portions."""
+
+from __future__ import annotations
+
+from vernacular.api.status import Plan, PlanValue
+from vernacular_operator.domain.draft import Draft, evolve
+from vernacular_operator.manifests.repair import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, ON, settings_of
+from vernacular_trainer.contract import RepairConfig
+
+MAX_REPAIRS = 3
+
+
+def smaller(now: RepairConfig) -> RepairConfig | None:
+    """Half the rows at a time (the next divisor below), with gradient checkpointing; None when nothing is left to do.
+
+    The rows of an optimizer step, portion x accumulation, stay the same.
+    """
+    rows = now.micro_batch_size * now.accumulation
+    half = max(1, now.micro_batch_size // 2)
+    micro = max(size for size in range(1, half + 1) if rows % size == 0)
+    found = RepairConfig(micro, rows // micro, gradient_checkpointing=True)
+    return None if found == now else found
+
+
+def possible(draft: Draft) -> RepairConfig | None:
+    """What the next attempt trains with; None when there is no repair left."""
+    now = settings_of(draft.status.plan)
+    if now is None or draft.usage.repairs >= MAX_REPAIRS:
+        return None
+    return smaller(now)
+
+
+def write(draft: Draft, repair: RepairConfig, attempt: int, code: str) -> str:
+    """Note the repair in the plan; returns what was changed, for people."""
+    plan = draft.status.plan or Plan()
+    before = {item.name: item.value for item in plan.values}
+    after = {
+        MICRO_BATCH: str(repair.micro_batch_size),
+        ACCUMULATION: str(repair.accumulation),
+        CHECKPOINTING: ON,
+    }
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    reason = f"after attempt {attempt} ended with {code}"
+    kept = tuple(item for item in plan.values if item.name not in changed)
+    values = (*kept, *(PlanValue(name=name, value=value, reason=reason) for name, value in changed.items()))
+    draft.set(
+        plan=evolve(plan, values=values),
+        usage=evolve(draft.usage, repairs=draft.usage.repairs + 1),
+    )
+    return ", ".join(f"{name} {before.get(name, '')} -> {value}" for name, value in changed.items())

@@ -1,0 +1,165 @@
+"""Limits that a user sets: how long a job may be active, how many GPU hours it may use, how long it stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from support.worlds import NOW, child, ended, fine_tune_job, pod, preempted_report, until_stage, with_status, world
+from vernacular.api import ConditionStatus, ConditionType, FailureCode, FineTuneJob, JobState, Stage
+from vernacular.api.base import timestamp
+from vernacular.api.status import UsageStatus
+from vernacular_operator.domain.plan import Plan
+from vernacular_operator.domain.reconcile import reconcile
+from vernacular_operator.domain.snapshot import Snapshot
+
+HOUR = timedelta(hours=1)
+
+
+def with_policy(**policy: object) -> Snapshot:
+    shared = {"workspace": {"accessMode": "ReadWriteMany"}}
+    return world(fine_tune_job(compute={"pods": 2, "gpusPerPod": 4}, storage=shared, runPolicy=policy))
+
+
+def training(**policy: object) -> Snapshot:
+    pods = tuple(pod(Stage.TRAIN, index=index, scheduled_at=NOW) for index in range(2))
+    return replace(until_stage(Stage.TRAIN, with_policy(**policy)), pods=pods)
+
+
+def suspend(snapshot: Snapshot, value: bool) -> Snapshot:
+    job: FineTuneJob = snapshot.job
+    policy = job.spec.run_policy.model_copy(update={"suspend": value})
+    spec = job.spec.model_copy(update={"run_policy": policy})
+    return replace(snapshot, job=job.model_copy(update={"spec": spec}))
+
+
+def test_a_job_that_is_active_for_too_long_fails() -> None:
+    snapshot = training(activeDeadlineSeconds=600)
+    early = reconcile(snapshot, NOW + timedelta(seconds=599))
+    assert early.status.failure is None
+    assert early.requeue_seconds == pytest.approx(1)
+
+    plan = reconcile(snapshot, NOW + timedelta(seconds=600))
+    assert plan.status.failure is not None
+    assert (plan.status.failure.code, plan.status.failure.stage) == (FailureCode.DEADLINE_EXCEEDED, Stage.TRAIN)
+    assert [item.name for item in plan.delete] == ["hr-bot-0a1b2-train-1"]
+
+
+def test_no_time_at_all_means_none() -> None:
+    snapshot = with_policy(activeDeadlineSeconds=0)
+    snapshot = with_status(snapshot, reconcile(snapshot, NOW), jobs=(child(Stage.PREPARE),))
+    plan = reconcile(snapshot, NOW)
+
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.DEADLINE_EXCEEDED
+
+
+def test_the_time_while_a_job_is_suspended_does_not_count() -> None:
+    snapshot = suspend(training(activeDeadlineSeconds=600), True)
+    plan = reconcile(snapshot, NOW + timedelta(seconds=100))
+    snapshot = with_status(snapshot, plan, jobs=snapshot.jobs[:-1], pods=())
+    plan = reconcile(snapshot, NOW + timedelta(seconds=100))
+    assert plan.status.state == JobState.SUSPENDED
+
+    snapshot = with_status(snapshot, plan)
+    assert reconcile(snapshot, NOW + 5 * HOUR).status.state == JobState.SUSPENDED
+    plan = reconcile(suspend(snapshot, False), NOW + 5 * HOUR)
+    assert plan.status.failure is None
+    assert plan.status.usage is not None
+    assert plan.status.usage.suspended_seconds == 5 * 3600 - 100
+    assert "Resumed" in [event.reason for event in plan.events]
+
+    snapshot = replace(with_status(suspend(snapshot, False), plan), jobs=(*snapshot.jobs, child(Stage.TRAIN, 2)))
+    assert reconcile(snapshot, NOW + 5 * HOUR + timedelta(seconds=499)).status.failure is None
+    assert reconcile(snapshot, NOW + 5 * HOUR + timedelta(seconds=500)).status.failure is not None
+
+
+def test_gpu_seconds_are_those_of_all_pods_from_their_nodes_to_the_end() -> None:
+    snapshot = training()
+    plan = reconcile(snapshot, NOW)
+    assert plan.status.stages[1].running_since == timestamp(NOW)
+    failed = child(Stage.TRAIN, failed=True, finished_at=NOW + timedelta(seconds=60))
+    snapshot = with_status(snapshot, plan, jobs=(*snapshot.jobs[:-1], failed), pods=(ended(Stage.TRAIN, exit_code=1),))
+    plan = reconcile(snapshot, NOW + timedelta(seconds=65))
+
+    assert plan.status.usage is not None
+    assert plan.status.usage.gpu_seconds == 8 * 60
+    assert plan.status.stages[1].running_since is None
+
+
+def budget_spent() -> tuple[Snapshot, Plan]:
+    snapshot = training(maxGpuHours=4)
+    snapshot = with_status(snapshot, reconcile(snapshot, NOW))
+    return snapshot, reconcile(snapshot, NOW + timedelta(minutes=30))
+
+
+def test_the_gpu_hours_are_watched() -> None:
+    snapshot = training(maxGpuHours=4)
+    plan = reconcile(with_status(snapshot, reconcile(snapshot, NOW)), NOW + timedelta(minutes=29))
+
+    assert plan.status.failure is None
+    assert plan.requeue_seconds == pytest.approx(60)
+
+
+def test_a_training_saves_a_checkpoint_before_its_job_ends_for_its_gpu_hours() -> None:
+    snapshot, plan = budget_spent()
+    assert [(item.name, item.grace_seconds) for item in plan.delete] == [("hr-bot-0a1b2-train-1", None)]
+    assert plan.status.failure is None
+
+    saved = tuple(
+        ended(Stage.TRAIN, index=index, exit_code=85, report=preempted_report(13), gone=True) for index in range(2)
+    )
+    plan = reconcile(with_status(snapshot, plan, jobs=snapshot.jobs[:-1], pods=saved), NOW + timedelta(minutes=31))
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.BUDGET_EXCEEDED
+    assert "4.0 GPU hours" in plan.status.failure.message
+    assert "step 13" in plan.status.failure.message
+    assert plan.end_run is not None
+
+
+def test_processors_use_no_gpu_hours() -> None:
+    job = fine_tune_job(compute={"pods": 1, "gpusPerPod": 0}, runPolicy={"maxGpuHours": 0})
+    plan = reconcile(replace(until_stage(Stage.TRAIN, world(job)), pods=(pod(Stage.TRAIN),)), NOW + 9 * HOUR)
+
+    assert plan.status.state == JobState.TRAINING
+    assert plan.status.usage == UsageStatus()
+
+
+def finished(**policy: object) -> tuple[Snapshot, Plan]:
+    snapshot = until_stage(Stage.PREPARE, with_policy(maxRestarts=0, **policy))
+    jobs = (child(Stage.PREPARE, failed=True, finished_at=NOW),)
+    snapshot = replace(snapshot, jobs=jobs, pods=(ended(Stage.PREPARE, exit_code=1),))
+    return snapshot, reconcile(snapshot, NOW)
+
+
+def test_a_job_that_ended_goes_after_its_time() -> None:
+    snapshot, plan = finished(ttlSecondsAfterFinished=100)
+    assert not plan.delete_job
+    over = with_status(snapshot, plan)
+
+    early = reconcile(over, NOW + timedelta(seconds=99))
+    assert (early.delete_job, early.requeue_seconds) == (False, pytest.approx(1))
+    assert reconcile(over, NOW + timedelta(seconds=100)).delete_job
+
+
+def test_no_time_to_live_is_at_once_and_absent_is_for_ever() -> None:
+    snapshot, plan = finished(ttlSecondsAfterFinished=0)
+    assert reconcile(with_status(snapshot, plan), NOW).delete_job
+
+    snapshot, plan = finished()
+    later = reconcile(with_status(snapshot, plan), NOW + 9999 * HOUR)
+    assert (later.delete_job, later.requeue_seconds) == (False, None)
+
+
+def test_what_was_trained_but_not_published_is_never_deleted() -> None:
+    snapshot = until_stage(Stage.PUBLISH, with_policy(maxRestarts=0, ttlSecondsAfterFinished=0))
+    jobs = (*snapshot.jobs[:-1], child(Stage.PUBLISH, failed=True, finished_at=NOW))
+    snapshot = replace(snapshot, jobs=jobs, pods=(ended(Stage.PUBLISH, exit_code=1),))
+    plan = reconcile(snapshot, NOW)
+    assert plan.status.state == JobState.FAILED
+    trained = next(item for item in plan.status.conditions if item.type == ConditionType.TRAINED)
+    assert trained.status == ConditionStatus.TRUE
+
+    assert not reconcile(with_status(snapshot, plan), NOW + HOUR).delete_job

@@ -1,0 +1,97 @@
+"""Tells what a stage does at the moment, as a tag of the job's MLflow run: the operator and people read it there.
+
+A courtesy: nothing about it may slow down or stop a stage, and a phase that is over in seconds is never told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport
+from vernacular_trainer.tracking.client import TAG_PREFIX, connect
+
+INTERVAL_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+Detail = Callable[[], str]
+Tell = Callable[[str], None]
+
+
+class PhaseReporter:
+    """Notes the phase, and tells it from a thread every `interval` seconds if it changed."""
+
+    def __init__(
+        self, config: JobConfig, open_connection: Callable[[], Tell], interval: float = INTERVAL_SECONDS
+    ) -> None:
+        self._config = config
+        self._open_connection = open_connection
+        self._interval = interval
+        self._current: tuple[Phase, Detail] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="phase-reporter", daemon=True)
+
+    def enter(self, phase: Phase, detail: Detail = str) -> None:
+        """The stage begins something else; `detail` is called now and then to say how far it is."""
+        self._current = (phase, detail)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more is told; a request that is under way is not waited for."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        tell, told = None, ""
+        while not self._stopping.wait(self._interval):
+            try:
+                text = self._text()
+                if text != told:
+                    tell = tell or self._open_connection()
+                    tell(text)
+                    told = text
+            except Exception as error:
+                log.debug("phase not told: %s", type(error).__name__)
+
+    def _text(self) -> str:
+        if self._current is None:
+            return ""
+        phase, detail = self._current
+        return PhaseReport(self._config.stage, self._config.attempt, phase, detail()).to_text()
+
+
+@contextlib.contextmanager
+def reporting(config: JobConfig, *, active: bool = True) -> Iterator[PhaseReporter]:
+    """A reporter for the time of one stage; one that is not `active` tells nothing (one process speaks for all)."""
+    reporter = PhaseReporter(config, lambda: tell_run(config))
+    if active:
+        reporter.start()
+    try:
+        yield reporter
+    finally:
+        reporter.stop()
+
+
+def tell_run(config: JobConfig) -> Tell:
+    """A function that sets the tag of the job's run.
+
+    Raises LookupError while there is no run, and what MLflow raises.
+    """
+    client = connect(config.tracking)
+    run_id = config.tracking.run_id or _find_run(client, config)
+    return lambda text: client.set_tag(run_id, PHASE_TAG, text)
+
+
+def _find_run(client: Any, config: JobConfig) -> str:
+    """Prepare begins before the operator has opened the run."""
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    condition = f"tags.`{TAG_PREFIX}uid` = '{config.identity.uid}'"
+    found = client.search_runs([experiment.experiment_id], condition, max_results=1) if experiment else []
+    if not found:
+        raise LookupError("the run is not open yet")
+    return str(found[0].info.run_id)
