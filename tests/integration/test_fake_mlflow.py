@@ -64,6 +64,8 @@ async def test_a_run_is_found_by_tag_status_and_id_and_lives_as_told(client: Mlf
     await client.update_run(made.run_id, RunStatus.RUNNING, None)
     both = f"attributes.run_id IN ('{made.run_id}', '{other.run_id}')"
     assert {run.run_id for run in await client.search_runs([experiment], both)} == {made.run_id, other.run_id}
+    await client.delete_run(other.run_id)
+    assert {run.run_id for run in await client.search_runs([experiment], both)} == {made.run_id}
     with pytest.raises(TrackingError):
         await client.search_runs([experiment], "nonsense")
     with pytest.raises(TrackingNotFoundError):

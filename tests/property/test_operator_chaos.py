@@ -168,6 +168,10 @@ class Chaos(RuleBasedStateMachine):
     def mlflow_comes_or_goes(self, up: bool, seconds: float) -> None:
         self.tracking.up, self.tracking.seconds = up, seconds
 
+    @rule(seconds=st.sampled_from([0.01, 3, 45]))
+    def mlflow_opens_runs_late(self, seconds: float) -> None:
+        self.tracking.late = {"runs/create": seconds}
+
     def check_invariants(self, *args: Any, **kwargs: Any) -> None:
         super().check_invariants(*args, **kwargs)
         self.judge.check()
@@ -184,7 +188,7 @@ class Chaos(RuleBasedStateMachine):
 
     def _calm_down(self) -> None:
         self.operator.blind.clear()
-        self.tracking.up, self.tracking.seconds = True, 0.01
+        self.tracking.up, self.tracking.seconds, self.tracking.late = True, 0.01, {}
         for job in self.store.list("finetunejobs"):
             self._suspend(job["metadata"]["name"], False)
         if self.operator.dead:

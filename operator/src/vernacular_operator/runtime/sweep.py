@@ -1,4 +1,7 @@
-"""Closes MLflow runs that are open although their job has ended or is gone: after an outage or a restart."""
+"""Closes MLflow runs that are open although their job has ended or is gone: after an outage or a restart.
+
+A run that MLflow opened after the operator had stopped waiting, and had opened another, is removed.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,17 @@ class RunSweeper:
         cluster_tag = f"tags.`{TAG_PREFIX}cluster`"
         condition = f"attributes.status = 'RUNNING' AND {cluster_tag} = '{self._cluster}'"
         for run in await self._client.search_runs(experiments, condition):
-            status = await self._due(run)
-            if status:
+            if self._is_double(run):
+                self._keeper.discard(run.run_id)
+            elif status := await self._due(run):
                 self._keeper.end(RunEnd(run.run_id, status, round(self._clock.now().timestamp() * 1000)))
+
+    def _is_double(self, run: Run) -> bool:
+        """Whether the job's status names another run: that one is handed to the stages, and never changes."""
+        key = self._cache.key_of(run.tags.get(f"{TAG_PREFIX}uid", ""))
+        job = self._cache.job(key) if key else None
+        used = job.status.mlflow.run_id if job and job.status.mlflow else None
+        return bool(used) and used != run.run_id
 
     async def _due(self, run: Run) -> RunStatus | None:
         """The status that an open run should have; None when it is rightly open, or not ours."""

@@ -58,6 +58,10 @@ class RunKeeper:
         status = RunStatus(end.status)
         self._start(f"end {end.run_id}", lambda: self._quietly(self._client.update_run(end.run_id, status, end.end_ms)))
 
+    def discard(self, run_id: str) -> None:
+        """Remove a run that no job uses."""
+        self._start(f"discard {run_id}", lambda: self._quietly(self._client.delete_run(run_id)))
+
     def note_attempt(self, attempt: RunAttempt) -> None:
         """Tell the run which attempt of training writes to it."""
         tag, value = f"{TAG_PREFIX}attempt", str(attempt.attempt)

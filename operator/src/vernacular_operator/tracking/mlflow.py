@@ -118,6 +118,10 @@ class MlflowClient:
         end = {} if end_ms is None else {"end_time": end_ms}
         await self._call("POST", "runs/update", {"run_id": run_id, "status": status, **end})
 
+    async def delete_run(self, run_id: str) -> None:
+        """Move a run to MLflow's trash."""
+        await self._call("POST", "runs/delete", {"run_id": run_id})
+
     async def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""
         await self._call("POST", "runs/set-tag", {"run_id": run_id, "key": key, "value": value})
