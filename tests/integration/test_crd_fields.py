@@ -208,6 +208,18 @@ TRACKING: list[Case] = [
     *text("publish.registeredModel", 128, ("hr-bot",), ("a/b", "a:1"), TRACKING_NAME),
     *text("publish.alias", 128, ("candidate", "v3-rc", "V", "prod_1"), ("latest", "Latest", "v3", "V12", "a.b"), ALIAS),
 ]
+COMMAND = ["torchrun", "train.py"]
+WITH_COMMAND = at("trainer.command", COMMAND)
+IMAGE = "must be the name of an image, like registry.example.com/vernacular/trainer:1.0"
+TRAINER: list[Case] = [
+    *accepts("trainer.command", COMMAND, ["a"] * 64, ["a", "", "$(B); `c` 'd'"]),
+    *refuses("trainer.command", "the first entry of command is the program to start", ["", "a"]),
+    *refuses("trainer.command", "must have at most 64 items", ["a"] * 65),
+    *refuses("trainer.command", "should have at least 1 items", []),
+    *refuses("trainer.command", "may not be more than 1024", ["a" * 1025]),
+    *refuses("trainer", "trainer.command: Required value", {"image": "a:1"}),
+    *text("trainer.image", 512, ("r.example.com:5000/a:1",), ("https://a", "a b"), IMAGE, given=WITH_COMMAND),
+]
 RUN_POLICY: list[Case] = [
     *accepts("runPolicy.suspend", True, False),
     *refuses("runPolicy.suspend", "must be of type boolean", "true", 1),
@@ -217,7 +229,7 @@ RUN_POLICY: list[Case] = [
     *integer("runPolicy.maxGpuHours", 0, 1_000_000),
     *choice("runPolicy.onOutOfMemory", "Repair", "Fail"),
 ]
-CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY, *POD_OVERRIDES]
+CASES = [*MODEL, *DATASET, *METHOD, *TRAINING, *COMPUTE, *STORAGE, *TRACKING, *RUN_POLICY, *POD_OVERRIDES, *TRAINER]
 
 
 def case_id(case: Case) -> str:

@@ -58,13 +58,20 @@ def choice(field: str, *values: str) -> list[Case]:
     ]
 
 
-def text(field: str, longest: int, good: tuple[Any, ...], bad: tuple[Any, ...], says: str) -> list[Case]:
+def text(
+    field: str,
+    longest: int,
+    good: tuple[Any, ...],
+    bad: tuple[Any, ...],
+    says: str,
+    given: dict[str, Any] | None = None,
+) -> list[Case]:
     """Good and bad texts; `says` is the message for bad ones."""
     return [
-        *accepts(field, *good),
-        *refuses(field, says, *bad),
-        *refuses(field, f"may not be more than {longest}", "a" * (longest + 1)),
-        *refuses(field, "must be of type string", 7),
+        *accepts(field, *good, given=given),
+        *refuses(field, says, *bad, given=given),
+        *refuses(field, f"may not be more than {longest}", "a" * (longest + 1), given=given),
+        *refuses(field, "must be of type string", 7, given=given),
     ]
 
 

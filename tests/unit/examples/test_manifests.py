@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[3]
-EXAMPLES = ("hr-bot", "hr-bot-broken")
+EXAMPLES = ("hr-bot", "hr-bot-broken", "own-trainer")
 
 
 def load(example: str, name: str) -> dict[str, Any]:

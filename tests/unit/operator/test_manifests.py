@@ -86,6 +86,11 @@ FULL_CONFIG = config(
     huggingFace={"endpoint": "https://hub.example.org"},
     gracePeriodSeconds=90,
 )
+OWN_TRAINER = fine_tune_job(
+    compute={"pods": 2, "gpusPerPod": 2},
+    trainer={"command": ["torchrun", "/opt/train.py", "$(HOME)"], "image": "example.org/axolotl:1"},
+    tracking={"mlflow": {"credentialsSecretName": "mlflow"}},
+)
 SIZES = (("small", SMALL, config()), ("full", FULL, FULL_CONFIG), ("overridden", OVERRIDDEN, FULL_CONFIG))
 
 
@@ -100,6 +105,7 @@ SIZES = (("small", SMALL, config()), ("full", FULL, FULL_CONFIG), ("overridden",
             for size, job, conf in SIZES
             for stage in Stage
         ),
+        ("own-trainer", stage_job(Attempt(OWN_TRAINER, Stage.TRAIN, 1, "run-1", "c-1"), FULL_CONFIG)),
         ("service", headless_service(FULL, 2)),
         ("workspace", workspace_claim(SMALL, config())),
         (
@@ -225,3 +231,22 @@ def _mounted_at(spec: dict[str, Any], path: str) -> tuple[dict[str, str], bool] 
     source = sources[mount["name"]]
     read_only = bool(mount.get("readOnly") or source.get("readOnly"))
     return {mount["name"]: source["claimName"]}, read_only
+
+
+def test_a_trainer_of_the_users_own_sees_no_credentials_and_changes_no_other_stage() -> None:
+    with_secret = [stage for stage in Stage if "tracking-credentials" in str(pod_spec(OWN_TRAINER, stage))]
+    images = {stage: pod_spec(OWN_TRAINER, stage)["containers"][0]["image"] for stage in Stage}
+
+    assert with_secret == [Stage.PREPARE, Stage.PUBLISH]
+    assert [stage for stage in Stage if "supervisor" in str(pod_spec(OWN_TRAINER, stage))] == [Stage.TRAIN]
+    assert images[Stage.TRAIN] == "example.org/axolotl:1"
+    assert images[Stage.EVALUATE] == "example.org/trainer:1"
+
+
+def test_without_an_image_the_operators_own_runs_the_command() -> None:
+    job = fine_tune_job(trainer={"command": ["torchrun", "train.py"]})
+    spec = pod_spec(job, Stage.TRAIN)
+
+    assert spec["containers"][0]["image"] == "example.org/trainer:1"
+    assert "command" not in spec["containers"][0]
+    assert "initContainers" not in spec

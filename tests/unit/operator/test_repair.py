@@ -79,6 +79,22 @@ def test_whoever_wants_no_repair_gets_none() -> None:
     assert (plan.status.usage.restarts, plan.status.usage.repairs) == (0, 0)
 
 
+def test_a_trainer_of_the_users_own_follows_no_plan_and_is_not_repaired() -> None:
+    snapshot = until_stage(Stage.TRAIN, world(fine_tune_job(trainer={"command": ["train"]})))
+    _, plan = fail(snapshot, 1, ended(Stage.TRAIN, exit_code=137, reason="OOMKilled"))
+
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.HOST_OUT_OF_MEMORY
+    assert plan.status.usage is not None
+    assert plan.status.usage.repairs == 0
+    assert settings(plan) == settings_before(snapshot)
+
+
+def settings_before(snapshot: Snapshot) -> dict[str, str]:
+    assert snapshot.job.status.plan is not None
+    return {item.name: item.value for item in snapshot.job.status.plan.values}
+
+
 def test_other_stages_have_nothing_to_repair_and_are_retried() -> None:
     snapshot = until_stage(Stage.EVALUATE)
     jobs = (*snapshot.jobs[:-1], child(Stage.EVALUATE, failed=True, finished_at=NOW))

@@ -30,6 +30,7 @@ INPUTS_ROOT = "/inputs"
 CLAIMS_ROOT = "/claims"
 SECRETS_ROOT = "/secrets"
 MODEL_CACHE_ROOT = "/model-cache"
+SUPERVISOR_ROOT = "/supervisor"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT = 4096
 RENDEZVOUS_PORT = 29400
@@ -274,6 +275,13 @@ class PublishConfig:
 
 
 @dataclass(frozen=True)
+class TrainerConfig:
+    """A trainer of the user's own: the program and its arguments, started as they are, without a shell."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class JobConfig:
     """Everything one attempt of one stage needs to know. `workspace` is the job's own folder on the shared volume."""
 
@@ -290,6 +298,7 @@ class JobConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     repair: RepairConfig | None = None
+    trainer: TrainerConfig | None = None
     grace_period_seconds: int = 120
     contract: int = CONTRACT_VERSION
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from vernacular_trainer import own_trainer
 from vernacular_trainer.cgroup import oom_kills
-from vernacular_trainer.contract import JobConfig, StageReport
+from vernacular_trainer.contract import JobConfig, Stage, StageReport, TrainerConfig
 from vernacular_trainer.launch import Launch, local_ranks, plan_launch, shutdown_seconds
 from vernacular_trainer.outcomes import Ending, OutcomeFolder, judge
 
@@ -32,12 +33,22 @@ def supervise(config: JobConfig, config_path: Path) -> StageReport:
 
     Raises OSError when nothing could be started.
     """
+    if config.trainer and config.stage is Stage.TRAIN:
+        return _supervise_own(config, config.trainer, config_path)
     with tempfile.TemporaryDirectory(prefix="vernacular-") as folder:
         outcomes = OutcomeFolder(Path(folder), local_ranks(config))
         launch = plan_launch(config, config_path, outcomes, os.environ)
         kills = oom_kills()
         ending = run_launch(launch, outcomes.all_reported, stop_seconds=shutdown_seconds(config))
         return judge(outcomes, ending, pods=config.compute.pods, out_of_memory=oom_kills() > kills)
+
+
+def _supervise_own(config: JobConfig, trainer: TrainerConfig, config_path: Path) -> StageReport:
+    """The same with a command of the user's own, which leaves no reports: its exit code and its files are judged."""
+    launch = own_trainer.launch(config, trainer.command, config_path, os.environ)
+    kills = oom_kills()
+    ending = run_launch(launch, lambda: False, stop_seconds=shutdown_seconds(config))
+    return own_trainer.judge(config, ending, os.environ, out_of_memory=oom_kills() > kills)
 
 
 def run_launch(

@@ -8,21 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vernacular.api.base import ATOMIC_LIST, ApiModel, Checked, SpecModel
+from vernacular.api.base import ATOMIC_LIST, ApiModel, SpecModel
 from vernacular.api.constants import ANNOTATION_DEFAULT
 from vernacular.api.finetunejob import ObjectMeta
 from vernacular.api.pod_overrides import PodOverride
 from vernacular.api.spec import AccessMode, ModelCacheSpec
-from vernacular.api.strings import ObjectName, StorageSize
-
-ImageName = Annotated[
-    str,
-    Field(min_length=1, max_length=512),
-    Checked(
-        r"[A-Za-z0-9][A-Za-z0-9._-]*([:/][A-Za-z0-9][A-Za-z0-9._-]*)*(@sha256:[0-9a-f]{64})?",
-        "must be the name of an image, like registry.example.com/vernacular/trainer:1.0",
-    ),
-]
+from vernacular.api.strings import ImageName, ObjectName, StorageSize
 
 
 class RuntimeImages(SpecModel):

@@ -17,8 +17,10 @@ from vernacular.api.base import ATOMIC_LIST, BY_NAME, Checked, SpecModel, cel, r
 from vernacular.api.status import Stage
 from vernacular.api.strings import LABEL_KEY, LabelKey, LabelMap, LabelValue, ObjectName, ResourceMap, StorageSize
 
-_OWN_VOLUMES = r"workspace|job|tmp|shm|questions|model-cache|(tracking|model)-credentials|(claim|train)-[0-9]+"
-_OWN_PATHS = "workspace|job|inputs|claims|secrets|model-cache|tmp|dev|proc|sys|etc"
+_OWN_VOLUMES = (
+    r"workspace|job|tmp|shm|questions|model-cache|supervisor|(tracking|model)-credentials|(claim|train)-[0-9]+"
+)
+_OWN_PATHS = "workspace|job|inputs|claims|secrets|model-cache|supervisor|tmp|dev|proc|sys|etc"
 
 
 def _not_one_of(pattern: str) -> tuple[str, Callable[[str], bool]]:
@@ -36,7 +38,7 @@ VolumeName = Annotated[
     Checked(
         r"[a-z0-9]([-a-z0-9]*[a-z0-9])?",
         "must be a name of lower-case letters, digits and '-' that the operator does not use itself,"
-        " like scratch; not workspace, job, tmp, shm, questions, model-cache, claim-0, train-0",
+        " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0",
         also=_not_one_of(_OWN_VOLUMES),
     ),
 ]
@@ -46,7 +48,7 @@ MountPath = Annotated[
     Checked(
         r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+",
         "must be an absolute path like /scratch, outside of /workspace, /job, /inputs, /claims, /secrets,"
-        " /model-cache, /tmp, /dev, /proc, /sys and /etc",
+        " /model-cache, /supervisor, /tmp, /dev, /proc, /sys and /etc",
         also=_not_one_of(f"/({_OWN_PATHS})(/.*)?"),
     ),
 ]

@@ -17,6 +17,7 @@ from vernacular.api.strings import (
     ClusterObjectName,
     ConfigMapKey,
     FileURI,
+    ImageName,
     LearningRate,
     MaxGradNorm,
     ModelURI,
@@ -326,6 +327,23 @@ class StorageSpec(SpecModel):
     )
 
 
+class TrainerSpec(SpecModel):
+    """A trainer of your own in the train stage."""
+
+    command: Annotated[
+        tuple[Annotated[str, Field(max_length=1024)], ...],
+        Field(min_length=1, max_length=64),
+        ATOMIC_LIST,
+    ] = Field(
+        description="The program and its arguments, started as they are, without a shell.",
+        json_schema_extra=rules(cel("self[0] != ''", "the first entry of command is the program to start")),
+    )
+    image: ImageName | None = Field(
+        default=None,
+        description="An image with Python 3.11 or newer as python3. Default: the trainer image of the operator.",
+    )
+
+
 class EvaluationSpec(SpecModel):
     """What base and tuned model are asked."""
 
@@ -427,7 +445,7 @@ class RunPolicySpec(SpecModel):
 
 _FIXED = (
     *("runtimeRef", "model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
-    *("evaluation", "tracking", "publish"),
+    *("trainer", "evaluation", "tracking", "publish"),
 )
 
 
@@ -467,6 +485,9 @@ class FineTuneJobSpec(SpecModel):
         default=None, description="Changes to the pods of stages, merged in this order; a later one wins."
     )
     storage: StorageSpec = Field(default_factory=StorageSpec, description="Volumes of the job.")
+    trainer: TrainerSpec | None = Field(
+        default=None, description="A trainer of your own instead of the built-in one; see docs/guide/own-trainer.md."
+    )
     evaluation: EvaluationSpec = Field(
         default_factory=EvaluationSpec, description="What base and tuned model are asked."
     )

@@ -158,3 +158,11 @@ ResourceMap = Annotated[
         ),
     ),
 ]
+ImageName = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Checked(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*([:/][A-Za-z0-9][A-Za-z0-9._-]*)*(@sha256:[0-9a-f]{64})?",
+        "must be the name of an image, like registry.example.com/vernacular/trainer:1.0",
+    ),
+]

@@ -137,7 +137,12 @@ def model_secret(job: FineTuneJob, stage: Stage) -> str:
 
 
 def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
-    """Name of the Secret with the credentials for MLflow, "" when there is none, or the stage writes nothing there."""
+    """Name of the Secret with the credentials for MLflow, "" when there is none, or the stage writes nothing there.
+
+    A trainer of the user's own is code that could read it out, and gets none.
+    """
+    if stage == Stage.TRAIN and job.spec.trainer:
+        return ""
     mlflow = job.spec.tracking.mlflow if job.spec.tracking else None
     return (mlflow.credentials_secret_name if mlflow and stage in _WITH_TRACKING else None) or ""
 

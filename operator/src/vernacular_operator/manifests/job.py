@@ -11,7 +11,7 @@ from vernacular_operator.manifests.common import attempt_metadata, labels_of
 from vernacular_operator.manifests.inputs import stage_mounts
 from vernacular_operator.manifests.job_config import Attempt, job_config
 from vernacular_operator.manifests.pod_overrides import merged, overrides_of
-from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, TERMINATION_LOG
+from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, SUPERVISOR_ROOT, TERMINATION_LOG
 
 CONTAINER_NAME = "stage"
 _GRACE_SECONDS = 30
@@ -67,6 +67,9 @@ def _pod_spec(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
         "containers": [_container(attempt, config, list(mounts.mounts))],
         "volumes": [*mounts.volumes, *_own_volumes(train)],
     }
+    if _foreign_image(attempt):
+        spec["initContainers"] = [_supervisor(config)]
+        spec["volumes"].append({"name": "supervisor", "emptyDir": {"sizeLimit": "16Mi"}})
     if config.images.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in config.images.pull_secrets]
     if attempt.pods > 1:
@@ -74,25 +77,54 @@ def _pod_spec(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
     return spec
 
 
+def _foreign_image(attempt: Attempt) -> str:
+    """The image of the user's own trainer, "" when the stage runs in an image of this project."""
+    trainer = attempt.job.spec.trainer
+    return (trainer.image if trainer and attempt.stage == Stage.TRAIN else None) or ""
+
+
+def _supervisor(config: OperatorConfig) -> dict[str, Any]:
+    """Brings the supervisor into a pod whose image does not have it."""
+    return {
+        "name": "supervisor",
+        "image": config.images.data,
+        "imagePullPolicy": config.images.pull_policy,
+        "command": ["python", "-m", "vernacular_trainer.inject", SUPERVISOR_ROOT],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": _container_security(),
+        "volumeMounts": [{"name": "supervisor", "mountPath": SUPERVISOR_ROOT}],
+    }
+
+
+def _container_security() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
 def _container(attempt: Attempt, config: OperatorConfig, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     on_cpu_image = attempt.stage in (Stage.PREPARE, Stage.PUBLISH)
     own = [{"name": "job", "mountPath": JOB_DIRECTORY, "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if attempt.stage == Stage.TRAIN:
         own.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    image = config.images.data if on_cpu_image else config.images.trainer
+    start: dict[str, Any] = {}
+    if foreign := _foreign_image(attempt):
+        image, start = foreign, {"command": ["python3", "-m", "vernacular_trainer"]}
+        own.append({"name": "supervisor", "mountPath": SUPERVISOR_ROOT, "readOnly": True})
     return {
         "name": CONTAINER_NAME,
-        "image": config.images.data if on_cpu_image else config.images.trainer,
+        "image": image,
         "imagePullPolicy": config.images.pull_policy,
+        **start,
         "args": [attempt.stage.lower(), "--config", JOB_FILE, "--termination-log", TERMINATION_LOG],
         "env": _environment(attempt, config),
         "resources": _resources(attempt, config),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": _container_security(),
         "volumeMounts": [*mounts, *own],
     }
 
@@ -103,6 +135,8 @@ def _environment(attempt: Attempt, config: OperatorConfig) -> list[dict[str, Any
     ]
     if attempt.stage == Stage.PREPARE and config.hugging_face.endpoint:
         environment.append({"name": "HF_ENDPOINT", "value": config.hugging_face.endpoint})
+    if _foreign_image(attempt):
+        environment += [{"name": "PYTHONPATH", "value": SUPERVISOR_ROOT}, {"name": "HOME", "value": "/tmp"}]  # noqa: S108
     return environment
 
 

@@ -24,6 +24,7 @@ from vernacular_trainer.contract import (
     PublishConfig,
     Stage,
     TrackingConfig,
+    TrainerConfig,
     TrainingConfig,
 )
 
@@ -82,6 +83,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         compute=_compute(attempt),
         evaluation=EvaluationConfig(inputs.questions_source(job)),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
+        trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
         grace_period_seconds=config.grace_period_seconds,
     )
 

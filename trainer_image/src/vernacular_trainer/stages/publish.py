@@ -154,7 +154,11 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
 
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
-    client.log_artifacts(run_id, str(workspace.result / kind), kind)
+    result = workspace.result / kind
+    if links := [path.name for path in (result, *result.rglob("*")) if path.is_symlink()]:
+        message = f"the result holds a link, {links[0]}: only plain files are published"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, "leave copies instead of links", kind)
+    client.log_artifacts(run_id, str(result), kind)
     for path in (workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE):
         client.log_artifact(run_id, str(path), "reports")
     for path in (workspace.plan, workspace.reports / "model_card.md"):

@@ -23,7 +23,12 @@ def smaller(now: RepairConfig) -> RepairConfig | None:
 
 
 def possible(draft: Draft) -> RepairConfig | None:
-    """What the next attempt trains with; None when there is no repair left."""
+    """What the next attempt trains with; None when there is no repair left.
+
+    A trainer of the user's own does not follow the plan.
+    """
+    if draft.world.job.spec.trainer:
+        return None
     now = settings_of(draft.status.plan)
     if now is None or draft.usage.repairs >= MAX_REPAIRS:
         return None
