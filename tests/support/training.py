@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vernacular_trainer.contract import (
     JobIdentity,
     ModelConfig,
     PublishConfig,
+    RepairConfig,
     Stage,
     StageReport,
     TrackingConfig,
@@ -110,11 +112,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One job's workspace; every attempt is a run of the container's command."""
+    """One job's workspace; every attempt is a run of the container's command. `repairs` by attempt."""
 
     folder: Path
     model: Path
     plan: ResolvedPlan
+    repairs: Mapping[int, RepairConfig] = field(default_factory=dict)
 
     @property
     def workspace(self) -> Workspace:
@@ -136,6 +139,7 @@ class TrainingJob:
             identity=JobIdentity("default", "job", "uid"),
             workspace=str(self.workspace.root),
             model=ModelConfig(MODEL_URI, str(self.model)),
+            repair=self.repairs.get(attempt),
             dataset=DatasetConfig(train=()),
             tracking=TrackingConfig(uri="", experiment="test"),
             publish=PublishConfig(registered_model="model"),

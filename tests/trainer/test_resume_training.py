@@ -10,7 +10,7 @@ import pytest
 
 from support.ranks import RankGroup
 from support.training import Finished, TrainingJob
-from vernacular_trainer.contract import ExitCode, Outcome
+from vernacular_trainer.contract import ExitCode, Outcome, RepairConfig
 from vernacular_trainer.training.checkpoints import MARK
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,36 @@ def test_a_training_goes_on_as_if_nothing_had_happened(job: MakeJob, train: Trai
     assert weights(broken) == weights(straight)
     same = ("step", "loss", "eval_loss", "tokens")
     assert [getattr(finished.summary, name) for name in same] == [getattr(whole, name) for name in same]
+
+
+@pytest.mark.parametrize("shape", ["lora-ddp", "lora-zero2", "full-alone"])
+def test_a_repaired_training_goes_on_with_the_same_losses_in_smaller_portions(
+    job: MakeJob, train: Train, start: Start, shape: str
+) -> None:
+    changes = {"total_steps": 8} | SHAPES[shape] | {"lora_dropout": 0.0}
+    straight = job("straight", **changes)
+    train(straight)
+    broken = job("broken", **changes)
+    group = start(broken)
+    group.terminate_after_step(rank=0, step=3)
+    stopped = group.wait()
+
+    micro, accumulation = broken.plan.micro_batch_size // 2, broken.plan.accumulation * 2
+    repaired = dataclasses.replace(broken, repairs={2: RepairConfig(micro, accumulation, gradient_checkpointing=True)})
+    finished = train(repaired, attempt=2)
+
+    assert finished.report.outcome is Outcome.DONE, finished.log
+    assert finished.summary.resumed_from_step == stopped.summary.step >= 3
+    assert losses(broken) == pytest.approx(losses(straight), abs=1e-4)
+    assert "gradient checkpointing on" in finished.log
+
+
+def test_a_repair_that_changes_the_rows_of_a_step_is_refused(job: MakeJob, train: Train) -> None:
+    made = dataclasses.replace(job(), repairs={1: RepairConfig(4, 3, gradient_checkpointing=True)})
+    finished = train(made)
+
+    assert finished.report.outcome is Outcome.INTERNAL
+    assert "4 x 3 rows are not the 8 x 1 of the plan" in finished.log
 
 
 def test_the_newest_usable_checkpoint_counts(job: MakeJob, train: Train) -> None:

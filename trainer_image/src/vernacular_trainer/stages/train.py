@@ -34,6 +34,9 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
     Raises Preempted with a checkpoint saved when this or any other rank is asked to stop, and StageError.
     """
     plan = load_plan(workspace.plan, config)
+    if config.repair:
+        checkpointing = "on" if plan.gradient_checkpointing else "off"
+        log.info("repaired: %d rows at a time, gradient checkpointing %s", plan.micro_batch_size, checkpointing)
     ranks = join(config.compute, needs_group=plan.strategy in ZERO_STAGES)
     with reporting(config, active=ranks.is_first) as phases:
         return _train(config, workspace, plan, ranks, phases)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport
+from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport, Stage
 from vernacular_trainer.tracking.client import TAG_PREFIX, connect
 
 INTERVAL_SECONDS = 5.0
@@ -69,7 +69,8 @@ class PhaseReporter:
 def reporting(config: JobConfig, *, active: bool = True) -> Iterator[PhaseReporter]:
     """A reporter for the time of one stage; one that is not `active` tells nothing (one process speaks for all)."""
     reporter = PhaseReporter(config, lambda: tell_run(config))
-    if active:
+    # a job that no operator accompanies has no run before it publishes
+    if active and config.tracking.uri and (config.tracking.run_id or config.stage is Stage.PREPARE):
         reporter.start()
     try:
         yield reporter
