@@ -11,13 +11,18 @@ import platform
 import sys
 from collections.abc import Awaitable, Callable
 
-from bench.operator import life
+from bench.operator import growth, latency, life, progress, restart
 from bench.report import Measure, finish, package_versions
 from devcluster.binaries import go_folder, module_version
 from devcluster.paths import from_environment
 
 ROWS: dict[str, Callable[[], Awaitable[list[Measure]]]] = {
-    "life": life.measures,
+    "1000": life.thousand,
+    "5000": life.five_thousand,
+    "growth": growth.measures,
+    "latency": latency.measures,
+    "progress": progress.measures,
+    "restart": restart.measures,
 }
 
 

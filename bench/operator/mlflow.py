@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 
 from support.fake_mlflow import FakeMlflow, Json
 
@@ -12,11 +12,11 @@ _SEARCH = "runs/search"
 
 
 class CountingMlflow(FakeMlflow):
-    """`requests` counts calls by path; a search takes `search_seconds`."""
+    """A search takes `search_seconds`; `searches` has the moments when they came, in monotonic seconds."""
 
     def __init__(self) -> None:
         super().__init__(self._delayed)
-        self.requests: Counter[str] = Counter()
+        self.searches: list[float] = []
         self.search_seconds = 0.0
 
     def report_all(self, step: int, total_steps: int) -> None:
@@ -29,5 +29,7 @@ class CountingMlflow(FakeMlflow):
             run.params = _PARAMETERS
 
     def _delayed(self, path: str) -> float:
-        self.requests[path] += 1
-        return self.search_seconds if path == _SEARCH else 0.0
+        if path != _SEARCH:
+            return 0.0
+        self.searches.append(time.monotonic())
+        return self.search_seconds

@@ -25,7 +25,7 @@ def now() -> str:
 
 
 class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
-    """Plays every Job of a namespace, also those that exist. A pod runs for `seconds`, or until `release` if it holds.
+    """Plays every Job of a namespace, also those that exist. A pod runs for `seconds`; one that holds runs for ever.
 
     `script` says how a stage behaves; `running` has the pods that hold, by the name of their FineTuneJob.
     """
@@ -41,7 +41,6 @@ class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._released = asyncio.Event()
         self.running: dict[str, Document] = {}
 
     async def __aenter__(self) -> StagePlayer:
@@ -56,10 +55,6 @@ class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
         assert self._watching
         self._watching.cancel()
         await self._tasks.__aexit__(kind, error, trace)
-
-    def release(self) -> None:
-        """Let pods that hold end well."""
-        self._released.set()
 
     async def set_container(self, pod: Document, phase: str, state: Document, *, ready: bool) -> None:
         """What the kubelet says of the pod's only container."""
@@ -89,7 +84,7 @@ class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
         await self.set_container(pod, "Running", {"running": {"startedAt": now()}}, ready=True)
         if behaviour.hold:
             self.running[config.identity.name] = pod
-            await self._released.wait()
+            return
         await asyncio.sleep(self._seconds)
         report = behaviour.report or succeed(config).report
         assert report

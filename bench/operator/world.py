@@ -105,6 +105,10 @@ class Mark:
         cpu["others"] = cpu["machine"] - sum(seconds for name, seconds in cpu.items() if name != "machine")
         return Mark(self.time - earlier.time, self.counts - earlier.counts, cpu)
 
+    def share_of_others(self) -> float:
+        """Percent of the processors' time that went to what does not belong to the bench."""
+        return 100 * max(0.0, self.cpu["others"]) / (self.time * (os.cpu_count() or 1))
+
     def describe(self, count: int) -> str:
         """For people: what it cost for each of `count` jobs."""
         cpu = ", ".join(f"{name} {seconds * 1000 / count:.1f}" for name, seconds in self.cpu.items())

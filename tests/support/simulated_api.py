@@ -15,7 +15,7 @@ from typing import Any
 
 from support.history import Change
 from support.virtual_time import VirtualClock, VirtualLoop
-from vernacular_operator.kube.api import Kind, Object
+from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import NotFoundError, error_for
 
 _KINDS = {"finetunejobs": "FineTuneJob", "jobs": "Job", "pods": "Pod"}
@@ -83,7 +83,7 @@ class Store:
 
 
 class SimulatedApi:
-    """KubeApi of one life of the operator: once it is dead, no call of it reaches the store.
+    """KubeClient of one life of the operator: once it is dead, no call of it reaches the store.
 
     `trap` is what happens to which call from now: a number that counts down, and the trouble.
     """
@@ -101,6 +101,14 @@ class SimulatedApi:
         for item in await self._call(lambda: self._store.list(kind.plural)):
             if wanted.items() <= (item["metadata"].get("labels") or {}).items():
                 yield copy.deepcopy(item)
+
+    async def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Page]:
+        yield Page([item async for item in self.list(kind, namespace, selector)], str(self._store.version))
+
+    async def watch(self, kind: Kind, namespace: str, selector: str, version: str) -> AsyncIterator[tuple[str, Object]]:
+        """Tells nothing: the simulated operator is told by hand what its watches would tell."""
+        await asyncio.Future()
+        yield "", {}
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         return await self._call(lambda: self._store.create(kind.plural, body), writes=True)

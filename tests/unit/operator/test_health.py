@@ -34,7 +34,14 @@ def hands() -> Hands:
 
 @pytest.fixture
 def health(hands: Hands) -> Health:
-    return Health(hands, resync_seconds=300)
+    health = Health(hands, resync_seconds=300)
+    health.started()
+    return health
+
+
+def test_an_operator_that_has_not_listed_yet_is_not_ready(hands: Hands) -> None:
+    with pytest.raises(UnhealthyError, match="first lists"):
+        Health(hands, resync_seconds=300).check(waiting=0)
 
 
 def test_an_idle_operator_is_healthy(health: Health, hands: Hands) -> None:

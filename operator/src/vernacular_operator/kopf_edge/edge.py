@@ -1,4 +1,4 @@
-"""Kopf as the watch layer: three event handlers that feed the controller, the login, the probe and the settings."""
+"""Kopf as the watch layer of FineTuneJobs: the event handler that feeds the controller, login, probe and settings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 import kopf
 
-from vernacular.api.constants import GROUP, LABEL_MANAGED_BY, MANAGED_BY, PLURAL, VERSION
+from vernacular.api.constants import GROUP, PLURAL, VERSION
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.kopf_edge.storages import NoDiffBase, NoProgress
-from vernacular_operator.kube.api import JOBS, PODS
 from vernacular_operator.kube.client import KubernetesClient
 from vernacular_operator.runtime.controller import Controller
 
@@ -60,20 +59,12 @@ def _registry(controller: Controller, client: KubernetesClient) -> kopf.Operator
     async def job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
         controller.job_event(body, deleted=type == "DELETED", listed=type is None)
 
-    async def stage_job_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.child_event(JOBS, body, deleted=type == "DELETED", listed=type is None)
-
-    async def pod_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        controller.child_event(PODS, body, deleted=type == "DELETED", listed=type is None)
-
     async def probe(**_: Any) -> str:
         controller.check_health()
         return "ok"
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(job_event)
-    kopf.on.event("batch", "v1", "jobs", registry=registry)(stage_job_event)
-    kopf.on.event("", "v1", "pods", registry=registry)(pod_event)
     kopf.on.probe(id="work", registry=registry, errors=kopf.ErrorsMode.PERMANENT)(probe)
     return registry
 
@@ -92,9 +83,6 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 30
     settings.watching.reconnect_backoff = 1
     settings.watching.chunk_size = 500
-    selector = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
-    settings.watching.label_selectors["batch", "v1", "jobs"] = selector
-    settings.watching.label_selectors["", "v1", "pods"] = selector
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True

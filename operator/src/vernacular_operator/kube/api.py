@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +33,29 @@ NAMESPACES = Kind("", "v1", "namespaces")
 KINDS_OF_CHILDREN = {"Job": JOBS, "Service": SERVICES, "PersistentVolumeClaim": CLAIMS}
 
 
+@dataclass(frozen=True)
+class Page:
+    """A part of a list, as of `version`."""
+
+    items: Sequence[Object]
+    version: str
+
+
+class KubeWatch(Protocol):
+    """Both methods raise a subclass of KubeError when the call fails."""
+
+    def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Page]:
+        """Read all objects of a namespace ("" for all namespaces), a page at a time."""
+        ...
+
+    def watch(self, kind: Kind, namespace: str, selector: str, version: str) -> AsyncIterator[tuple[str, Object]]:
+        """Follow what happens after a version: ADDED, MODIFIED, DELETED or BOOKMARK, with the object.
+
+        Ends when the server ends it. Raises GoneError when the version is too old to go on from.
+        """
+        ...
+
+
 class KubeApi(Protocol):
     """Every method raises a subclass of KubeError when the call fails."""
 
@@ -61,3 +84,7 @@ class KubeApi(Protocol):
     async def close(self) -> None:
         """Close all connections."""
         ...
+
+
+class KubeClient(KubeApi, KubeWatch, Protocol):
+    """Everything that the operator does with the API server."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,15 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from vernacular_operator.kube.api import Kind, Object
+from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import ConflictError, NotFoundError, UnavailableError, error_for
 from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_WATCH_SECONDS = 300
+# the server sends a bookmark about every minute: a watch that is silent for longer is dead
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
 _CHUNK = 500
 
 
@@ -62,14 +66,39 @@ class KubernetesClient:
         return await self._call("GET", kind, _path(kind, namespace, name))
 
     async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+        async for page in self.pages(kind, namespace, selector):
+            for item in page.items:
+                yield item
+
+    async def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Page]:
         query = {"limit": str(_CHUNK), **({"labelSelector": selector} if selector else {})}
         while True:
             page = await self._call("GET", kind, f"{_path(kind, namespace)}?{urlencode(query)}")
-            for item in page.get("items", ()):
-                yield item
-            if not (token := page.get("metadata", {}).get("continue")):
+            metadata = page.get("metadata", {})
+            yield Page(page.get("items", ()), metadata.get("resourceVersion", ""))
+            if not (token := metadata.get("continue")):
                 return
             query["continue"] = token
+
+    async def watch(self, kind: Kind, namespace: str, selector: str, version: str) -> AsyncIterator[tuple[str, Object]]:
+        # jitter, so that the watches of a restarted API server do not all end together
+        seconds = _WATCH_SECONDS + random.randrange(30)
+        query = {"watch": "1", "resourceVersion": version, "labelSelector": selector}
+        query |= {"allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        path = f"{_path(kind, namespace)}?{urlencode(query)}"
+        try:
+            response = await self._open("GET", path, None, _WATCH_TIMEOUT)
+            if response.status != 200:
+                _decode("GET", path, response.status, await response.read())
+            async with response.response:
+                async for line in response.response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise error_for(status.get("code", 500), f"watch {path}: {status.get('message')}")
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UnavailableError(f"watch {path}: {error or type(error).__name__}") from None
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         return await self._call("POST", kind, _path(kind, namespace), body)
@@ -118,17 +147,28 @@ class KubernetesClient:
     async def _call(
         self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
     ) -> Object:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
-        url = self._api.configuration.host + path
         try:
-            response = await self._api.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            response = await self._open(method, path, body, _TIMEOUT, content_type)
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._count(method, kind.plural, "none")
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from None
         self._count(method, kind.plural, str(response.status))
         return _decode(method, path, response.status, data)
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        limits: aiohttp.ClientTimeout,
+        content_type: str = "application/json",
+    ) -> Any:
+        """A response whose body is still to be read."""
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path
+        return await self._api.call_api(method, url, headers, body, _request_timeout=limits)
 
 
 def _decode(method: str, path: str, status: int, data: bytes) -> Object:

@@ -23,6 +23,10 @@ class ConflictError(KubeError):
     """The object changed since it was read."""
 
 
+class GoneError(KubeError):
+    """A version or a list is too old to go on from."""
+
+
 class ForbiddenError(KubeError):
     """The operator's account may not do this."""
 
@@ -44,6 +48,8 @@ def error_for(status: int, message: str, reason: str = "") -> KubeError:
             return AlreadyExistsError(message, status)
         case 409:
             return ConflictError(message, status)
+        case 410:
+            return GoneError(message, status)
         case 401 | 403:
             return ForbiddenError(message, status)
         case 400 | 413 | 422:

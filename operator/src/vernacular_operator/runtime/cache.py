@@ -35,6 +35,11 @@ class _Children:
     jobs: dict[str, tuple[int, JobFacts]] = field(default_factory=dict)
     pods: dict[str, tuple[int, PodFacts]] = field(default_factory=dict)
 
+    def forget_the_ended(self) -> None:
+        """Nothing is decided about the job any more: only what may still run is worth its memory."""
+        self.jobs = {uid: item for uid, item in self.jobs.items() if item[1].live}
+        self.pods = {uid: item for uid, item in self.pods.items() if item[1].live}
+
 
 @dataclass(frozen=True)
 class Known:
@@ -102,8 +107,7 @@ class Cache:
         self._jobs[key] = job
         self._keys[job.metadata.uid] = key
         if is_terminal(job) and (children := self._children.get(job.metadata.uid)):
-            # nothing is decided any more: only what may still run is worth its memory
-            children.pods = {uid: item for uid, item in children.pods.items() if item[1].live}
+            children.forget_the_ended()
         return key
 
     def drop_job(self, uid: str) -> FineTuneJob | None:
@@ -113,7 +117,7 @@ class Cache:
         return self._jobs.pop(key, None) if key else None
 
     def put_child(self, document: Mapping[str, Any], *, gone: bool = False) -> Key | None:
-        """Take a Job or pod of a stage; None when it is neither, or older than what is known."""
+        """Take a Job or pod of a stage; None when it is neither, or tells nothing new."""
         metadata = document["metadata"]
         labels = metadata.get("labels") or {}
         owner, name = labels.get(LABEL_JOB_UID), labels.get(LABEL_JOB_NAME)
@@ -123,7 +127,10 @@ class Cache:
         children = self._children.setdefault(owner, _Children(key))
         version = int(metadata.get("resourceVersion") or 0)
         put = _put_job if "template" in (document.get("spec") or {}) else _put_pod
-        return key if put(children, document, version, gone) else None
+        news = put(children, document, version, gone)
+        if (job := self._jobs.get(key)) and job.metadata.uid == owner and is_terminal(job):
+            children.forget_the_ended()
+        return key if news else None
 
     def child_gone(self, owner: str, uid: str) -> None:
         """A list did not show this child any more."""
@@ -160,16 +167,18 @@ def _put_job(children: _Children, document: Mapping[str, Any], version: int, gon
         return False
     if gone:
         return children.jobs.pop(facts.uid, None) is not None
+    old = children.jobs.get(facts.uid)
     children.jobs[facts.uid] = (version, facts)
-    return True
+    return old is None or old[1] != facts
 
 
 def _put_pod(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:
     facts = pod_facts(document, gone=gone)
     if facts is None or children.pods.get(facts.uid, (0, facts))[0] > version:
         return False
+    old = children.pods.get(facts.uid)
     children.pods[facts.uid] = (version, facts)
-    return True
+    return old is None or old[1] != facts
 
 
 def _trimmed(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
-from vernacular_operator.kube.api import NAMESPACES, Kind, KubeApi
+from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
 from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor, JobGoneError
 from vernacular_operator.runtime.gaps import GapDetector
@@ -56,11 +57,11 @@ def latest_attempt(status: FineTuneJobStatus) -> tuple[str, int] | None:
 
 
 class Controller:
-    """The watch layer calls `job_event` and `child_event`; `run` does the work until it is cancelled."""
+    """The watch layer calls `job_event`; `run` watches the children and does the work until it is cancelled."""
 
     def __init__(
         self,
-        api: KubeApi,
+        api: KubeClient,
         mlflow: MlflowClient,
         config: OperatorConfig,
         clock: Clock,
@@ -82,6 +83,11 @@ class Controller:
         self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
         self._executor = Executor(api, self._cache, self._keeper, self._health, metrics)
         namespaces = config.watch_namespaces
+        self._watches = [
+            ChildWatch(api, kind, namespace, self.child_event)
+            for namespace in namespaces or ("",)
+            for kind in (JOBS, PODS)
+        ]
         self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone, self._health)
         self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
 
@@ -127,10 +133,15 @@ class Controller:
         )
 
     async def run(self) -> None:
-        """Work until cancelled. The first list comes before the first decision: nothing is decided in the dark."""
+        """Work until cancelled. The first lists come before the first decision: nothing is decided in the dark."""
         try:
-            await self._first_list()
             async with asyncio.TaskGroup() as tasks:
+                for watch in self._watches:
+                    tasks.create_task(watch.run(), name="watch")
+                await self._first_list()
+                for watch in self._watches:
+                    await watch.listed.wait()
+                self._health.started()
                 for number in range(self._config.workers):
                     tasks.create_task(self._work(), name=f"worker-{number}")
                 tasks.create_task(self._progress.run(), name="progress")
@@ -145,12 +156,11 @@ class Controller:
     async def _first_list(self) -> None:
         while True:
             try:
-                await self._resync.resync()
+                await self._resync.first()
             except KubeError as error:
                 _log.warning("first list: %s", error)
                 await asyncio.sleep(_FIRST_RETRY_SECONDS)
             else:
-                self._health.resynced()
                 return
 
     async def _work(self) -> None:

@@ -33,7 +33,7 @@ class Health:
     def __init__(self, clock: Clock, resync_seconds: float) -> None:
         self._clock = clock
         self._resync = timedelta(seconds=3 * resync_seconds) + _PATIENCE
-        self._resynced = clock.now()
+        self._resynced: datetime | None = None
         self._expected: dict[str, _Expected] = {}
         self._visits: dict[Key, datetime] = {}
         self._backlog_since: datetime | None = None
@@ -72,6 +72,10 @@ class Health:
         """A worker is done with a key."""
         self._visits.pop(key, None)
 
+    def started(self) -> None:
+        """The first lists went through: decisions begin."""
+        self._resynced = self._clock.now()
+
     def resynced(self) -> None:
         """A resync went through."""
         self._resynced = self._clock.now()
@@ -79,6 +83,8 @@ class Health:
     def check(self, waiting: int) -> None:
         """Raises UnhealthyError. `waiting` is the number of keys that wait for a worker."""
         now = self._clock.now()
+        if self._resynced is None:
+            raise UnhealthyError("the first lists of jobs, Jobs and pods have not gone through yet")
         if now - self._resynced > self._resync:
             raise UnhealthyError(f"no resync went through since {self._resynced:%H:%M:%S}")
         for resource, name, version, since in self._expected.values():

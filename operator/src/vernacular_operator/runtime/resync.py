@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vernacular.api import FineTuneJob
-from vernacular.api.constants import LABEL_MANAGED_BY, MANAGED_BY
 from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeApi, Object
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.children import SELECTOR
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
 from vernacular_operator.runtime.health import Health
-
-SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 
 class Resync:
@@ -34,6 +32,14 @@ class Resync:
         self._health = health
         self._suspects: frozenset[str] = frozenset()
 
+    async def first(self) -> None:
+        """List the FineTuneJobs, and no children: their watches list them. Raises KubeError when a call fails."""
+        for namespace in self._namespaces:
+            async for document in self._api.list(FINE_TUNE_JOBS, namespace):
+                self._noted(FINE_TUNE_JOBS, document)
+                self._cache.put_job(document)
+        self._tell_unfinished()
+
     async def resync(self) -> bool:
         """List everything once; True when something is missing and should be looked for again soon.
 
@@ -45,10 +51,13 @@ class Resync:
             missing |= await self._namespace(namespace)
         self._suspects = frozenset(missing)
         self._cache.drop_orphans()
+        self._tell_unfinished()
+        return bool(missing)
+
+    def _tell_unfinished(self) -> None:
         for key, job in list(self._cache.jobs()):
             if not is_terminal(job):
                 self._tell(key)
-        return bool(missing)
 
     async def _namespace(self, namespace: str) -> set[str]:
         # only what was known before the list can have vanished: newer objects may have come by the watch meanwhile
