@@ -123,7 +123,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
     }
 
 
-FREE = {"podLabels", "podAnnotations", "nodeSelector", "affinity", "requests", "limits"}
+FREE = {"labels", "podLabels", "podAnnotations", "nodeSelector", "affinity", "requests", "limits"}
 
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
