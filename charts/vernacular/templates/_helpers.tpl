@@ -78,3 +78,42 @@ mlflow:
   externalUrl: {{ .Values.mlflow.externalUrl | quote }}
 {{ toYaml .Values.config }}
 {{- end }}
+
+{{/* Pods of every stage of every job */}}
+{{- define "vernacular.stagePods" -}}
+matchLabels:
+  app.kubernetes.io/managed-by: vernacular
+matchExpressions:
+  - key: vernacular.dev/stage
+    operator: Exists
+{{- end }}
+
+{{- define "vernacular.egressToNames" -}}
+# names; some clusters answer them on another port than 53
+- ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - port: {{ . }}
+      protocol: UDP
+    - port: {{ . }}
+      protocol: TCP
+    {{- end }}
+{{- end }}
+
+{{- define "vernacular.egressToMlflow" -}}
+{{- if .Values.mlflow.bundled.enabled -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ .Release.Namespace }}
+      podSelector:
+        matchLabels:
+          {{- include "vernacular.selector" (dict "root" . "component" "mlflow") | nindent 10 }}
+  ports:
+    - port: 5000
+{{- else -}}
+{{- $url := urlParse (include "vernacular.trackingUri" .) -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+- ports:
+    - port: {{ $port | default (ternary "443" "80" (eq $url.scheme "https")) }}
+{{- end }}
+{{- end }}
