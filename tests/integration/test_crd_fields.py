@@ -43,6 +43,7 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Refused(f"{field}.configMap.name", plain(config_map(name="")), "at least 1 chars long"),
         Refused(f"{field}.configMap.name", plain(config_map(name="a" * 254)), "may not be more than 253"),
         Refused(f"{field}.configMap.key", plain(config_map(key="a/b")), key),
+        *(Refused(f"{field}.configMap.key", plain(config_map(key=dots)), key) for dots in (".", "..", "..a")),
         Refused(f"{field}.configMap.key", plain(config_map(key="a" * 254)), "may not be more than 253"),
         *(
             Refused(f"{field}.uri", plain({"uri": uri}), claim_path)
@@ -92,7 +93,7 @@ MODEL: list[Case] = [
     *refuses("model.uri", MODEL_URI, "hf://gpt2"),
     *text("model.revision", 256, ("main", "refs/pr/1", "a1b2c3"), ("-x", "a b"), "must be a branch, tag or commit"),
     *refuses("model.revision", "revision belongs to hf:// models; remove it", "main", given=ON_CLAIM),
-    *text("model.credentials.secretName", 253, ("hf-token",), ("HF_TOKEN",), OBJECT_NAME),
+    *text("model.credentials.secretName", 253, ("hf-token", "a.b"), ("HF_TOKEN", "a..b", "a.-b"), OBJECT_NAME),
     *refuses("model.credentials", "secretName: Required value", {}),
     *refuses("model.credentials", "credentials belong to hf:// models", {"secretName": "a"}, given=ON_CLAIM),
     *accepts("model.credentials", {"secretName": "hf-token"}),

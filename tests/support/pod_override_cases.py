@@ -48,12 +48,26 @@ def label_map(path: str) -> list[Case]:
     ]
 
 
+NODE_VALUES = "In and NotIn need values, Gt and Lt one integer, Exists and DoesNotExist have no values"
+POD_VALUES = "In and NotIn need values, Exists and DoesNotExist have none"
+SELECTOR_MISSING = "matchLabelKeys narrows a labelSelector: add one, or remove matchLabelKeys"
+VALUES: Json = {"In": ["a", "b"], "NotIn": ["a"], "Exists": None, "DoesNotExist": None, "Gt": ["40"], "Lt": ["40"]}
+
+
+def requirement(operator: str, values: list[str] | None) -> Json:
+    return {"key": "zone", "operator": operator, **({} if values is None else {"values": values})}
+
+
 def requirements(path: str, *operators: str) -> list[Case]:
     """A list of requirements on labels, at `path` without brackets."""
-    one = f"{path}[]"
+    one, says = f"{path}[]", NODE_VALUES if "Gt" in operators else POD_VALUES
+    wrong = [requirement(each, None if VALUES[each] else ["a"]) for each in operators]
+    wrong += [requirement(each, values) for each in ("Gt", "Lt") if each in operators for values in (["1", "2"], ["a"])]
     return [
+        *accepts(path, *([requirement(each, VALUES[each])] for each in operators)),
+        *refuses(path, says, *([each] for each in wrong)),
         *member(one, POOL, "key", ["zone"], ["a b", "a/"], LABEL),
-        *member(one, POOL, "operator", operators, ["in"], "Unsupported value"),
+        *member(one, POOL, "operator", ["In", "NotIn"], ["in"], "Unsupported value"),
         *member(one, POOL, "values", [["a", ""], ["v"] * 32], [["a b"]], LABEL_VALUE),
         *member(one, POOL, "values", [], [["v"] * 33], "must have at most 32 items"),
         *refuses(path, "must have at most 8 items", [POOL] * 9),
@@ -97,12 +111,14 @@ def pod_terms(path: str) -> list[Case]:
 
 
 def pod_term(path: str) -> list[Case]:
-    term = {"topologyKey": "kubernetes.io/hostname"}
+    term: Json = {"topologyKey": "kubernetes.io/hostname"}
+    selecting = term | {"labelSelector": {"matchLabels": {"team": "hr"}}}
     return [
         *member(path, term, "topologyKey", ["topology.kubernetes.io/zone"], ["a b"], LABEL),
-        *member(path, term, "matchLabelKeys", [["vernacular.dev/job-uid"]], [["a b"]], LABEL),
-        *member(path, term, "matchLabelKeys", [["a"] * 8], [["a"] * 9], "must have at most 8 items"),
-        *member(path, term, "namespaces", [["other"]], [["Other"]], OBJECT_NAME),
+        *member(path, selecting, "matchLabelKeys", [["vernacular.dev/job-uid"]], [["a b"]], LABEL),
+        *member(path, selecting, "matchLabelKeys", [["a"] * 8], [["a"] * 9], "must have at most 8 items"),
+        *member(path, term, "matchLabelKeys", [], [["a"]], SELECTOR_MISSING),
+        *member(path, term, "namespaces", [["other"]], [["Other"], ["a.b"]], "must be the name of a namespace"),
         *member(path, term, "namespaces", [["a"] * 16], [["a"] * 17], "must have at most 16 items"),
         *label_selector(f"{path}.labelSelector", term),
         *label_selector(f"{path}.namespaceSelector", term),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from vernacular.api.base import ATOMIC_LIST, SpecModel
-from vernacular.api.strings import LabelKey, LabelMap, LabelValue, ObjectName
+from vernacular.api.base import ATOMIC_LIST, SpecModel, cel, rules
+from vernacular.api.strings import LabelKey, LabelMap, LabelValue, NamespaceName
 
 _Values = Annotated[tuple[LabelValue, ...], Field(min_length=1, max_length=32), ATOMIC_LIST]
 _Keys = Annotated[tuple[LabelKey, ...], Field(min_length=1, max_length=8), ATOMIC_LIST]
@@ -37,6 +37,17 @@ class LabelOperator(StrEnum):
 
 class NodeRequirement(SpecModel):
     """What a label of a node must be."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.operator in ['In', 'NotIn'] ? has(self.values)"
+                " : self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values)"
+                " : has(self.values) && self.values.size() == 1 && self.values[0].matches('^[0-9]{1,18}$')",
+                "In and NotIn need values, Gt and Lt one integer, Exists and DoesNotExist have no values",
+            )
+        )
+    )
 
     key: LabelKey = Field(description="The label.")
     operator: NodeOperator = Field(description="How it is compared with the values.")
@@ -80,6 +91,15 @@ class NodeAffinity(SpecModel):
 class LabelRequirement(SpecModel):
     """What a label of a pod must be."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "has(self.values) == (self.operator in ['In', 'NotIn'])",
+                "In and NotIn need values, Exists and DoesNotExist have none",
+            )
+        )
+    )
+
     key: LabelKey = Field(description="The label.")
     operator: LabelOperator = Field(description="How it is compared with the values.")
     values: _Values | None = Field(default=None, description="In, NotIn: any; others: none.")
@@ -97,10 +117,19 @@ class LabelSelector(SpecModel):
 class PodTerm(SpecModel):
     """Pods to be near to, or far from."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.matchLabelKeys) || has(self.labelSelector)",
+                "matchLabelKeys narrows a labelSelector: add one, or remove matchLabelKeys",
+            )
+        )
+    )
+
     topology_key: LabelKey = Field(description="Label of nodes: those with the same value are one place.")
     label_selector: LabelSelector | None = Field(default=None, description="The pods.")
     match_label_keys: _Keys | None = Field(default=None, description="Labels whose values are those of the pod itself.")
-    namespaces: Annotated[tuple[ObjectName, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] | None = Field(
+    namespaces: Annotated[tuple[NamespaceName, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] | None = Field(
         default=None, description="Namespaces of the pods. Default: the job's."
     )
     namespace_selector: LabelSelector | None = Field(default=None, description="The same by labels of namespaces.")

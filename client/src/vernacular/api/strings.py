@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field
 
 from vernacular.api.base import Checked, cel, rules
 
-_DNS_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS_NAME = rf"{_DNS_LABEL}([.]{_DNS_LABEL})*"
 _PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
 LABEL_KEY = rf"({_DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
@@ -20,6 +22,11 @@ ObjectName = Annotated[
     Field(min_length=1, max_length=253),
     Checked(_DNS_NAME, "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'"),
 ]
+NamespaceName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Checked(_DNS_LABEL, "must be the name of a namespace: lower-case letters, digits and '-'"),
+]
 ClusterObjectName = Annotated[
     str,
     Field(min_length=1, max_length=253),
@@ -28,7 +35,11 @@ ClusterObjectName = Annotated[
 ConfigMapKey = Annotated[
     str,
     Field(min_length=1, max_length=253),
-    Checked(r"[-._a-zA-Z0-9]+", "must be a key of the ConfigMap: letters, digits, '-', '_' and '.'"),
+    Checked(
+        r"[-._a-zA-Z0-9]+",
+        "must be a key of the ConfigMap: letters, digits, '-', '_' and '.', not beginning with '..'",
+        also=("self != '.' && !self.startsWith('..')", lambda key: key != "." and not key.startswith("..")),
+    ),
 ]
 ModelURI = Annotated[
     str,
@@ -110,14 +121,13 @@ ResourceName = Annotated[
 ]
 StorageSize = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=32,
-        json_schema_extra=rules(
-            cel(
-                "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
-                "must be a size above 0, like 20Gi",
-            )
+    Field(min_length=1, max_length=32),
+    Checked(
+        r"[0-9]{1,15}(\.[0-9]{1,9})?([KMGTPE]i|[kMGTPE]|[eE][0-9]{1,2})?",
+        "must be a size above 0, like 20Gi",
+        also=(
+            "quantity(self).isGreaterThan(quantity('0'))",
+            lambda size: re.match(r"[0.]*[1-9]", size) is not None,
         ),
     ),
 ]
