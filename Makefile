@@ -13,7 +13,7 @@ MINUTES ?= 30
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
-GENERATORS := vernacular.api.crd vernacular_operator.kube.rights vernacular_operator.telemetry.reference docs.reference.generate
+GENERATORS := vernacular.api.crd vernacular_operator.kube.rights docs.reference.generate
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'

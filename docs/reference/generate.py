@@ -10,6 +10,7 @@ from pathlib import Path
 from vernacular.api import FAILURES, Consequence, FailureCode, Reason
 from vernacular_operator.domain.classifier import RULES
 from vernacular_operator.domain.policies.repair import MAX_REPAIRS
+from vernacular_operator.telemetry.catalogue import CATALOGUE
 
 FOLDER = Path(__file__).resolve().parent
 _CONSEQUENCES = {
@@ -65,7 +66,26 @@ def failures_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"failures.md": failures_page}
+def metrics_page() -> str:
+    """Every metric of the operator."""
+    rows = (
+        f"| `{item.full_name}` | {item.kind} | {', '.join(f'`{label}`' for label in item.labels)} | {item.help} |"
+        for item in CATALOGUE
+    )
+    lines = [
+        "# Metrics of the operator",
+        "",
+        "Served in the OpenMetrics format at `/metrics` on port `metrics.port` of the operator's pod (8081 unless the",
+        "chart's values say otherwise); `metrics.podMonitor.enabled` has the Prometheus operator collect them.",
+        "",
+        "| metric | type | labels | meaning |",
+        "| --- | --- | --- | --- |",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"failures.md": failures_page, "metrics.md": metrics_page}
 
 
 def main(arguments: list[str] | None = None) -> int:
