@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from docs.reference.generate import main
 from support.worlds import NOW, fine_tune_job
 from vernacular.api import FineTuneJobStatus, Stage, StageState, StageStatus
 from vernacular.api.base import timestamp
 from vernacular.api.status import FailureStatus, UsageStatus
-from vernacular_operator.telemetry import reference
 from vernacular_operator.telemetry.catalogue import CATALOGUE, PREFIX
 from vernacular_operator.telemetry.metrics import Metrics, OperatorState
 from vernacular_operator.telemetry.server import serving
@@ -111,7 +111,7 @@ def test_every_metric_of_the_catalogue_is_exposed_and_no_other() -> None:
 
 
 def test_the_reference_says_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reference.main(["--check"]) == 0, capsys.readouterr().err
+    assert main(["--check"]) == 0, capsys.readouterr().err
 
 
 async def test_metrics_are_served() -> None:
