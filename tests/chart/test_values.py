@@ -54,6 +54,9 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.workers", 0, "minimum: got 0, want 1"),
         ("config.workers", 65, "maximum: got 65, want 64"),
         ("config.gracePeriodSeconds", "2m", "got string, want integer"),
+        ("admissionPolicy.models", ["s3://"], "does not match pattern"),
+        ("admissionPolicy.registries", ["registry.example.com"], "does not match pattern"),
+        ("admissionPolicy.maxGpus", -1, "minimum: got -1, want 0"),
         ("config.podOverrides.env", "yes", "got string, want boolean"),
         ("config.podOverrides.serviceAccountNames", ["A"], "does not match pattern"),
         ("config.huggingFace.endpoint", "mirror", "does not match pattern"),
@@ -123,7 +126,9 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
     }
 
 
-FREE = {"labels", "podLabels", "podAnnotations", "nodeSelector", "affinity", "requests", "limits"}
+FREE = {
+    *("labels", "podLabels", "podAnnotations", "namespaceSelector", "nodeSelector", "affinity", "requests", "limits"),
+}
 
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
