@@ -16,7 +16,7 @@ IN_A_NAMESPACE: Rules = {
     ("", "pods", ("delete", "list", "watch"), ()),
     ("", "services", ("create", "get"), ()),
     ("", "persistentvolumeclaims", ("create", "get"), ()),
-    ("", "events", ("create",), ()),
+    ("", "events", ("create", "list"), ()),
 }
 IDENTITY: Rules = {("", "namespaces", ("get",), ("kube-system",))}
 RUNTIMES: Rules = {("vernacular.dev", "finetuneruntimes", ("list",), ())}

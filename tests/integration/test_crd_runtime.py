@@ -34,6 +34,7 @@ CASES: list[Case] = [
     *choice(f"{WORKSPACE}.accessMode", "ReadWriteOnce", "ReadWriteMany"),
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *integer("limits.maxGpus", 0, 65_536),
+    *integer("limits.maxGpuHours", 0, 1_000_000),
     *POD_OVERRIDES,
 ]
 

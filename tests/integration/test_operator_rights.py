@@ -43,11 +43,13 @@ async def test_every_right_is_used_and_no_other_is_asked_for(
     await user.request("POST", f"/api/v1/namespaces/{user.namespace}/services", service_made_before_a_crash(one))
     await user.create("two")
     await user.create("three")
+    await user.create("unbound")
     await user.create("brief", runPolicy={"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0})
 
     async with running_operator(server, config):
         for name in ("one", "two", "three"):
             await user.until_state(name, "Training")
+        await user.until("unbound", lambda status: status.get("reason") == "VolumeNotBound")
         await user.suspend("one", True)
         await user.until_state("one", "Suspended")
         await user.request("DELETE", f"/apis/batch/v1/namespaces/{user.namespace}/jobs/{await job_of(user, 'two')}")
@@ -146,6 +148,8 @@ async def lose_a_pod(server: ApiServer, user: User, name: str, home: str) -> Non
 def train_until_stopped(config: JobConfig) -> Behaviour:
     if config.attempt == NO_NODE:
         return Behaviour(None, 0, stuck="no node is free")
+    if config.identity.name == "unbound":
+        return Behaviour(None, 0, stuck="0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
     return hold_until_stopped(3) if config.stage == Stage.TRAIN else succeed(config)
 
 

@@ -114,3 +114,17 @@ async def test_an_operator_of_one_namespace_needs_no_runtimes(
         assert "runtime" not in (await user.until_state("without", "Succeeded"))["status"]
         job = await user.until("with", lambda status: status.get("reason") == "WaitingForRuntime")
         assert "installed for single namespaces" in job["status"]["message"]
+
+
+async def test_a_volume_that_cannot_be_made_is_explained_by_its_provisioner(
+    api_server_with_controllers: ApiServer, mlflow_server: MlflowServer, kubelet: SimulatedKubelet, user: User
+) -> None:
+    kubelet.script = lambda _: Behaviour(None, 0, stuck="0/1 nodes are available: pod has unbound immediate Persistent"
+                                         "VolumeClaims.")  # fmt: skip
+    async with running_operator(api_server_with_controllers, operator_config(mlflow_server.uri, user.namespace)):
+        await user.create("hr-bot", storage={"workspace": {"storageClassName": "nowhere"}})
+        job = await user.until("hr-bot", lambda status: "not found" in status.get("message", ""))
+
+        assert job["status"]["reason"] == "VolumeNotBound"
+        assert 'storageclass.storage.k8s.io "nowhere" not found' in job["status"]["message"]
+        assert "-workspace: " in job["status"]["message"]

@@ -96,7 +96,7 @@ class SimulatedApi:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return await self._call(lambda: self._found(kind, name))
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+    async def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
         wanted = dict(item.split("=", 1) for item in selector.split(",") if item)
         for item in await self._call(lambda: self._store.list(kind.plural)):
             if wanted.items() <= (item["metadata"].get("labels") or {}).items():

@@ -43,7 +43,7 @@ class Recorder:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return self._answer(f"get_{kind.plural}", {})
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+    async def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
         raise AssertionError("an execution lists nothing")
         yield {}
 

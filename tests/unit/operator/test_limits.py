@@ -7,13 +7,25 @@ from datetime import timedelta
 
 import pytest
 
-from support.worlds import NOW, child, ended, fine_tune_job, pod, preempted_report, until_stage, with_status, world
+from support.worlds import (
+    NOW,
+    child,
+    ended,
+    fine_tune_job,
+    fine_tune_runtime,
+    pod,
+    preempted_report,
+    until_stage,
+    with_status,
+    world,
+)
 from vernacular.api import ConditionStatus, ConditionType, FailureCode, FineTuneJob, JobState, Stage
 from vernacular.api.base import timestamp
 from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_operator.manifests.runtime import snapshot_of
 
 HOUR = timedelta(hours=1)
 
@@ -117,6 +129,28 @@ def test_a_training_saves_a_checkpoint_before_its_job_ends_for_its_gpu_hours() -
     assert "4.0 GPU hours" in plan.status.failure.message
     assert "step 13" in plan.status.failure.message
     assert plan.end_run is not None
+
+
+@pytest.mark.parametrize(
+    ("own", "runtime", "limit", "who"),
+    [
+        (None, 4, 4, "the FineTuneRuntime h100 allows 4"),
+        (9, 4, 4, "the FineTuneRuntime h100 allows 4"),
+        (4, 9, 4, "spec.runPolicy.maxGpuHours allows 4"),
+    ],
+)
+def test_the_gpu_hours_of_the_runtime_count_as_well(own: int | None, runtime: int, limit: int, who: str) -> None:
+    snapshot = training(**({} if own is None else {"maxGpuHours": own}))
+    taken = snapshot_of(fine_tune_runtime(limits={"maxGpuHours": runtime}))
+    status = snapshot.job.status.model_copy(update={"runtime": taken})
+    snapshot = replace(snapshot, job=snapshot.job.model_copy(update={"status": status}))
+    snapshot = with_status(snapshot, reconcile(snapshot, NOW))
+
+    assert reconcile(snapshot, NOW + limit * HOUR / 8 - timedelta(seconds=1)).delete == ()
+    plan = reconcile(snapshot, NOW + limit * HOUR / 8)
+    plan = reconcile(with_status(snapshot, plan, jobs=snapshot.jobs[:-1], pods=()), NOW + limit * HOUR / 8)
+    assert plan.status.failure is not None
+    assert who in plan.status.failure.message
 
 
 def test_processors_use_no_gpu_hours() -> None:

@@ -23,7 +23,7 @@ class Lists:
     def __init__(self) -> None:
         self.objects: dict[Kind, list[Object]] = {}
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+    async def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
         for item in self.objects.get(kind, []):
             yield item
 

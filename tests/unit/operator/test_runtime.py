@@ -153,6 +153,15 @@ def test_more_gpus_than_the_limit_are_refused_with_both_figures(limit: int, stat
         assert "8 GPUs (2 pods x 4), the FineTuneRuntime h100 allows 7" in plan.status.failure.message
 
 
+def test_more_gpu_hours_than_the_limit_are_refused_with_both_figures() -> None:
+    plan = reconcile(with_runtime(world(fine_tune_job(runPolicy={"maxGpuHours": 9})), limits={"maxGpuHours": 8}), NOW)
+
+    assert accepted(plan) == ("False", FailureCode.LIMIT_EXCEEDED)
+    assert "spec.runPolicy.maxGpuHours is 9, the FineTuneRuntime h100 allows 8" in (plan.status.message or "")
+    allowed = fine_tune_job(runPolicy={"maxGpuHours": 8})
+    assert accepted(reconcile(with_runtime(world(allowed), limits={"maxGpuHours": 8}), NOW))[0] == "True"
+
+
 def test_storage_is_judged_by_the_runtimes_defaults() -> None:
     job = fine_tune_job(compute={"pods": 2, "gpusPerPod": 0})
 
@@ -214,7 +223,7 @@ class Api:
         self.begun = asyncio.Event()
         self.error: Exception | None = None
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
+    async def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
         self.lists += 1
         self.begun.set()
         assert (kind.plural, namespace, selector) == ("finetuneruntimes", "", "")

@@ -29,10 +29,10 @@
 - apiGroups: ['']
   resources: [persistentvolumeclaims]
   verbs: [get, create]
-# what happened, for kubectl describe
+# what happened, for kubectl describe; why a claim has no volume
 - apiGroups: ['']
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- end }}
 
 {{- define "vernacular.clusterRules" -}}

@@ -271,7 +271,7 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             "Create the job again with a longer spec.runPolicy.activeDeadlineSeconds, or train fewer steps.",
         ),
         FailureCode.BUDGET_EXCEEDED: Failure(
-            "The job used more GPU hours than spec.runPolicy.maxGpuHours.",
+            "The job used more GPU hours than spec.runPolicy.maxGpuHours or its FineTuneRuntime allows.",
             Consequence.NEVER_RETRIED,
             (
                 "The last checkpoint is on the workspace. Create the job again with more "

@@ -46,6 +46,12 @@ class RuntimeLimits(SpecModel):
     max_gpus: int | None = Field(
         default=None, ge=0, le=65_536, description="GPUs that a job may train on: compute.pods x compute.gpusPerPod."
     )
+    max_gpu_hours: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="GPU hours of a job, all attempts together; the most that runPolicy.maxGpuHours may say.",
+    )
 
 
 class FineTuneRuntimeSpec(SpecModel):

@@ -142,7 +142,10 @@ class Blocked:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One job and everything that belongs to it. `claim` and `runtime` are only read until the job is accepted."""
+    """One job and everything that belongs to it. `claim` and `runtime` are only read until the job is accepted.
+
+    `volume_trouble` is why a claim that a pod waits for has no volume, as far as an event says.
+    """
 
     job: FineTuneJob
     config: OperatorConfig
@@ -154,6 +157,7 @@ class Snapshot:
     run: RunOpened | TrackingProblem | None = None
     progress: ProgressFacts | None = None
     phase: PhaseReport | None = None
+    volume_trouble: str = ""
     blocked: Blocked | None = None
 
     def job_of(self, stage: Stage, attempt: int) -> JobFacts | None:

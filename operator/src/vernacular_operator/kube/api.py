@@ -63,8 +63,8 @@ class KubeApi(Protocol):
         """Read one object; an empty namespace for cluster-scoped kinds."""
         ...
 
-    def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
-        """Read all objects of a namespace ("" for all namespaces), in chunks."""
+    def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
+        """Read all objects of a namespace ("" for all namespaces) with these labels and fields, in chunks."""
         ...
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:

@@ -65,13 +65,14 @@ class KubernetesClient:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return await self._call("GET", kind, _path(kind, namespace, name))
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Object]:
-        async for page in self.pages(kind, namespace, selector):
+    async def list(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Object]:
+        async for page in self.pages(kind, namespace, selector, fields):
             for item in page.items:
                 yield item
 
-    async def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Page]:
-        query = {"limit": str(_CHUNK), **({"labelSelector": selector} if selector else {})}
+    async def pages(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Page]:
+        wanted = {"limit": str(_CHUNK), "labelSelector": selector, "fieldSelector": fields}
+        query = {name: value for name, value in wanted.items() if value}
         while True:
             page = await self._call("GET", kind, f"{_path(kind, namespace)}?{urlencode(query)}")
             metadata = page.get("metadata", {})

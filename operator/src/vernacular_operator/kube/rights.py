@@ -46,7 +46,7 @@ IN_NAMESPACES = (
     Right("", "pods", ("list", "watch", "delete"), "why an attempt ended; pods of a lost node are removed"),
     Right("", "services", ("get", "create"), "names of training pods; an existing one is looked at"),
     Right("", "persistentvolumeclaims", ("get", "create"), "workspaces; an existing one is looked at"),
-    Right("", "events", ("create",), "what happened, for kubectl describe"),
+    Right("", "events", ("create", "list"), "what happened, for kubectl describe; why a claim has no volume"),
 )
 IN_THE_CLUSTER = (
     Right(GROUP, RUNTIME_PLURAL, ("list",), "what the platform team decides, read when a job is accepted"),

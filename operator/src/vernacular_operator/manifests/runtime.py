@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vernacular.api import FineTuneRuntime, FineTuneRuntimeSpec
+from vernacular.api import FineTuneJob, FineTuneRuntime, FineTuneRuntimeSpec
 from vernacular.api.status import RuntimeStatus
 from vernacular_operator.config import OperatorConfig
 
@@ -23,6 +23,20 @@ def runtime_spec(runtime: RuntimeStatus | None) -> FineTuneRuntimeSpec:
     Fields of a newer operator are ignored: one that was rolled back must still read its jobs.
     """
     return FineTuneRuntimeSpec.model_validate(runtime.spec if runtime else {}, extra="ignore")
+
+
+def gpu_hours(job: FineTuneJob) -> tuple[int, str] | None:
+    """The GPU hours that a job may use and who says so; None: as many as it likes.
+
+    A job that raises its own limit after it was accepted stays below that of its runtime.
+    """
+    runtime = job.status.runtime
+    limits = runtime_spec(runtime).limits
+    said = {
+        "spec.runPolicy.maxGpuHours": job.spec.run_policy.max_gpu_hours,
+        f"the FineTuneRuntime {runtime.name if runtime else ''}": limits.max_gpu_hours if limits else None,
+    }
+    return min(((hours, who) for who, hours in said.items() if hours is not None), default=None)
 
 
 def settings(config: OperatorConfig, runtime: RuntimeStatus | None) -> OperatorConfig:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
 from vernacular_operator.config import OperatorConfig
+from vernacular_operator.domain import claim_events
+from vernacular_operator.domain.policies import volumes
 from vernacular_operator.domain.reports import has_evidence, success_report
-from vernacular_operator.domain.snapshot import ClaimFacts, RuntimeChoice, Snapshot
-from vernacular_operator.kube.api import CLAIMS, JOBS, PODS, KubeApi
+from vernacular_operator.domain.snapshot import ClaimFacts, PodFacts, RuntimeChoice, Snapshot
+from vernacular_operator.kube.api import CLAIMS, EVENTS, JOBS, PODS, KubeApi
 from vernacular_operator.kube.errors import NotFoundError
-from vernacular_operator.manifests.claim import workspace_spec
+from vernacular_operator.manifests.claim import claim_name, workspace_spec
+from vernacular_operator.manifests.inputs import claims_of, model_cache
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.catalog import RuntimeCatalog
 from vernacular_operator.runtime.progress import ProgressReader
@@ -55,7 +60,17 @@ class Observer:
             run=self._keeper.answer(job.metadata.uid),
             progress=reported.progress,
             phase=reported.phase,
+            volume_trouble=await self._volume_trouble(job, pods),
         )
+
+    async def _volume_trouble(self, job: FineTuneJob, pods: Iterable[PodFacts]) -> str:
+        """Events are only read while a pod waits for a volume."""
+        if not any(pod.live and volumes.unbound(pod) for pod in pods):
+            return ""
+        claims = {claim_name(job), model_cache(job), *claims_of(job, Stage.PREPARE)}
+        about = "involvedObject.kind=PersistentVolumeClaim"
+        listed = self._api.list(EVENTS, job.metadata.namespace, fields=about)
+        return claim_events.trouble([event async for event in listed], claims)
 
     async def _runtime(self, job: FineTuneJob) -> RuntimeChoice:
         if _accepted(job) or job.status.runtime or job.status.start_time:

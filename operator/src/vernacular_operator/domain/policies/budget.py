@@ -7,17 +7,18 @@ from datetime import datetime
 from vernacular.api import FailureCode, Stage
 from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.policies import ending, suspension
+from vernacular_operator.manifests.runtime import gpu_hours
 
 _HOUR = 3600
 
 
 def spent(draft: Draft, stage: Stage) -> bool:
     """Whether the stage may hold its GPUs no longer; otherwise looks again when that may be so."""
-    limit = draft.world.job.spec.run_policy.max_gpu_hours
+    limit = gpu_hours(draft.world.job)
     gpus = draft.gpus(stage)
     if limit is None or not gpus:
         return False
-    left = limit * _HOUR - draft.usage.gpu_seconds
+    left = limit[0] * _HOUR - draft.usage.gpu_seconds
     since = draft.record(stage).running_since
     if since:
         left -= round(gpus * (draft.now - datetime.fromisoformat(since)).total_seconds())
@@ -31,8 +32,9 @@ def end(draft: Draft, stage: Stage) -> None:
         suspension.say_ending(draft, stage, leftovers[0], "The GPU hours are spent")
         return
     suspension.note_saved(draft, stage)
-    policy, used = draft.world.job.spec.run_policy, draft.usage.gpu_seconds / _HOUR
+    allowed, who = gpu_hours(draft.world.job) or (0, "")
+    used = draft.usage.gpu_seconds / _HOUR
     step = draft.status.checkpoints.latest_step if draft.status.checkpoints else 0
-    message = f"{used:.1f} GPU hours are used, spec.runPolicy.maxGpuHours allows {policy.max_gpu_hours}"
+    message = f"{used:.1f} GPU hours are used, {who} allows {allowed}"
     kept = f"; the newest checkpoint is of step {step}" if step else ""
     ending.fail(draft, stage, FailureCode.BUDGET_EXCEEDED, message + kept)

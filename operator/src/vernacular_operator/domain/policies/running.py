@@ -13,6 +13,7 @@ from vernacular_operator.domain.policies import ending, volumes
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 from vernacular_operator.manifests.job_config import Attempt
 
+_EVENT_SECONDS = 15
 PATIENCE = timedelta(minutes=10)
 _PULL_TROUBLE = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _HOPELESS_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
@@ -61,12 +62,21 @@ def _reason(draft: Draft, attempt: Attempt, pods: Sequence[PodFacts], job: JobFa
     for wait in (_unplaced, _unpulled, _not_started):
         for pod in pods:
             if found := wait(pod):
-                return found
+                return _with_event(draft, *found)
     running = sum(pod.running or pod.terminated is not None for pod in pods)
     if running < attempt.pods:
         reason = Reason.WAITING_FOR_PEERS if running else Reason.WAITING_FOR_POD
         return reason, f"{running} of {attempt.pods} pods run"
     return _phase(draft, attempt)
+
+
+def _with_event(draft: Draft, reason: str, message: str) -> tuple[str, str]:
+    """What keeps a volume from being made is only told by events, which come later than the wait."""
+    if reason != FailureCode.VOLUME_NOT_BOUND:
+        return reason, message
+    draft.requeue(_EVENT_SECONDS)
+    told = draft.world.volume_trouble
+    return reason, f"{message}; {told}" if told else message
 
 
 def _unplaced(pod: PodFacts) -> tuple[str, str] | None:

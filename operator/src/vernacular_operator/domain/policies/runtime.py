@@ -24,12 +24,15 @@ def missing(draft: Draft) -> str:
 
 def over_the_limits(draft: Draft, runtime: FineTuneRuntime) -> str:
     """What the job asks for beyond the runtime's limits, with both figures; "" when nothing."""
-    limits = runtime.spec.limits
-    compute = draft.world.job.spec.compute
-    gpus = compute.pods * compute.gpus_per_pod
-    if limits is None or limits.max_gpus is None or gpus <= limits.max_gpus:
+    limits, name = runtime.spec.limits, runtime.metadata.name
+    if limits is None:
         return ""
-    return (
-        f"the job trains on {gpus} GPUs ({compute.pods} pods x {compute.gpus_per_pod}),"
-        f" the FineTuneRuntime {runtime.metadata.name} allows {limits.max_gpus}"
-    )
+    compute, hours = draft.world.job.spec.compute, draft.world.job.spec.run_policy.max_gpu_hours
+    gpus = compute.pods * compute.gpus_per_pod
+    if limits.max_gpus is not None and gpus > limits.max_gpus:
+        asked = f"the job trains on {gpus} GPUs ({compute.pods} pods x {compute.gpus_per_pod})"
+        return f"{asked}, the FineTuneRuntime {name} allows {limits.max_gpus}"
+    if limits.max_gpu_hours is not None and hours is not None and hours > limits.max_gpu_hours:
+        asked = f"spec.runPolicy.maxGpuHours is {hours}"
+        return f"{asked}, the FineTuneRuntime {name} allows {limits.max_gpu_hours}"
+    return ""
