@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,14 @@ def kill_again_and_again(server: ApiServer, folder: Path, seed: int, kills: int)
     print(f"seed {seed}; CHAOS_SEED={seed} repeats the choices")
     dice = random.Random(seed)
     with ChaosRun(server, folder, make(seed, JOBS), FaultPlan(seed, evenly(0.004, 0.02, 0.05))) as run:
-        started = time.monotonic()
+        started, hit = time.monotonic(), Counter[str]()
         for number in range(kills):
             run.create(-(-JOBS * (number + 1) // (kills * 7 // 10)) - len(run.created))
             run.operator.start()
             _kill_at_work(run, dice)
-            run.tick_for(dice.choice([0, 0, dice.uniform(0, 2)]))
+            hit.update(run.states())
+            run.tick_for(dice.choice([0, 0, dice.uniform(0, 1.5)]))
+        print(f"states of jobs at kills: {dict(hit)}")
         print(f"{kills} kills in {time.monotonic() - started:.0f} s, {len(run.unfinished())} jobs left")
         run.conclude(SECONDS_TO_END)
         print(f"all ended and tidied up after {time.monotonic() - started:.0f} s")
@@ -50,15 +53,17 @@ def kill_again_and_again(server: ApiServer, folder: Path, seed: int, kills: int)
 
 
 def _kill_at_work(run: ChaosRun, dice: random.Random) -> None:
-    """At a moment after its first request: by the clock, or right before or after one of its writes."""
+    """At a moment after its first write: by the clock, or right before or after another one of its writes."""
     before = run.proxy.requests.total()
-    worked = run.tick_until(lambda: run.proxy.requests.total() > before or not run.operator.running, 60)
-    assert worked, f"the operator sent no request:\n{run.operator.log_end()}"
+    asked = run.tick_until(lambda: run.proxy.requests.total() > before or not run.operator.running, 60)
+    assert asked, f"the operator sent no request:\n{run.operator.log_end()}"
+    writes = run.proxy.writes
+    run.tick_until(lambda: run.proxy.writes > writes, 3)
     if dice.random() < 0.5:
-        run.tick_for(dice.uniform(0, 3))
+        run.tick_for(dice.uniform(0, 2))
     else:
-        run.trap.set(dice.randint(1, 30), after=dice.random() < 0.5)
-        run.tick_until(run.trap.sprung.is_set, 4)
+        run.trap.set(dice.randint(1, 40), after=dice.random() < 0.5)
+        run.tick_until(run.trap.sprung.is_set, 3)
         run.trap.take_away()
     run.operator.kill()
     run.operator.wait()

@@ -87,6 +87,11 @@ class ChaosProxy(ThreadedServer):
         """How often each kind of fault really happened."""
         return Counter(item.fault for item in list(self.injections))
 
+    @property
+    def writes(self) -> int:
+        """How many writes were asked for."""
+        return sum(self.requests[verb] for verb in WRITES)
+
     def write_kubeconfig(self, path: Path) -> Path:
         """A kubeconfig whose server is this proxy."""
         authority = base64.b64encode(self._authority.cert_pem.bytes()).decode()

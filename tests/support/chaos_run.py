@@ -151,6 +151,11 @@ class ChaosRun:
                 found.append(f"{scenario.name}: {status.get('state')}, {status.get('reason')}: {status.get('message')}")
         return found
 
+    def states(self) -> list[str]:
+        """What each job that has not ended says of itself."""
+        lives = [life for life in self.invariants.lives.values() if life.document and not life.deleted]
+        return [life.status.get("state", "none") for life in lives if not life.terminal]
+
     def retire(self) -> int:
         """Judge and delete jobs that have ended; how many are still under way. Raises AssertionError."""
         for scenario in [item for item in self.created if self._ended(item)]:
