@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -44,14 +44,19 @@ class Chaos(RuleBasedStateMachine):
         self.workloads = Workloads(self.store)
         self.operator = SimulatedOperator(self.store, self.tracking)
 
-    @initialize(pods=st.integers(1, 2), max_restarts=st.integers(0, 3), rounds=st.integers(0, 6))
-    def a_job_somewhere_in_its_life(self, pods: int, max_restarts: int, rounds: int) -> None:
+    @initialize(
+        pods=st.integers(1, 2),
+        max_restarts=st.integers(0, 3),
+        rounds=st.integers(0, 6),
+        limits=st.sampled_from([{}, {}, {"ttlSecondsAfterFinished": 30}, {"activeDeadlineSeconds": 90}]),
+    )
+    def a_job_somewhere_in_its_life(self, pods: int, max_restarts: int, rounds: int, limits: dict[str, int]) -> None:
         self.spec: dict[str, Any] = {
             "model": {"uri": "pvc://models/tiny"},
             "dataset": {"train": [{"configMap": {"name": "data", "key": "train.jsonl"}}]},
             "compute": {"pods": pods, "gpusPerPod": 0},
             "storage": {"workspace": {"accessMode": "ReadWriteMany"}},
-            "runPolicy": {"maxRestarts": max_restarts},
+            "runPolicy": {"maxRestarts": max_restarts, **limits},
         }
         self._create(NAMES[0])
         self.operator.start()
@@ -200,6 +205,8 @@ class Chaos(RuleBasedStateMachine):
         self.workloads.give_up_nodes()
         self._until(lambda: [life for life in self._lives() if life.live()])
         self.judge.check()
+        self._until(lambda: [life for life in self._lives() if not life.deleted and _goes_by_itself(life)])
+        self.all_works_well(2)
         version = self.store.version
         self._go_on(900)
         assert self.store.version == version, "something is written when all is done"
@@ -242,11 +249,23 @@ class Chaos(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.workloads.running()))
 
 
-TestChaos = Chaos.TestCase
-TestChaos.settings = settings(
-    phases=[Phase.generate] if os.environ.get("CHAOS_FAST") else list(Phase),
-    max_examples=int(os.environ.get("CHAOS_EXAMPLES", "60")),
+def _goes_by_itself(life: Life) -> bool:
+    unpublished = life.is_true("Trained") and not life.is_true("Published")
+    return "ttlSecondsAfterFinished" in life.document["spec"]["runPolicy"] and not unpublished
+
+
+SETTINGS = settings(
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+class MuchChaos(Chaos):
+    """The same, for longer."""
+
+
+TestChaos = pytest.mark.slow(Chaos.TestCase)
+TestChaos.settings = settings(SETTINGS, max_examples=40)
+TestMuchChaos = pytest.mark.long(MuchChaos.TestCase)
+TestMuchChaos.settings = settings(SETTINGS, max_examples=600)

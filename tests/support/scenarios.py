@@ -168,7 +168,7 @@ def _makers(dice: random.Random) -> list[Callable[[int], Scenario]]:
     return [
         happy, *(failing(kind) for kind in RETRIED), _two_pods, _peer_fails, _suspended, _deleted_while_away,
         *(taken(kind) for kind in TAKEN), _drained, _made_again, _exhausted, _no_restart, happy, _job_deleted,
-        _user_error, _born_suspended, _force_deleted, _deleted,
+        _user_error, _born_suspended, _force_deleted, _deleted, _too_long, _gone_by_itself,
     ]  # fmt: skip
 
 
@@ -242,6 +242,15 @@ def _no_restart(n: int) -> Scenario:
     return Scenario(
         f"no-restart-{n}", on_first(Stage.TRAIN, Behaviour(None, 1)), end, {"runPolicy": {"maxRestarts": 0}}
     )
+
+
+def _too_long(n: int) -> Scenario:
+    end = End("Failed", "DeadlineExceeded", restarts=(0, 3), attempts=(1, 9))
+    return Scenario(f"too-long-{n}", HOLD_ALWAYS, end, {"runPolicy": {"activeDeadlineSeconds": 20}})
+
+
+def _gone_by_itself(n: int) -> Scenario:
+    return Scenario(f"gone-{n}", succeed, End(""), {"runPolicy": {"ttlSecondsAfterFinished": 0}})
 
 
 def _user_error(n: int) -> Scenario:
