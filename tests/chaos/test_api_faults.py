@@ -13,7 +13,7 @@ from support.chaos_run import ChaosRun
 from support.faults import Fault, FaultPlan, evenly
 from support.scenarios import make
 
-SECONDS_OF_FAULTS = 20
+SECONDS_OF_FAULTS = 10
 SECONDS_TO_END = 150
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
