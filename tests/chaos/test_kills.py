@@ -17,6 +17,10 @@ from support.scenarios import make
 
 JOBS = 50
 SECONDS_TO_END = 150
+WRITES_A_JOB = 25
+# how long the operator lives at most when there is little to write
+PATIENCE_SECONDS = 5
+STAGES = {"Preparing", "Training", "Evaluating", "Publishing"}
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
@@ -41,29 +45,31 @@ def kill_again_and_again(server: ApiServer, folder: Path, seed: int, kills: int)
         for number in range(kills):
             run.create(-(-JOBS * (number + 1) // (kills * 7 // 10)) - len(run.created))
             run.operator.start()
-            _kill_at_work(run, dice)
+            _kill_at_work(run, dice, 2 * WRITES_A_JOB * JOBS // kills)
             hit.update(run.states())
             run.tick_for(dice.choice([0, 0, dice.uniform(0, 1.5)]))
         print(f"states of jobs at kills: {dict(hit)}")
         print(f"{kills} kills in {time.monotonic() - started:.0f} s, {len(run.unfinished())} jobs left")
         run.conclude(SECONDS_TO_END)
+        assert hit.keys() >= STAGES, hit
         print(f"all ended and tidied up after {time.monotonic() - started:.0f} s")
         print(f"{run.operator.starts} starts, {run.operator.ended_by_itself} ends by itself")
         print(f"injected: {dict(run.proxy.injected)}")
 
 
-def _kill_at_work(run: ChaosRun, dice: random.Random) -> None:
-    """At a moment after its first write: by the clock, or right before or after another one of its writes."""
+def _kill_at_work(run: ChaosRun, dice: random.Random, writes: int) -> None:
+    """Right before or after one of the next writes, or a moment later: counted in writes, so that jobs get on."""
     before = run.proxy.requests.total()
     asked = run.tick_until(lambda: run.proxy.requests.total() > before or not run.operator.running, 60)
     assert asked, f"the operator sent no request:\n{run.operator.log_end()}"
-    writes = run.proxy.writes
-    run.tick_until(lambda: run.proxy.writes > writes, 3)
-    if dice.random() < 0.5:
-        run.tick_for(dice.uniform(0, 2))
+    number, later = dice.randint(1, writes), dice.random() < 0.5
+    if later:
+        goal = run.proxy.writes + number
+        run.tick_until(lambda: run.proxy.writes >= goal, PATIENCE_SECONDS)
+        run.tick_for(dice.uniform(0, 0.5))
     else:
-        run.trap.set(dice.randint(1, 40), after=dice.random() < 0.5)
-        run.tick_until(run.trap.sprung.is_set, 3)
+        run.trap.set(number, after=dice.random() < 0.5)
+        run.tick_until(run.trap.sprung.is_set, PATIENCE_SECONDS)
         run.trap.take_away()
     run.operator.kill()
     run.operator.wait()
