@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from support.worlds import NOW, RUN, child, fine_tune_job, job_manifest, pod, until_stage, with_status, world
-from vernacular.api import FailureCode, JobState, Reason, Stage
+from vernacular.api import FailureCode, JobState, Reason, Stage, StageState
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import ProgressFacts, RunOpened, Snapshot, TrackingProblem
@@ -34,6 +34,19 @@ def test_training_waits_for_a_run_that_is_being_opened() -> None:
 
     assert plan.create == ()
     assert plan.status.reason == Reason.WAITING_FOR_TRACKING
+
+
+def test_a_training_that_ended_before_its_run_was_noted_stays_succeeded() -> None:
+    """The operator died after it had made the training's Job, before it could write of it; MLflow is away since."""
+    waiting = prepared(None)
+    waiting = with_status(waiting, reconcile(waiting, NOW))
+    trained = child(Stage.TRAIN, complete=True, finished_at=NOW)
+    plan = reconcile(replace(waiting, jobs=(*waiting.jobs, trained)), NOW)
+
+    states = {item.name: item.state for item in plan.status.stages}
+    assert (states[Stage.TRAIN], states[Stage.EVALUATE]) == (StageState.SUCCEEDED, StageState.PENDING)
+    assert plan.status.reason == Reason.WAITING_FOR_TRACKING
+    assert (plan.status.message or "").startswith("Evaluate waits")
 
 
 def test_training_starts_with_the_run_and_its_link() -> None:

@@ -45,7 +45,7 @@ def _leftovers(draft: Draft, stage: Stage) -> bool:
 
 
 def _untracked(draft: Draft, stage: Stage) -> bool:
-    return stage != Stage.PREPARE and tracking.hold(draft)
+    return stage != Stage.PREPARE and tracking.hold(draft, stage)
 
 
 def _create(draft: Draft, stage: Stage, number: int) -> None:

@@ -30,17 +30,17 @@ def apply(draft: Draft) -> None:
             draft.requeue(_AGAIN_SECONDS)
 
 
-def hold(draft: Draft) -> bool:
-    """Whether training must wait for the run; says so if it must."""
+def hold(draft: Draft, stage: Stage) -> bool:
+    """Whether a stage that writes to the run must wait for it; says so if it must."""
     if draft.run_id:
         return False
     problem = draft.world.run
     if isinstance(problem, TrackingProblem):
         reason: str = FailureCode.TRACKING_UNAVAILABLE
-        message = f"training waits for MLflow, which is tried again all the time: {problem.message}"
+        message = f"{stage} waits for MLflow, which is tried again all the time: {problem.message}"
     else:
-        reason, message = Reason.WAITING_FOR_TRACKING, "training waits for the MLflow run to be opened"
-    draft.write(Stage.TRAIN, state=StageState.PENDING, reason=reason, message=message)
+        reason, message = Reason.WAITING_FOR_TRACKING, f"{stage} waits for the MLflow run to be opened"
+    draft.write(stage, state=StageState.PENDING, reason=reason, message=message)
     draft.say(JobState.PENDING, reason, message)
     return True
 
