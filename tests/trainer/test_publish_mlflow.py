@@ -135,6 +135,26 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
 
 
+@pytest.mark.parametrize("where", ["result/adapter/notes.txt", "result", "plan.json", "reports/data.json"])
+def test_a_link_that_could_lead_to_credentials_is_not_followed(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient, where: str
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    place, elsewhere = workspace.root / where, tmp_path / "elsewhere"
+    if place.exists():
+        place.rename(elsewhere)
+    else:
+        elsewhere.write_text("canary-4711")
+    place.symlink_to(elsewhere)
+
+    with pytest.raises(StageError) as caught:
+        publish.run(config, workspace)
+
+    assert caught.value.code == StageFailure.ARGUMENT_REFUSED
+    assert "is a link, or lies behind one" in caught.value.message
+    assert client.list_artifacts(publish.own_run(client, config)) == []
+
+
 def test_the_table_of_answers_can_be_read_by_mlflow(
     tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
 ) -> None:

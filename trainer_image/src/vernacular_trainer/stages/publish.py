@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vernacular_trainer.contract import JobConfig, PublishSummary, StageFailure
@@ -155,14 +157,22 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
     result = workspace.result / kind
-    if links := [path.name for path in (result, *result.rglob("*")) if path.is_symlink()]:
-        message = f"the result holds a link, {links[0]}: only plain files are published"
-        raise StageError(StageFailure.ARGUMENT_REFUSED, message, "leave copies instead of links", kind)
+    reports = (workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE)
+    documents = (workspace.plan, workspace.reports / "model_card.md")
+    _require_plain((result, *result.rglob("*"), *reports, *documents))
     client.log_artifacts(run_id, str(result), kind)
-    for path in (workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE):
+    for path in reports:
         client.log_artifact(run_id, str(path), "reports")
-    for path in (workspace.plan, workspace.reports / "model_card.md"):
+    for path in documents:
         client.log_artifact(run_id, str(path))
+
+
+def _require_plain(paths: Iterable[Path]) -> None:
+    """A link in the workspace could lead to this pod's credentials. Raises StageError (ArgumentRefused)."""
+    for path in paths:
+        if os.path.realpath(path) != str(path.absolute()):
+            message = f"{path.name} in the workspace is a link, or lies behind one: only plain files are published"
+            raise StageError(StageFailure.ARGUMENT_REFUSED, message, "leave copies instead of links", path.name)
 
 
 def _description(config: JobConfig, findings: Findings) -> str:
