@@ -50,10 +50,10 @@ def _advance(draft: Draft, stage: Stage) -> bool:
 
 
 def _await_end(draft: Draft, stage: Stage, pods: Sequence[PodFacts]) -> None:
-    """Somebody deleted the Job: what its pods still report decides whether that cost anything."""
-    for pod in pods:
-        if pod.deletion_time is None:
-            draft.stop_pod(pod)
+    """Somebody deleted the Job: what its pods still report decides whether that cost anything.
+
+    The garbage collector ends them. The operator does not: were the Job only unseen, that would cost a training.
+    """
     suspension.say_ending(draft, stage, pods[0].name, "The attempt was ended from outside")
 
 
