@@ -64,8 +64,14 @@ def identity_webhook(api_server_with_controllers: ApiServer, namespace: str) -> 
 
 async def until_injected(user: User) -> None:
     """A policy takes a moment until it acts."""
-    container = {"name": "stage", "image": "example.org/x:1", "env": [{"name": "A", "value": ""}]}
-    spec = {"containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]}
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    variables = [{"name": "A", "value": ""}]
+    container = {"name": "stage", "image": "example.org/x:1", "env": variables, "securityContext": restricted}
+    spec = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
     probe = {"metadata": {"name": "probe"}, "spec": spec}
     async with asyncio.timeout(30):
         while True:

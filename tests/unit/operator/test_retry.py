@@ -247,6 +247,13 @@ def test_an_attempt_whose_job_was_deleted_is_judged_once_its_pods_have_ended() -
     assert (plan.status.usage.restarts, plan.status.usage.preemptions) == (0, 1)
 
 
+def test_pods_that_outlive_their_deleted_job_are_stopped() -> None:
+    snapshot = replace(until_stage(Stage.TRAIN), pods=(pod(Stage.TRAIN, orphaned=True),))
+    plan = reconcile(replace(snapshot, jobs=snapshot.jobs[:-1]), NOW)
+
+    assert [(item.kind, item.uid, item.grace_seconds) for item in plan.delete] == [("Pod", "pod-Train-1-0", None)]
+
+
 def test_pods_whose_job_is_not_seen_are_left_alone() -> None:
     snapshot = replace(until_stage(Stage.TRAIN), pods=(pod(Stage.TRAIN),))
     plan = reconcile(replace(snapshot, jobs=snapshot.jobs[:-1]), NOW)

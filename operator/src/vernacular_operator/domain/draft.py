@@ -144,6 +144,10 @@ class Draft:
         if not job.deleting:
             self._delete[job.uid] = Reference("Job", job.name, job.uid)
 
+    def stop_pod(self, pod: PodFacts) -> None:
+        """Have a pod deleted; it gets SIGTERM and its grace period."""
+        self._delete[pod.uid] = Reference("Pod", pod.name, pod.uid)
+
     def remove_pod(self, pod: PodFacts) -> None:
         """Have a pod removed at once, though its node does not answer."""
         self._delete[pod.uid] = Reference("Pod", pod.name, pod.uid, grace_seconds=0)

@@ -72,6 +72,7 @@ def pod_facts(document: Mapping[str, Any], *, gone: bool = False) -> PodFacts | 
         phase=status.get("phase", "Pending"),
         node=(document.get("spec") or {}).get("nodeName", ""),
         gone=gone,
+        orphaned=not any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         deletion_time=deletion,
         marked_at=deletion - grace if deletion else None,
         running="running" in state,

@@ -23,7 +23,8 @@ class Terminated:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """A pod of an attempt. `gone`: deleted from the API server, known from the watch only.
+    """A pod of an attempt. `gone`: deleted from the API server, known from the watch only. `orphaned`: its Job was
+    deleted without it.
 
     `deletion_time` is when its grace period ends, `marked_at` when the deletion was asked for. `unschedulable` says why
     no node takes it, `disruption` why the cluster took it away, `status_reason` why its node ended or refused it.
@@ -37,6 +38,7 @@ class PodFacts:
     phase: str = "Pending"
     node: str = ""
     gone: bool = False
+    orphaned: bool = False
     deletion_time: datetime | None = None
     marked_at: datetime | None = None
     running: bool = False

@@ -52,8 +52,12 @@ def _advance(draft: Draft, stage: Stage) -> bool:
 def _await_end(draft: Draft, stage: Stage, pods: Sequence[PodFacts]) -> None:
     """Somebody deleted the Job: what its pods still report decides whether that cost anything.
 
-    The garbage collector ends them. The operator does not: were the Job only unseen, that would cost a training.
+    The garbage collector ends them, unless the Job was deleted without them. A pod that still names its Job as owner is
+    left alone: were the Job only unseen, ending it would cost a training.
     """
+    for pod in pods:
+        if pod.orphaned and pod.deletion_time is None:
+            draft.stop_pod(pod)
     suspension.say_ending(draft, stage, pods[0].name, "The attempt was ended from outside")
 
 
