@@ -266,6 +266,7 @@ class MuchChaos(Chaos):
 
 
 TestChaos = pytest.mark.slow(Chaos.TestCase)
-TestChaos.settings = settings(SETTINGS, max_examples=40)
+# the same worlds every time: new ones are looked for by the long tests, where a find holds nothing up
+TestChaos.settings = settings(SETTINGS, max_examples=40, derandomize=True)
 TestMuchChaos = pytest.mark.long(MuchChaos.TestCase)
 TestMuchChaos.settings = settings(SETTINGS, max_examples=600)
