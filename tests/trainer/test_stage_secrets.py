@@ -67,8 +67,15 @@ def job_with(root: Path, user: str, password: str, token: str, uri: str) -> JobC
     config, _ = make_job(work, root / "unused", write_lines(root / "rows" / "train.jsonl", handbook_rows(40)))
     return dataclasses.replace(
         config,
-        model=ModelConfig("hf://acme/tiny", f"{work}/workspace/model", "main", "hf-token", str(secrets / "model")),
-        tracking=TrackingConfig(uri, "demo.hr-bot", "", "mlflow-login", str(secrets / "mlflow")),
+        model=ModelConfig(
+            uri="hf://acme/tiny",
+            path=f"{work}/workspace/model",
+            credentials_name="hf-token",
+            credentials_path=str(secrets / "model"),
+        ),
+        tracking=TrackingConfig(
+            uri, "demo.hr-bot", credentials_name="mlflow-login", credentials_path=str(secrets / "mlflow")
+        ),
     )
 
 
