@@ -36,7 +36,11 @@ def main() -> int:
 
 def _row(name: str) -> bool:
     print(f"\n{name}", flush=True)
-    measures = asyncio.run(ROWS[name]())
+    try:
+        measures = asyncio.run(ROWS[name]())
+    except TimeoutError as error:
+        print(f"{name}: not within its time limit {error}")
+        return False
     return finish(f"operator-{name}", f"make bench-operator ROWS={name}", measures, _versions())
 
 

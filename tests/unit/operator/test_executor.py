@@ -22,6 +22,7 @@ from vernacular_operator.kube.errors import (
 )
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.clock import SystemClock
+from vernacular_operator.runtime.events import EventPoster
 from vernacular_operator.runtime.executor import BlockedError, Executor, JobGoneError
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.patch import merge_patch
@@ -82,8 +83,12 @@ def first_plan() -> Plan:
 
 async def execute(api: Recorder, plan: Plan) -> None:
     keeper = RunKeeper(MlflowClient("http://127.0.0.1:9", Credentials()), lambda _: None)
-    executor = Executor(api, Cache(), keeper, Health(SystemClock(), 300), Metrics())
-    await executor.execute(KEY, fine_tune_job(), plan, NOW)
+    events = EventPoster(api)
+    executor = Executor(api, Cache(), keeper, Health(SystemClock(), 300), Metrics(), events)
+    try:
+        await executor.execute(KEY, fine_tune_job(), plan, NOW)
+    finally:
+        await events.drain()
 
 
 async def test_children_first_then_one_status_then_events() -> None:

@@ -21,6 +21,7 @@ from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundE
 from vernacular_operator.runtime.cache import Cache, Key, is_terminal
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
+from vernacular_operator.runtime.events import EventPoster
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS, BlockedError, Executor, JobGoneError
 from vernacular_operator.runtime.gaps import GapDetector
 from vernacular_operator.runtime.health import Health
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 _VISIT_SECONDS = 90
 _FIRST_RETRY_SECONDS = 5
 _SUSPICION_SECONDS = 30
+_LAST_EVENTS_SECONDS = 3
 
 
 async def cluster_uid(api: KubeApi) -> str:
@@ -81,7 +83,8 @@ class Controller:
         self._resync_soon = asyncio.Event()
         self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
         self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
-        self._executor = Executor(api, self._cache, self._keeper, self._health, metrics)
+        self._events = EventPoster(api)
+        self._executor = Executor(api, self._cache, self._keeper, self._health, metrics, self._events)
         namespaces = config.watch_namespaces
         self._watches = [
             ChildWatch(api, kind, namespace, self.child_event)
@@ -146,10 +149,14 @@ class Controller:
                     tasks.create_task(self._work(), name=f"worker-{number}")
                 tasks.create_task(self._progress.run(), name="progress")
                 tasks.create_task(self._progress.tell_for_ever(), name="progress-news")
+                tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._resync_for_ever(), name="resync")
                 tasks.create_task(self._sweep_for_ever(), name="sweep")
         finally:
             self._queue.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_EVENTS_SECONDS):
+                    await self._events.drain()
             await self._keeper.close()
             await self._mlflow.close()
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from vernacular.api import FailureCode, FineTuneJob, Reason
-from vernacular.api.base import timestamp
-from vernacular.api.constants import API_VERSION, GROUP, KIND, PLURAL, VERSION
-from vernacular_operator.domain.plan import Event, Plan, Reference
+from vernacular.api.constants import GROUP, PLURAL, VERSION
+from vernacular_operator.domain.plan import Plan, Reference
 from vernacular_operator.domain.snapshot import Blocked
-from vernacular_operator.kube.api import EVENTS, JOBS, KINDS_OF_CHILDREN, PODS, Kind, KubeApi, Object
+from vernacular_operator.kube.api import JOBS, KINDS_OF_CHILDREN, PODS, Kind, KubeApi, Object
 from vernacular_operator.kube.errors import (
     AlreadyExistsError,
     ConflictError,
     ForbiddenError,
     InvalidError,
-    KubeError,
     NotFoundError,
 )
 from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.events import EventPoster
 from vernacular_operator.runtime.health import Health
 from vernacular_operator.runtime.patch import merge_patch
 from vernacular_operator.telemetry.metrics import Metrics
@@ -30,9 +28,7 @@ from vernacular_operator.tracking.keeper import RunKeeper
 
 _log = logging.getLogger(__name__)
 FINE_TUNE_JOBS = Kind(GROUP, VERSION, PLURAL)
-COMPONENT = "vernacular-operator"
 _DELETABLE = {"Job": JOBS, "Pod": PODS}
-_MESSAGE_LIMIT = 1024
 
 
 class BlockedError(Exception):
@@ -50,12 +46,21 @@ class JobGoneError(Exception):
 class Executor:
     """Writes; decides nothing."""
 
-    def __init__(self, api: KubeApi, cache: Cache, keeper: RunKeeper, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        cache: Cache,
+        keeper: RunKeeper,
+        health: Health,
+        metrics: Metrics,
+        events: EventPoster,
+    ) -> None:
         self._api = api
         self._cache = cache
         self._keeper = keeper
         self._health = health
         self._metrics = metrics
+        self._events = events
 
     async def execute(self, key: Key, job: FineTuneJob, plan: Plan, now: datetime) -> None:
         """Raises BlockedError when a child cannot be created, JobGoneError, KubeError when it is to be tried again."""
@@ -65,7 +70,7 @@ class Executor:
             await self._create(job, manifest)
         await self._write_status(key, job, plan)
         for event in plan.events:
-            await self._tell(job, event, now)
+            self._events.tell(job, event, now)
         if plan.open_run:
             self._keeper.open(plan.open_run)
         if plan.attempt:
@@ -134,38 +139,6 @@ class Executor:
     def _expect(self, kind: Kind, stored: Object) -> None:
         metadata = stored["metadata"]
         self._health.expect(kind.plural, metadata, self._cache.version_of(metadata))
-
-    async def _tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
-        moment = timestamp(now)
-        identity = "\n".join((job.metadata.uid, event.type, event.reason, event.message))
-        # the same name for the same event: told once, however often it comes about
-        name = f"{job.metadata.name}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-        body: Object = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": job.metadata.namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": job.metadata.name,
-                "namespace": job.metadata.namespace,
-                "uid": job.metadata.uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:_MESSAGE_LIMIT],
-            "source": {"component": COMPONENT},
-            "firstTimestamp": moment,
-            "lastTimestamp": moment,
-            "count": 1,
-        }
-        try:
-            await self._api.create(EVENTS, job.metadata.namespace, body)
-        except AlreadyExistsError:
-            return
-        except KubeError as error:
-            # events are a courtesy; the status says the same
-            _log.warning("event %s: %s", event.reason, error)
 
 
 def _is_ours(found: Object, manifest: Mapping[str, Any], uid: str) -> bool:
