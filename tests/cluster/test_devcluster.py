@@ -125,6 +125,19 @@ def wait_ready(kubectl: Kubectl, *names: str) -> None:
 
 
 SLEEP = ["sleep", "infinity"]
+# a running pod may not listen yet, and its address reaches the other node's proxy a moment later
+ASK_UNTIL_ANSWERED = """
+import time, urllib.request
+deadline = time.monotonic() + 30
+while True:
+    try:
+        print(urllib.request.urlopen("http://server/hostname", timeout=10).read().decode())
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.2)
+"""
 
 
 def test_two_nodes_are_ready(kubectl: Kubectl) -> None:
@@ -148,8 +161,7 @@ def test_names_and_services_work_across_nodes(kubectl: Kubectl, image: str) -> N
     kubectl.apply(service, server, *(pod(f"client-{node}", image, SLEEP, node=node) for node in NODES))
     wait_ready(kubectl, "server", *(f"client-{node}" for node in NODES))
     for node in NODES:
-        code = "import urllib.request as u; print(u.urlopen('http://server/hostname', timeout=10).read().decode())"
-        assert kubectl("exec", f"client-{node}", "--", "python3", "-c", code).strip()
+        assert kubectl("exec", f"client-{node}", "--", "python3", "-c", ASK_UNTIL_ANSWERED).strip()
     assert "GET /hostname" in kubectl("logs", "server")
 
 
