@@ -11,6 +11,8 @@ import pytest
 from demo import install, model
 from demo.shell import Shell
 from demo.target import Target, start_dev_cluster
+from support.cluster_jobs import ClusterJobs, ClusterMlflow
+from support.tiny_model import build_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,22 @@ def shell(target: Target) -> Shell:
 def base_model() -> Path:
     """Folder of SmolLM2-135M-Instruct, converted once and cached."""
     return model.ensure_model()
+
+
+@pytest.fixture(scope="session")
+def mlflow(target: Target) -> ClusterMlflow:
+    return ClusterMlflow(target.mlflow_url)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model that trains in seconds."""
+    return Path(build_tiny_model(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def jobs(shell: Shell, namespace: str) -> ClusterJobs:
+    return ClusterJobs(shell, namespace)
 
 
 @pytest.fixture(scope="module")

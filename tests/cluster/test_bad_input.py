@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from demo import install
-from demo.follow import follow
-from demo.shell import REPOSITORY, Shell
+from demo.shell import REPOSITORY
 from demo.target import Target
-from support.tiny_model import build_tiny_model
+from support.cluster_jobs import TINY, ClusterJobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -22,15 +19,10 @@ ROWS = [
     {"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]} for i in range(20)
 ]
 GOOD_ROWS = "\n".join(json.dumps(row) for row in ROWS)
-SPEC: dict[str, Any] = {
-    "model": {"uri": "pvc://tiny/tiny"},
-    "dataset": {"train": [{"configMap": {"name": "rows", "key": "good.jsonl"}}]},
-    "compute": {"pods": 1, "gpusPerPod": 0},
-}
 
 
 def spec_with(**changes: Any) -> dict[str, Any]:
-    return {**copy.deepcopy(SPEC), **changes}
+    return {**TINY, **changes}
 
 
 def rows_from(key: str, name: str = "rows") -> dict[str, Any]:
@@ -65,26 +57,19 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def failed_jobs(
-    target: Target, shell: Shell, namespace: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def failed_jobs(target: Target, jobs: ClusterJobs, tiny_model: Path) -> dict[str, Any]:
     """All the bad jobs at once, each followed to its end."""
-    tiny = build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-    install.ensure_model_claim(target, namespace, Path(tiny), claim="tiny")
+    jobs.give_model(target, tiny_model, "tiny")
     lines = GOOD_ROWS.splitlines()
-    data = {
-        "good.jsonl": GOOD_ROWS,
-        "broken.jsonl": "\n".join([*lines[:2], '{"messages": [', *lines[2:]]),
-        "empty.jsonl": "",
-        "no-assistant.jsonl": "\n".join([json.dumps({"messages": [{"role": "user", "content": "q"}]}), *lines]),
-    }
-    shell.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": data}, namespace)
+    jobs.give_rows(
+        train=GOOD_ROWS,
+        broken="\n".join([*lines[:2], '{"messages": [', *lines[2:]]),
+        empty="",
+        no_assistant="\n".join([json.dumps({"messages": [{"role": "user", "content": "q"}]}), *lines]),
+    )
     for name, (spec, _, _) in CASES.items():
-        shell.apply(
-            {"apiVersion": "vernacular.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": spec},
-            namespace,
-        )
-    return {name: follow(shell, name, namespace, timeout=300) for name in CASES}
+        jobs.apply(name, spec)
+    return {name: jobs.end(name, 300) for name in CASES}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,23 +83,23 @@ def test_bad_input_fails_in_prepare_with_code_place_and_advice(failed_jobs: dict
     assert status["failure"]["advice"]
 
 
-def test_no_training_pod_was_ever_asked_for(failed_jobs: dict[str, Any], shell: Shell, namespace: str) -> None:
-    jobs = json.loads(shell.kubectl("get", "jobs", "-n", namespace, "-o", "json"))["items"]
+def test_no_training_pod_was_ever_asked_for(failed_jobs: dict[str, Any], jobs: ClusterJobs) -> None:
+    names = [job["metadata"]["name"] for job in jobs.list("jobs")]
 
     assert len(failed_jobs) == len(CASES)
-    assert [job["metadata"]["name"] for job in jobs if "-train-" in job["metadata"]["name"]] == []
+    assert [name for name in names if "-train-" in name] == []
 
 
 def test_broken_row_is_reported_within_a_minute(
-    target: Target, shell: Shell, namespace: str, base_model: Path, failed_jobs: dict[str, Any]
+    target: Target, jobs: ClusterJobs, base_model: Path, failed_jobs: dict[str, Any]
 ) -> None:
     """A job of its own, so that the others do not share the processor with it."""
-    install.ensure_model_claim(target, namespace, base_model)
+    jobs.give_model(target, base_model, "models")
     started = time.monotonic()
-    install.apply_example(shell, REPOSITORY / "examples/hr-bot-broken", namespace)
-    job = follow(shell, "hr-bot-broken", namespace, timeout=120)
+    jobs.apply_example(REPOSITORY / "examples/hr-bot-broken")
+    status = jobs.end_status("hr-bot-broken", 120)
 
     assert failed_jobs
-    assert job["status"]["failure"]["code"] == "DatasetSchema"
-    assert "line 7" in job["status"]["failure"]["message"]
+    assert status["failure"]["code"] == "DatasetSchema"
+    assert "line 7" in status["failure"]["message"]
     assert time.monotonic() - started < 60

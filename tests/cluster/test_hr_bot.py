@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo import install
-from demo.follow import follow
-from demo.mlflow_access import read_artifact
-from demo.shell import REPOSITORY, Shell
+from demo.shell import REPOSITORY
 from demo.target import Target
+from support.cluster_jobs import ClusterJobs, ClusterMlflow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -21,24 +17,16 @@ CONDITIONS = {"Accepted", "Prepared", "Trained", "Evaluated", "Published", "Comp
 
 
 @pytest.fixture(scope="module")
-def job(target: Target, shell: Shell, namespace: str, base_model: Path) -> dict[str, Any]:
-    install.ensure_model_claim(target, namespace, base_model)
-    install.apply_example(shell, REPOSITORY / "examples/hr-bot", namespace)
-    return follow(shell, "hr-bot", namespace, timeout=800)
+def job(target: Target, jobs: ClusterJobs, base_model: Path) -> dict[str, Any]:
+    jobs.give_model(target, base_model, "models")
+    jobs.apply_example(REPOSITORY / "examples/hr-bot")
+    return jobs.end("hr-bot", 800)
 
 
 @pytest.fixture(scope="module")
-def report(job: dict[str, Any], target: Target) -> dict[str, Any]:
-    loaded: dict[str, Any] = read_artifact(
-        target.mlflow_url, job["status"]["mlflow"]["runID"], "reports/evaluation.json"
-    )
+def report(job: dict[str, Any], mlflow: ClusterMlflow) -> dict[str, Any]:
+    loaded: dict[str, Any] = mlflow.artifact(job["status"]["mlflow"]["runID"], "reports/evaluation.json")
     return loaded
-
-
-def mlflow_get(target: Target, path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{target.mlflow_url}/api/2.0/mlflow/{path}", timeout=30) as response:
-        document: dict[str, Any] = json.load(response)
-    return document
 
 
 def test_job_succeeds_with_every_condition_true(job: dict[str, Any]) -> None:
@@ -68,29 +56,25 @@ def test_verdict_is_measured_on_held_out_questions(job: dict[str, Any]) -> None:
     assert evaluation["base"]["correct"] <= 0.3 * asked
 
 
-def test_mlflow_holds_run_metrics_artifacts_and_registered_version(job: dict[str, Any], target: Target) -> None:
+def test_mlflow_holds_run_metrics_artifacts_and_registered_version(job: dict[str, Any], mlflow: ClusterMlflow) -> None:
     status, namespace = job["status"], job["metadata"]["namespace"]
-    run = mlflow_get(target, f"runs/get?run_id={status['mlflow']['runID']}")["run"]
+    run_id = status["mlflow"]["runID"]
+    run = mlflow.get("runs/get", run_id=run_id)["run"]
     tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
     metrics = {metric["key"] for metric in run["data"]["metrics"]}
-    files = {f["path"] for f in mlflow_get(target, f"artifacts/list?run_id={status['mlflow']['runID']}")["files"]}
-    adapter = mlflow_get(target, f"artifacts/list?run_id={status['mlflow']['runID']}&path=adapter")["files"]
-    version = mlflow_get(target, f"registered-models/alias?name={namespace}.hr-bot&alias=candidate")["model_version"]
+    version = mlflow.get("registered-models/alias", name=f"{namespace}.hr-bot", alias="candidate")["model_version"]
 
     assert run["info"]["status"] == "FINISHED"
     assert tags["vernacular.dev/uid"] == job["metadata"]["uid"]
     assert (tags["vernacular.dev/namespace"], tags["vernacular.dev/name"]) == (namespace, "hr-bot")
     assert {"train/loss", "train/learning_rate", "progress/step", "verdict/tuned_correct"} <= metrics
-    assert {"adapter", "reports", "plan.json", "model_card.md"} <= files
-    assert "adapter/adapter_model.safetensors" in {f["path"] for f in adapter}
-    assert (version["version"], version["run_id"]) == (status["mlflow"]["modelVersion"], status["mlflow"]["runID"])
+    assert {"adapter", "reports", "plan.json", "model_card.md"} <= mlflow.files(run_id)
+    assert "adapter/adapter_model.safetensors" in mlflow.files(run_id, "adapter")
+    assert (version["version"], version["run_id"]) == (status["mlflow"]["modelVersion"], run_id)
 
 
-def test_two_pods_trained_on_two_nodes_step_by_step(job: dict[str, Any], target: Target) -> None:
-    run_id = job["status"]["mlflow"]["runID"]
-    history = mlflow_get(target, f"metrics/get-history?run_id={run_id}&metric_key=train/loss&max_results=1000")[
-        "metrics"
-    ]
+def test_two_pods_trained_on_two_nodes_step_by_step(job: dict[str, Any], mlflow: ClusterMlflow) -> None:
+    history = mlflow.history(job["status"]["mlflow"]["runID"], "train/loss")
     steps = [point["step"] for point in history]
 
     assert steps == sorted(set(steps))
@@ -98,7 +82,6 @@ def test_two_pods_trained_on_two_nodes_step_by_step(job: dict[str, Any], target:
     assert history[-1]["value"] < 0.5 * history[0]["value"]
 
 
-def test_finished_job_leaves_no_running_pods(job: dict[str, Any], shell: Shell) -> None:
-    pods = json.loads(shell.kubectl("get", "pods", "-n", job["metadata"]["namespace"], "-o", "json"))["items"]
-
-    assert {pod["status"]["phase"] for pod in pods} <= {"Succeeded"}
+def test_finished_job_leaves_no_running_pods(job: dict[str, Any], jobs: ClusterJobs) -> None:
+    assert job
+    assert {pod["status"]["phase"] for pod in jobs.list("pods")} <= {"Succeeded"}
