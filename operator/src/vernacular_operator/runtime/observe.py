@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState, StageStatus
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain import claim_events
@@ -88,9 +88,18 @@ class Observer:
         return ClaimFacts(exists=True, access_modes=tuple(claim.get("spec", {}).get("accessModes", ())))
 
     async def _confirm(self, key: Key, job: FineTuneJob) -> None:
+        """Read what a decision is about to rest on, and the watches may not have told."""
+        begun = [stage for stage in job.status.stages if stage.attempt]
+        if not begun:
+            return
+        if begun[-1].state == StageState.RUNNING:
+            await self._confirm_running(key, job, begun[-1])
+        elif begun[-1].state == StageState.PENDING and not _suspended(job):
+            await self._confirm_stopped(key, job, begun[-1])
+
+    async def _confirm_running(self, key: Key, job: FineTuneJob, running: StageStatus) -> None:
         """Read a Job that should be there but is not, and the pods of a Job that ended without telling why."""
-        running = next((item for item in job.status.stages if item.state == StageState.RUNNING), None)
-        if running is None or running.job_name is None:
+        if running.job_name is None:
             return
         jobs, pods = self._cache.children(job.metadata.uid)
         found = next((item for item in jobs if (item.stage, item.attempt) == (running.name, running.attempt)), None)
@@ -101,6 +110,12 @@ class Observer:
         explained = success_report(ours) if found and found.complete else has_evidence(ours)
         if ended and not explained:
             await self._read_pods(key, job.metadata.uid, running.name, running.attempt)
+
+    async def _confirm_stopped(self, key: Key, job: FineTuneJob, stopped: StageStatus) -> None:
+        """Read the pods of an attempt that was ended, unless one is known to live: an unseen one may run on."""
+        _, pods = self._cache.children(job.metadata.uid)
+        if not any(pod.live for pod in pods):
+            await self._read_pods(key, job.metadata.uid, stopped.name, stopped.attempt)
 
     async def _read_job(self, key: Key, name: str) -> None:
         try:
@@ -115,6 +130,12 @@ class Observer:
 
 
 def _accepted(job: FineTuneJob) -> bool:
-    return any(
-        item.type == ConditionType.ACCEPTED and item.status == ConditionStatus.TRUE for item in job.status.conditions
-    )
+    return _is_true(job, ConditionType.ACCEPTED)
+
+
+def _suspended(job: FineTuneJob) -> bool:
+    return _is_true(job, ConditionType.SUSPENDED)
+
+
+def _is_true(job: FineTuneJob, kind: ConditionType) -> bool:
+    return any(item.type == kind and item.status == ConditionStatus.TRUE for item in job.status.conditions)
