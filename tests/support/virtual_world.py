@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 from support.history import Change
 from support.simulated_api import Store
@@ -23,14 +24,14 @@ SPEC = {
 class VirtualWorld:
     """One namespace with these jobs, and an operator that has just started."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], **spec: Any) -> None:
         self.loop = VirtualLoop()
         self.changes: list[Change] = []
         self.store = Store(self.loop, self.changes.append)
         self.workloads = Workloads(self.store)
         self.tracking = Tracking()
         self.operator = SimulatedOperator(self.store, self.tracking)
-        body = {"apiVersion": "vernacular.dev/v1alpha1", "kind": "FineTuneJob", "spec": SPEC}
+        body = {"apiVersion": "vernacular.dev/v1alpha1", "kind": "FineTuneJob", "spec": {**SPEC, **spec}}
         for name in names:
             self.store.create("finetunejobs", {**body, "metadata": {"name": name}})
         self.operator.start()

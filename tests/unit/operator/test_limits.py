@@ -24,7 +24,7 @@ from vernacular.api.base import timestamp
 from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_operator.domain.snapshot import RunClosed, RunOpened, Snapshot
 from vernacular_operator.manifests.runtime import snapshot_of
 
 HOUR = timedelta(hours=1)
@@ -171,16 +171,29 @@ def finished(**policy: object) -> tuple[Snapshot, Plan]:
 def test_a_job_that_ended_goes_after_its_time() -> None:
     snapshot, plan = finished(ttlSecondsAfterFinished=100)
     assert not plan.delete_job
-    over = with_status(snapshot, plan)
+    over = replace(with_status(snapshot, plan), run=RunClosed())
 
     early = reconcile(over, NOW + timedelta(seconds=99))
     assert (early.delete_job, early.requeue_seconds) == (False, pytest.approx(1))
     assert reconcile(over, NOW + timedelta(seconds=100)).delete_job
 
 
+def test_a_job_goes_only_after_its_run_was_closed() -> None:
+    snapshot, plan = finished(ttlSecondsAfterFinished=100)
+    over = with_status(snapshot, plan)
+    assert over.job.status.mlflow
+    assert isinstance(over.run, RunOpened)
+
+    waiting = reconcile(over, NOW + timedelta(seconds=200))
+    assert (waiting.delete_job, waiting.requeue_seconds) == (False, pytest.approx(10))
+    assert waiting.end_run == plan.end_run
+
+    assert reconcile(replace(over, run=RunClosed()), NOW + timedelta(seconds=200)).delete_job
+
+
 def test_no_time_to_live_is_at_once_and_absent_is_for_ever() -> None:
     snapshot, plan = finished(ttlSecondsAfterFinished=0)
-    assert reconcile(with_status(snapshot, plan), NOW).delete_job
+    assert reconcile(replace(with_status(snapshot, plan), run=RunClosed()), NOW).delete_job
 
     snapshot, plan = finished()
     later = reconcile(with_status(snapshot, plan), NOW + 9999 * HOUR)

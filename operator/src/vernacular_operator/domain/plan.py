@@ -41,11 +41,12 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """Close the run truthfully. `status` is FINISHED, FAILED or KILLED."""
+    """Close the run truthfully. `status` is FINISHED, FAILED or KILLED; `uid` names the job, "" when it is gone."""
 
     run_id: str
     status: str
     end_ms: int
+    uid: str = ""
 
 
 @dataclass(frozen=True)

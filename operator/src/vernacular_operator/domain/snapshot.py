@@ -91,6 +91,11 @@ class RunOpened:
 
 
 @dataclass(frozen=True)
+class RunClosed:
+    """The job has ended and its MLflow run was closed, or cannot be: it was deleted, or rights are missing."""
+
+
+@dataclass(frozen=True)
 class TrackingProblem:
     """The job's MLflow run could not be opened; `denied` when rights are missing, otherwise it is tried again."""
 
@@ -156,7 +161,7 @@ class Snapshot:
     pods: tuple[PodFacts, ...] = ()
     claim: ClaimFacts | None = None
     runtime: RuntimeChoice = RuntimeChoice()
-    run: RunOpened | TrackingProblem | None = None
+    run: RunOpened | RunClosed | TrackingProblem | None = None
     progress: ProgressFacts | None = None
     phase: PhaseReport | None = None
     volume_trouble: str = ""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from vernacular_operator.domain.plan import RunAttempt, RunEnd, RunRequest
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
-from vernacular_operator.domain.snapshot import RunOpened, TrackingProblem
+from vernacular_operator.domain.snapshot import RunClosed, RunOpened, TrackingProblem
 from vernacular_operator.tracking.errors import (
     TrackingConflictError,
     TrackingDeniedError,
@@ -35,12 +35,12 @@ class RunKeeper:
     def __init__(self, client: MlflowClient, tell: Callable[[str], None]) -> None:
         self._client = client
         self._tell = tell
-        self._known: dict[str, RunOpened | TrackingProblem] = {}
+        self._known: dict[str, RunOpened | RunClosed | TrackingProblem | None] = {}
         self._experiments: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def answer(self, uid: str) -> RunOpened | TrackingProblem | None:
+    def answer(self, uid: str) -> RunOpened | RunClosed | TrackingProblem | None:
         """What is known of the job's run; None while nothing is."""
         return self._known.get(uid)
 
@@ -55,8 +55,9 @@ class RunKeeper:
 
     def end(self, end: RunEnd) -> None:
         """Close the run in the background; the sweep does it later when MLflow is away."""
-        status = RunStatus(end.status)
-        self._start(f"end {end.run_id}", lambda: self._quietly(self._client.update_run(end.run_id, status, end.end_ms)))
+        if end.uid:
+            self._known.setdefault(end.uid, None)
+        self._start(f"end {end.run_id}", lambda: self._quietly(self._end(end)))
 
     def discard(self, run_id: str) -> None:
         """Remove a run that no job uses."""
@@ -82,6 +83,15 @@ class RunKeeper:
         task = asyncio.create_task(work(), name=name)
         self._tasks[name] = task
         task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def _end(self, end: RunEnd) -> None:
+        try:
+            await self._client.update_run(end.run_id, RunStatus(end.status), end.end_ms)
+        except (TrackingDeniedError, TrackingNotFoundError) as error:
+            _log.warning("MLflow: run %s stays as it is: %s", end.run_id, error)
+        # a job that was forgotten meanwhile is not remembered again
+        if end.uid in self._known:
+            self._known[end.uid] = RunClosed()
 
     async def _open(self, request: RunRequest) -> None:
         before = self._known.get(request.uid)

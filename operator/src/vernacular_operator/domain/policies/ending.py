@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from vernacular.api import FAILURES, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular.api.status import FailureStatus
@@ -15,7 +17,7 @@ def complete(draft: Draft) -> None:
     draft.condition(ConditionType.COMPLETE, ConditionStatus.TRUE, Reason.JOB_SUCCEEDED, message)
     draft.condition(ConditionType.FAILED, ConditionStatus.FALSE, Reason.JOB_SUCCEEDED, message)
     draft.say(JobState.SUCCEEDED, Reason.JOB_SUCCEEDED, _result(draft) or message)
-    _end(draft, "FINISHED")
+    _end(draft)
 
 
 def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: str = "", evidence: str = "") -> None:
@@ -33,13 +35,20 @@ def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: 
         # a Failed Job stays for its logs; one that could still start must not outlive the verdict
         if job.live and not job.failing:
             draft.delete_job(job)
-    _end(draft, "FAILED")
+    _end(draft)
 
 
-def _end(draft: Draft, run_status: str) -> None:
+def close_run(draft: Draft) -> None:
+    """Have the run of a job that ended closed in MLflow, as of then."""
+    if draft.run_id and draft.status.completion_time:
+        run_status = "FINISHED" if draft.is_true(ConditionType.COMPLETE) else "FAILED"
+        ended = datetime.fromisoformat(draft.status.completion_time)
+        draft.end_run = RunEnd(draft.run_id, run_status, round(ended.timestamp() * 1000), draft.world.job.metadata.uid)
+
+
+def _end(draft: Draft) -> None:
     draft.set(completion_time=timestamp(draft.now))
-    if draft.run_id:
-        draft.end_run = RunEnd(draft.run_id, run_status, round(draft.now.timestamp() * 1000))
+    close_run(draft)
     draft.settled = True
 
 
