@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from demo.shell import Shell
 from demo.target import Target, start_dev_cluster
 from support.cluster_jobs import ClusterJobs, ClusterMlflow
 from support.tiny_model import build_tiny_model
+
+ROWS = [
+    {"messages": [{"role": "user", "content": f"where is room {i}"}, {"role": "assistant", "content": f"floor {i}"}]}
+    for i in range(40)
+]
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +49,14 @@ def mlflow(target: Target) -> ClusterMlflow:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model that trains in seconds."""
     return Path(build_tiny_model(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def prepared(target: Target, jobs: ClusterJobs, tiny_model: Path) -> ClusterJobs:
+    """A namespace with the tiny model and rows."""
+    jobs.give_model(target, tiny_model, "tiny")
+    jobs.give_rows(train="\n".join(json.dumps(row) for row in ROWS))
+    return jobs
 
 
 @pytest.fixture(scope="module")

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from demo.shell import Shell
-from demo.target import Target
-from support.cluster_jobs import TINY, ClusterJobs, ClusterMlflow, mlflow_away
+from support.cluster_jobs import TWO_PODS, ClusterJobs, ClusterMlflow, mlflow_away, spec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
-
-ROWS = [
-    {"messages": [{"role": "user", "content": f"where is room {i}"}, {"role": "assistant", "content": f"floor {i}"}]}
-    for i in range(40)
-]
-SHARED = {"workspace": {"size": "1Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"}}
-TWO_PODS = {"pods": 2, "gpusPerPod": 0}
-
-
-def spec(**changes: Any) -> dict[str, Any]:
-    """One epoch of the tiny model on the CPU, with a workspace for several pods."""
-    return {**TINY, "storage": SHARED, "training": {"epochs": 1}, **changes}
-
-
-@pytest.fixture(scope="module")
-def prepared(target: Target, jobs: ClusterJobs, tiny_model: Path) -> ClusterJobs:
-    """A namespace with the tiny model and rows."""
-    jobs.give_model(target, tiny_model, "tiny")
-    jobs.give_rows(train="\n".join(json.dumps(row) for row in ROWS))
-    return jobs
 
 
 def test_two_jobs_at_once_with_other_methods_and_strategies(prepared: ClusterJobs) -> None:

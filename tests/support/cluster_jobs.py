@@ -26,6 +26,13 @@ TINY: Json = {
     "dataset": {"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]},
     "compute": {"pods": 1, "gpusPerPod": 0},
 }
+SHARED: Json = {"workspace": {"size": "1Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"}}
+TWO_PODS: Json = {"pods": 2, "gpusPerPod": 0}
+
+
+def spec(**changes: Any) -> Json:
+    """One epoch of the tiny model on the CPU, with a workspace for several pods."""
+    return {**TINY, "storage": SHARED, "training": {"epochs": 1}, **changes}
 
 
 @dataclass(frozen=True)
