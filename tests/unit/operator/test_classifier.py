@@ -9,7 +9,6 @@ import pytest
 from support.worlds import NOW, child, ended, pod, preempted_report
 from vernacular.api import FailureCode, Stage
 from vernacular_operator.domain.classifier import RULES, Kind, Scene, cause_of
-from vernacular_operator.domain.reports import root_of
 from vernacular_operator.domain.snapshot import PodFacts
 from vernacular_trainer.contract import Outcome, StageReport
 
@@ -151,7 +150,7 @@ def test_every_rule_is_the_first_that_fits_somewhere() -> None:
 
 
 def _first_rule(pods: list[PodFacts]) -> int:
-    scene = Scene(child(Stage.TRAIN, failed=True), pods, root_of(pods))
+    scene = Scene.of(child(Stage.TRAIN, failed=True), pods)
     return next(number for number, rule in enumerate(RULES) if rule.judge(scene))
 
 

@@ -50,11 +50,18 @@ class Cause:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is left of an attempt: its Job (None when that is gone), its pods, and the root among them."""
+    """What is left of an attempt: its Job (None when that is gone), its pods, the root among them and its report."""
 
     job: JobFacts | None
     pods: Sequence[PodFacts]
     root: PodFacts | None
+    report: StageReport | None
+
+    @classmethod
+    def of(cls, job: JobFacts | None, pods: Sequence[PodFacts]) -> Scene:
+        """The scene with its root found and the root's report read."""
+        root = root_of(pods)
+        return cls(job, pods, root, report_of(root) if root else None)
 
     def first(self, condition: Callable[[PodFacts], bool]) -> PodFacts | None:
         """The first pod, by index, that meets a condition."""
@@ -72,23 +79,23 @@ class Rule:
 
 def cause_of(job: JobFacts | None, pods: Sequence[PodFacts]) -> Cause:
     """Why an attempt that is over, or is ending, did not succeed. `job` is None when the Job itself is gone."""
-    scene = Scene(job, pods, root_of(pods))
+    scene = Scene.of(job, pods)
     return next(cause for rule in RULES if (cause := rule.judge(scene)) is not None)
 
 
 def _reported_user_error(scene: Scene) -> Cause | None:
-    report = report_of(scene.root) if scene.root else None
-    if scene.root is None or report is None or report.outcome is not Outcome.USER_ERROR:
+    root, report = scene.root, scene.report
+    if root is None or report is None or report.outcome is not Outcome.USER_ERROR:
         return None
-    return _as_reported(Kind.USER_ERROR, scene.root, report)
+    return _as_reported(Kind.USER_ERROR, _code_of(report), root, report)
 
 
 def _saved_its_work(scene: Scene) -> Cause | None:
-    pod = scene.root or scene.first(_reports_preemption)
-    if pod is None or not _reports_preemption(pod):
+    pod, report = scene.root, scene.report
+    if pod is None and (pod := scene.first(_reports_preemption)):
+        report = report_of(pod)
+    if pod is None or report is None or report.outcome is not Outcome.PREEMPTED:
         return None
-    report = report_of(pod)
-    assert report is not None
     message = report.message or f"pod {pod.name} was told to stop and saved its work"
     return Cause(Kind.PREEMPTED, Reason.PREEMPTED, message, report.advice, report.evidence or where(pod), report)
 
@@ -102,35 +109,35 @@ def _killed_for_memory(scene: Scene) -> Cause | None:
 
 
 def _evicted(scene: Scene) -> Cause | None:
-    pod = scene.first(lambda pod: pod.status_reason == "Evicted" or pod.disruption == "TerminationByKubelet")
-    if pod is None:
-        return None
-    message = f"pod {pod.name} was evicted: {pod.status_message or pod.disruption_message}"
-    return Cause(Kind.DISRUPTED, FailureCode.EVICTED, message, evidence=where(pod))
+    return _taken_away(
+        scene.first(lambda pod: pod.status_reason == "Evicted" or pod.disruption == "TerminationByKubelet"),
+        FailureCode.EVICTED,
+        lambda pod: f"pod {pod.name} was evicted: {pod.status_message or pod.disruption_message}",
+    )
 
 
 def _node_lost(scene: Scene) -> Cause | None:
-    pod = scene.first(lambda pod: pod.disruption in _NODE_LOST)
-    if pod is None:
-        return None
-    message = f"node {pod.node} of pod {pod.name} was lost: {pod.disruption_message}"
-    return Cause(Kind.DISRUPTED, FailureCode.NODE_LOST, message, evidence=where(pod))
+    return _taken_away(
+        scene.first(lambda pod: pod.disruption in _NODE_LOST),
+        FailureCode.NODE_LOST,
+        lambda pod: f"node {pod.node} of pod {pod.name} was lost: {pod.disruption_message}",
+    )
 
 
 def _disrupted(scene: Scene) -> Cause | None:
-    pod = scene.first(lambda pod: bool(pod.disruption))
-    if pod is None:
-        return None
-    message = f"pod {pod.name} was preempted: {pod.disruption_message or pod.disruption}"
-    return Cause(Kind.DISRUPTED, Reason.PREEMPTED, message, evidence=where(pod))
+    return _taken_away(
+        scene.first(lambda pod: bool(pod.disruption)),
+        Reason.PREEMPTED,
+        lambda pod: f"pod {pod.name} was preempted: {pod.disruption_message or pod.disruption}",
+    )
 
 
 def _reported(scene: Scene) -> Cause | None:
-    report = report_of(scene.root) if scene.root else None
-    if scene.root is None or report is None:
+    root, report = scene.root, scene.report
+    if root is None or report is None:
         return None
-    code = FailureCode(report.code) if report.code in _CODES else FailureCode.INTERNAL_ERROR
-    return _as_reported(_KINDS.get(FAILURES[code].consequence, Kind.FAILED), scene.root, report)
+    code = _code_of(report)
+    return _as_reported(_KINDS.get(FAILURES[code].consequence, Kind.FAILED), code, root, report)
 
 
 def _without_report(scene: Scene) -> Cause | None:
@@ -142,18 +149,15 @@ def _without_report(scene: Scene) -> Cause | None:
 
 
 def _ended_by_node(scene: Scene) -> Cause | None:
-    pod = scene.first(lambda pod: bool(pod.status_reason))
-    if pod is None:
-        return None
-    message = f"pod {pod.name} was ended by its node: {pod.status_reason}: {pod.status_message}"
-    return Cause(Kind.DISRUPTED, Reason.PREEMPTED, message, evidence=where(pod))
+    return _taken_away(
+        scene.first(lambda pod: bool(pod.status_reason)),
+        Reason.PREEMPTED,
+        lambda pod: f"pod {pod.name} was ended by its node: {pod.status_reason}: {pod.status_message}",
+    )
 
 
 def _deleted(scene: Scene) -> Cause | None:
-    if not scene.pods:
-        return None
-    pod = scene.pods[0]
-    return Cause(Kind.DISRUPTED, Reason.PREEMPTED, f"pod {pod.name} was deleted", evidence=where(pod))
+    return _taken_away(next(iter(scene.pods), None), Reason.PREEMPTED, lambda pod: f"pod {pod.name} was deleted")
 
 
 def _nothing_left(scene: Scene) -> Cause:
@@ -186,7 +190,14 @@ def _reports_preemption(pod: PodFacts) -> bool:
     return report is not None and report.outcome is Outcome.PREEMPTED
 
 
-def _as_reported(kind: Kind, pod: PodFacts, report: StageReport) -> Cause:
-    code = report.code if report.code in _CODES else FailureCode.INTERNAL_ERROR
+def _code_of(report: StageReport) -> FailureCode:
+    return FailureCode(report.code) if report.code in _CODES else FailureCode.INTERNAL_ERROR
+
+
+def _taken_away(pod: PodFacts | None, code: str, tell: Callable[[PodFacts], str]) -> Cause | None:
+    return Cause(Kind.DISRUPTED, code, tell(pod), evidence=where(pod)) if pod else None
+
+
+def _as_reported(kind: Kind, code: FailureCode, pod: PodFacts, report: StageReport) -> Cause:
     message = report.message or f"pod {pod.name} reported {code}"
     return Cause(kind, code, message, report.advice, report.evidence or where(pod), report)
