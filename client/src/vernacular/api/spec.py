@@ -279,6 +279,11 @@ class ComputeSpec(SpecModel):
         """Training ranks in each pod: one for each GPU, or as many as asked for on the CPU."""
         return self.gpus_per_pod or self.cpu_processes_per_pod or 1
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of all training pods together."""
+        return self.pods * self.gpus_per_pod
+
 
 class WorkspaceSpec(SpecModel):
     """The volume that stages share: a claim made for the job, or one that exists."""

@@ -114,7 +114,7 @@ class Draft:
     def gpus(self, stage: Stage) -> int:
         """How many GPUs an attempt of the stage holds."""
         compute = self.world.job.spec.compute
-        return {Stage.TRAIN: compute.pods * compute.gpus_per_pod, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
+        return {Stage.TRAIN: compute.gpus, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
 
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition is True."""

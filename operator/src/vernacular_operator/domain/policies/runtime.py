@@ -28,9 +28,8 @@ def over_the_limits(draft: Draft, runtime: FineTuneRuntime) -> str:
     if limits is None:
         return ""
     compute, hours = draft.world.job.spec.compute, draft.world.job.spec.run_policy.max_gpu_hours
-    gpus = compute.pods * compute.gpus_per_pod
-    if limits.max_gpus is not None and gpus > limits.max_gpus:
-        asked = f"the job trains on {gpus} GPUs ({compute.pods} pods x {compute.gpus_per_pod})"
+    if limits.max_gpus is not None and compute.gpus > limits.max_gpus:
+        asked = f"the job trains on {compute.gpus} GPUs ({compute.pods} pods x {compute.gpus_per_pod})"
         return f"{asked}, the FineTuneRuntime {name} allows {limits.max_gpus}"
     if limits.max_gpu_hours is not None and hours is not None and hours > limits.max_gpu_hours:
         asked = f"spec.runPolicy.maxGpuHours is {hours}"
