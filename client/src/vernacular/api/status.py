@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vernacular.api.base import ATOMIC_LIST, BY_NAME, BY_TYPE, ApiModel, Count, Line, Text, Timestamp, at_most
-from vernacular.api.conditions import Condition, ReasonWord
+from vernacular.api.conditions import Condition, ConditionStatus, ConditionType, ReasonWord
 
 
 class Stage(StrEnum):
@@ -239,3 +239,12 @@ class FineTuneJobStatus(ApiModel):
     failure: FailureStatus | None = Field(default=None, description="Why the job failed, and what to do.")
     start_time: Timestamp | None = Field(default=None, description="When the first stage began.")
     completion_time: Timestamp | None = Field(default=None, description="When the job ended.")
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended, for good."""
+        return self.is_true(ConditionType.COMPLETE) or self.is_true(ConditionType.FAILED)
+
+    def is_true(self, kind: ConditionType) -> bool:
+        """Whether a condition is True."""
+        return any(item.type == kind and item.status == ConditionStatus.TRUE for item in self.conditions)

@@ -63,11 +63,6 @@ class Draft:
         self._requeue: float | None = None
 
     @property
-    def terminal(self) -> bool:
-        """Whether the job has ended, for good."""
-        return any(self.is_true(kind) for kind in (ConditionType.COMPLETE, ConditionType.FAILED))
-
-    @property
     def usage(self) -> UsageStatus:
         """What the job used so far."""
         return self.status.usage or UsageStatus()
@@ -115,10 +110,6 @@ class Draft:
         """How many GPUs an attempt of the stage holds."""
         compute = self.world.job.spec.compute
         return {Stage.TRAIN: compute.gpus, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
-
-    def is_true(self, kind: ConditionType) -> bool:
-        """Whether a condition is True."""
-        return any(item.type == kind and item.status == ConditionStatus.TRUE for item in self.status.conditions)
 
     def condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
         """Set a condition; its transition time moves only when its status changes."""

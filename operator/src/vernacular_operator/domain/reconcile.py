@@ -41,7 +41,7 @@ def reconcile(world: Snapshot, now: datetime) -> Plan:
     draft = Draft(replace(world, config=settings(world.config, world.job.status.runtime)), now)
     if world.job.metadata.deletion_timestamp:
         return draft.plan()
-    if draft.terminal:
+    if draft.status.terminal:
         time_to_live.apply(draft)
         return draft.plan()
     for policy in _CHAIN:

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState
+from vernacular.api import FineTuneJob, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 
 _log = logging.getLogger(__name__)
-_TERMINAL = frozenset({ConditionType.COMPLETE, ConditionType.FAILED})
 _UNUSED = frozenset({"managedFields", "annotations"})
 
 
@@ -51,7 +50,7 @@ class Known:
 
 def is_terminal(job: FineTuneJob) -> bool:
     """Whether the job has ended for good."""
-    return any(item.type in _TERMINAL and item.status == ConditionStatus.TRUE for item in job.status.conditions)
+    return job.status.terminal
 
 
 class Cache:

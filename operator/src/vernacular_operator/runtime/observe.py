@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, Stage, StageState, StageStatus
+from vernacular.api import ConditionType, FineTuneJob, Stage, StageState, StageStatus
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain import claim_events
@@ -73,13 +73,13 @@ class Observer:
         return claim_events.trouble([event async for event in listed], claims)
 
     async def _runtime(self, job: FineTuneJob) -> RuntimeChoice:
-        if _accepted(job) or job.status.runtime or job.status.start_time:
+        if job.status.is_true(ConditionType.ACCEPTED) or job.status.runtime or job.status.start_time:
             return RuntimeChoice()
         return await self._catalog.choose(job)
 
     async def _claim(self, job: FineTuneJob) -> ClaimFacts | None:
         name = workspace_spec(job).claim_name
-        if not name or _accepted(job):
+        if not name or job.status.is_true(ConditionType.ACCEPTED):
             return None
         try:
             claim = await self._api.get(CLAIMS, job.metadata.namespace, name)
@@ -94,7 +94,7 @@ class Observer:
             return
         if begun[-1].state == StageState.RUNNING:
             await self._confirm_running(key, job, begun[-1])
-        elif begun[-1].state == StageState.PENDING and not _suspended(job):
+        elif begun[-1].state == StageState.PENDING and not job.status.is_true(ConditionType.SUSPENDED):
             await self._confirm_stopped(key, job, begun[-1])
 
     async def _confirm_running(self, key: Key, job: FineTuneJob, running: StageStatus) -> None:
@@ -127,15 +127,3 @@ class Observer:
         selector = f"{LABEL_JOB_UID}={uid},{LABEL_STAGE}={stage.lower()},{LABEL_ATTEMPT}={attempt}"
         async for pod in self._api.list(PODS, key.namespace, selector):
             self._cache.put_child(pod)
-
-
-def _accepted(job: FineTuneJob) -> bool:
-    return _is_true(job, ConditionType.ACCEPTED)
-
-
-def _suspended(job: FineTuneJob) -> bool:
-    return _is_true(job, ConditionType.SUSPENDED)
-
-
-def _is_true(job: FineTuneJob, kind: ConditionType) -> bool:
-    return any(item.type == kind and item.status == ConditionStatus.TRUE for item in job.status.conditions)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vernacular.api import ConditionStatus, ConditionType, FineTuneJob
+from vernacular.api import ConditionType, FineTuneJob
 from vernacular_operator.domain.plan import RunEnd
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
 from vernacular_operator.kube.api import KubeApi
@@ -82,7 +82,4 @@ class RunSweeper:
 
 def end_status(job: FineTuneJob) -> RunStatus:
     """How the run of a job that has ended should be closed."""
-    done = any(
-        item.type == ConditionType.COMPLETE and item.status == ConditionStatus.TRUE for item in job.status.conditions
-    )
-    return RunStatus.FINISHED if done else RunStatus.FAILED
+    return RunStatus.FINISHED if job.status.is_true(ConditionType.COMPLETE) else RunStatus.FAILED

@@ -25,7 +25,7 @@ def apply(draft: Draft) -> None:
     draft.set(usage=draft.usage)
     if draft.world.blocked:
         _hold(draft, draft.world.blocked.code, draft.world.blocked.message, _BLOCKED_SECONDS)
-    elif not draft.is_true(ConditionType.ACCEPTED):
+    elif not draft.status.is_true(ConditionType.ACCEPTED):
         _judge(draft)
 
 

@@ -12,7 +12,7 @@ from vernacular_operator.domain.policies import ending
 def apply(draft: Draft) -> None:
     """Fail the job once its time is over; its pods get SIGTERM and save what they have."""
     limit = draft.world.job.spec.run_policy.active_deadline_seconds
-    if limit is None or draft.status.start_time is None or draft.is_true(ConditionType.SUSPENDED):
+    if limit is None or draft.status.start_time is None or draft.status.is_true(ConditionType.SUSPENDED):
         return
     since = datetime.fromisoformat(draft.status.start_time)
     active = (draft.now - since).total_seconds() - draft.usage.suspended_seconds

@@ -41,7 +41,7 @@ def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: 
 def close_run(draft: Draft) -> None:
     """Have the run of a job that ended closed in MLflow, as of then."""
     if draft.run_id and draft.status.completion_time:
-        run_status = "FINISHED" if draft.is_true(ConditionType.COMPLETE) else "FAILED"
+        run_status = "FINISHED" if draft.status.is_true(ConditionType.COMPLETE) else "FAILED"
         ended = datetime.fromisoformat(draft.status.completion_time)
         draft.end_run = RunEnd(draft.run_id, run_status, round(ended.timestamp() * 1000), draft.world.job.metadata.uid)
 

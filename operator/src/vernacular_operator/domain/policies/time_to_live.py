@@ -19,7 +19,7 @@ def apply(draft: Draft) -> None:
     """
     seconds = draft.world.job.spec.run_policy.ttl_seconds_after_finished
     ended = draft.status.completion_time
-    unpublished = draft.is_true(ConditionType.TRAINED) and not draft.is_true(ConditionType.PUBLISHED)
+    unpublished = draft.status.is_true(ConditionType.TRAINED) and not draft.status.is_true(ConditionType.PUBLISHED)
     if seconds is None or ended is None or unpublished:
         return
     over = datetime.fromisoformat(ended) + timedelta(seconds=seconds)
