@@ -34,6 +34,8 @@ SUPERVISOR_ROOT = "/supervisor"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT = 4096
 RENDEZVOUS_PORT = 29400
+# what a Secret for MLflow may hold, under the names of the environment variables that MLflow reads
+TRACKING_CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 class ContractError(ValueError):

@@ -19,6 +19,7 @@ from vernacular_trainer.contract import (
     INPUTS_ROOT,
     MODEL_CACHE_ROOT,
     SECRETS_ROOT,
+    TRACKING_CREDENTIAL_KEYS,
     WORKSPACE_ROOT,
     FileSource,
 )
@@ -26,7 +27,6 @@ from vernacular_trainer.contract import (
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
 _MODEL_KEYS: tuple[str, ...] = ("HF_TOKEN",)
-_TRACKING_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
 _WITH_HUB = frozenset({Stage.PREPARE})
 _WITH_TRACKING = frozenset({Stage.PREPARE, Stage.TRAIN, Stage.PUBLISH})
@@ -108,7 +108,7 @@ def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, An
 
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     secrets = [
-        ("tracking-credentials", tracking_secret(job, stage), TRACKING_SECRET_PATH, _TRACKING_KEYS),
+        ("tracking-credentials", tracking_secret(job, stage), TRACKING_SECRET_PATH, TRACKING_CREDENTIAL_KEYS),
         ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _MODEL_KEYS),
     ]
     for name, secret, path, keys in secrets:

@@ -9,12 +9,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vernacular_trainer.contract import JobIdentity, TrackingConfig
+from vernacular_trainer.contract import TRACKING_CREDENTIAL_KEYS, JobIdentity, TrackingConfig
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 TAG_PREFIX = "vernacular.dev/"
 _REFUSALS = (401, 403)
 _TRY_AGAIN = (408, 429)
@@ -40,7 +39,7 @@ def read_credentials(tracking: TrackingConfig) -> dict[str, str]:
     if not tracking.credentials_path:
         return {}
     folder = Path(tracking.credentials_path)
-    return {key: (folder / key).read_text().strip() for key in CREDENTIAL_KEYS if (folder / key).is_file()}
+    return {key: (folder / key).read_text().strip() for key in TRACKING_CREDENTIAL_KEYS if (folder / key).is_file()}
 
 
 def refused(error: Exception) -> bool:

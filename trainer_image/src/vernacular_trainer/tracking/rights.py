@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from vernacular_trainer.contract import JobConfig, StageFailure
+from vernacular_trainer.contract import TRACKING_CREDENTIAL_KEYS, JobConfig, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.tracking.client import (
-    CREDENTIAL_KEYS,
     away,
     connect,
     identity_tags,
@@ -101,7 +100,7 @@ def _write(what: str, name: str, config: JobConfig, write: Callable[[], None]) -
         if not refused(error):
             raise
         secret = config.tracking.credentials_name
-        given = any(os.environ.get(key) for key in CREDENTIAL_KEYS)
+        given = any(os.environ.get(key) for key in TRACKING_CREDENTIAL_KEYS)
         who = (
             f"the credentials of the Secret {secret}" if secret else "these credentials" if given else "no credentials"
         )
