@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from vernacular_trainer.contract import JobConfig, PublishSummary, StageFailure
 from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, identity_tags, refused
+from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
 from vernacular_trainer.tracking.model_card import model_card
 from vernacular_trainer.tracking.registry import register_version
 from vernacular_trainer.tracking.rights import ensure_experiment
@@ -105,10 +105,8 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
 def own_run(client: Any, config: JobConfig) -> str:
     """The run of a job that no operator accompanies: found by the job's uid, or opened."""
     experiment = ensure_experiment(client, config.tracking.experiment)
-    uid = TAG_PREFIX + "uid"
-    found = client.search_runs([experiment], f"tags.`{uid}` = '{config.identity.uid}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    if run_id := find_run(client, experiment, config.identity.uid):
+        return run_id
     opened = client.create_run(experiment, tags=identity_tags(config.identity), run_name=config.identity.name)
     return str(opened.info.run_id)
 

@@ -64,6 +64,12 @@ def _status(error: Exception) -> int:
     return int(get_code()) if get_code else 0
 
 
+def find_run(client: MlflowClient, experiment_id: str, uid: str) -> str:
+    """Id of the run of the job with this uid, "" when there is none. Raises what MLflow raises."""
+    found = client.search_runs([experiment_id], f"tags.`{TAG_PREFIX}uid` = '{uid}'", max_results=1)
+    return str(found[0].info.run_id) if found else ""
+
+
 def identity_tags(identity: JobIdentity) -> dict[str, str]:
     """Tags that lead from an MLflow object back to the resource."""
     tags = {"namespace": identity.namespace, "name": identity.name, "uid": identity.uid, "cluster": identity.cluster}

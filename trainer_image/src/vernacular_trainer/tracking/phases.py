@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport, Stage
-from vernacular_trainer.tracking.client import TAG_PREFIX, connect
+from vernacular_trainer.tracking.client import connect, find_run
 
 INTERVAL_SECONDS = 5.0
 
@@ -84,15 +84,14 @@ def tell_run(config: JobConfig) -> Tell:
     Raises LookupError while there is no run, and what MLflow raises.
     """
     client = connect(config.tracking)
-    run_id = config.tracking.run_id or _find_run(client, config)
+    run_id = config.tracking.run_id or _opened_run(client, config)
     return lambda text: client.set_tag(run_id, PHASE_TAG, text)
 
 
-def _find_run(client: Any, config: JobConfig) -> str:
+def _opened_run(client: Any, config: JobConfig) -> str:
     """Prepare begins before the operator has opened the run."""
     experiment = client.get_experiment_by_name(config.tracking.experiment)
-    condition = f"tags.`{TAG_PREFIX}uid` = '{config.identity.uid}'"
-    found = client.search_runs([experiment.experiment_id], condition, max_results=1) if experiment else []
-    if not found:
+    run_id = find_run(client, experiment.experiment_id, config.identity.uid) if experiment else ""
+    if not run_id:
         raise LookupError("the run is not open yet")
-    return str(found[0].info.run_id)
+    return run_id
