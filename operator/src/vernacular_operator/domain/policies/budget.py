@@ -6,7 +6,7 @@ from datetime import datetime
 
 from vernacular.api import FailureCode, Stage
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import ending, suspension
+from vernacular_operator.domain.policies import ending, stopping
 from vernacular_operator.manifests.runtime import gpu_hours
 
 _HOUR = 3600
@@ -29,9 +29,9 @@ def spent(draft: Draft, stage: Stage) -> bool:
 def end(draft: Draft, stage: Stage) -> None:
     """Fail the job once nothing of it runs any more."""
     if leftovers := draft.world.leftovers():
-        suspension.say_ending(draft, stage, leftovers[0], "The GPU hours are spent")
+        stopping.say_ending(draft, stage, leftovers[0], "The GPU hours are spent")
         return
-    suspension.note_saved(draft, stage)
+    stopping.note_saved(draft, stage)
     allowed, who = gpu_hours(draft.world.job) or (0, "")
     used = draft.usage.gpu_seconds / _HOUR
     step = draft.status.checkpoints.latest_step if draft.status.checkpoints else 0

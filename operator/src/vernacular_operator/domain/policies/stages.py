@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vernacular.api import FailureCode, Reason, Stage, StageState
 from vernacular_operator.domain.classifier import Kind, cause_of
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
-from vernacular_operator.domain.policies import budget, ending, results, retry, running, starting, suspension
+from vernacular_operator.domain.policies import budget, ending, results, retry, running, starting, stopping, suspension
 from vernacular_operator.domain.reports import has_evidence
 from vernacular_operator.domain.snapshot import PodFacts
 
@@ -39,10 +39,10 @@ def _advance(draft: Draft, stage: Stage) -> bool:
     elif job.failing:
         _fail_early(draft, stage, attempt)
     elif suspension.wanted(draft):
-        suspension.stop(draft, stage, attempt, job)
+        stopping.stop(draft, stage, attempt, job, Reason.SUSPENDED)
         suspension.hold(draft, stage)
     elif budget.spent(draft, stage):
-        suspension.stop(draft, stage, attempt, job, FailureCode.BUDGET_EXCEEDED)
+        stopping.stop(draft, stage, attempt, job, FailureCode.BUDGET_EXCEEDED)
         budget.end(draft, stage)
     else:
         running.explain(draft, stage, attempt, job)
@@ -58,7 +58,7 @@ def _await_end(draft: Draft, stage: Stage, pods: Sequence[PodFacts]) -> None:
     for pod in pods:
         if pod.orphaned and pod.deletion_time is None:
             draft.stop_pod(pod)
-    suspension.say_ending(draft, stage, pods[0].name, "The attempt was ended from outside")
+    stopping.say_ending(draft, stage, pods[0].name, "The attempt was ended from outside")
 
 
 def _say_next(draft: Draft, stage: Stage) -> None:

@@ -6,7 +6,7 @@ from vernacular.api import JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
 from vernacular_operator.domain.plan import RunAttempt
-from vernacular_operator.domain.policies import budget, retry, suspension, tracking
+from vernacular_operator.domain.policies import budget, retry, stopping, suspension, tracking
 from vernacular_operator.manifests.claim import workspace_claim
 from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt
@@ -40,7 +40,7 @@ def _leftovers(draft: Draft, stage: Stage) -> bool:
         return False
     message = f"waits until {names[0]} of an earlier attempt is gone"
     draft.say(STAGE_STATES[stage], Reason.WAITING_FOR_DELETION, message)
-    draft.requeue(suspension.LEFTOVER_SECONDS)
+    draft.requeue(stopping.LEFTOVER_SECONDS)
     return True
 
 
