@@ -15,7 +15,16 @@ from pydantic import ConfigDict, Field
 from vernacular.api.affinity import Affinity
 from vernacular.api.base import ATOMIC_LIST, BY_NAME, Checked, SpecModel, cel, rules
 from vernacular.api.status import Stage
-from vernacular.api.strings import LABEL_KEY, LabelKey, LabelMap, LabelValue, ObjectName, ResourceMap, StorageSize
+from vernacular.api.strings import (
+    DNS_LABEL,
+    LABEL_KEY,
+    LabelKey,
+    LabelMap,
+    LabelValue,
+    ObjectName,
+    ResourceMap,
+    StorageSize,
+)
 
 _OWN_VOLUMES = (
     r"workspace|job|tmp|shm|questions|model-cache|supervisor|(tracking|model)-credentials|(claim|train)-[0-9]+"
@@ -36,7 +45,7 @@ VolumeName = Annotated[
     str,
     Field(min_length=1, max_length=63),
     Checked(
-        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        DNS_LABEL,
         "must be a name of lower-case letters, digits and '-' that the operator does not use itself,"
         " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0",
         also=_not_one_of(_OWN_VOLUMES),

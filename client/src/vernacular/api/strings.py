@@ -9,8 +9,8 @@ from pydantic import Field
 
 from vernacular.api.base import Checked, cel, rules
 
-_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_DNS_NAME = rf"{_DNS_LABEL}([.]{_DNS_LABEL})*"
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS_NAME = rf"{DNS_LABEL}([.]{DNS_LABEL})*"
 _PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
 LABEL_KEY = rf"({_DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
@@ -25,7 +25,7 @@ ObjectName = Annotated[
 NamespaceName = Annotated[
     str,
     Field(min_length=1, max_length=63),
-    Checked(_DNS_LABEL, "must be the name of a namespace: lower-case letters, digits and '-'"),
+    Checked(DNS_LABEL, "must be the name of a namespace: lower-case letters, digits and '-'"),
 ]
 ClusterObjectName = Annotated[
     str,
