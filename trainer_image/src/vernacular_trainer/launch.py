@@ -17,6 +17,7 @@ JOIN_TIMEOUT_SECONDS = 600
 READ_TIMEOUT_SECONDS = 60
 # what the supervisor keeps of the grace period for itself, to kill, judge and report
 SUPERVISOR_MARGIN_SECONDS = 10
+FIRST_POD = "0"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ def local_ranks(config: JobConfig) -> int:
     if config.stage is not Stage.TRAIN:
         return 1
     return max(config.compute.gpus_per_pod, config.compute.processes_per_pod)
+
+
+def pod_index(environ: Mapping[str, str]) -> str:
+    """Index of this pod among those of its Job; that of the first pod where there is no Job."""
+    return environ.get("JOB_COMPLETION_INDEX", FIRST_POD)
 
 
 def shutdown_seconds(config: JobConfig) -> int:
@@ -56,7 +62,7 @@ def _place(config: JobConfig, environ: Mapping[str, str]) -> dict[str, str]:
     if config.stage is not Stage.TRAIN or config.compute.pods == 1:
         return {}
     return {
-        "RANK": environ.get("JOB_COMPLETION_INDEX", "0"),
+        "RANK": pod_index(environ),
         "WORLD_SIZE": str(config.compute.pods),
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1",
@@ -70,7 +76,7 @@ def _torchrun_options(config: JobConfig, ranks: int, environ: Mapping[str, str])
     common = ("--max-restarts=0", f"--nproc-per-node={ranks}", f"--shutdown-timeout={shutdown_seconds(config)}")
     if config.compute.pods == 1:
         return (*common, "--standalone", "--local-addr=127.0.0.1")
-    is_host = "true" if environ.get("JOB_COMPLETION_INDEX", "0") == "0" else "false"
+    is_host = "true" if pod_index(environ) == FIRST_POD else "false"
     rendezvous = f"is_host={is_host},join_timeout={JOIN_TIMEOUT_SECONDS},read_timeout={READ_TIMEOUT_SECONDS}"
     return (
         *common,

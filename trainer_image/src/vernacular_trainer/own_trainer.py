@@ -22,7 +22,7 @@ from vernacular_trainer.contract import (
     summary_to_dict,
 )
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.launch import Launch, local_ranks
+from vernacular_trainer.launch import FIRST_POD, Launch, local_ranks, pod_index
 from vernacular_trainer.outcomes import Ending
 from vernacular_trainer.workspace import Workspace
 
@@ -48,7 +48,6 @@ def _environment(config: JobConfig, config_path: Path, environ: Mapping[str, str
     workspace, compute = Workspace(Path(config.workspace)), config.compute
     newest = _newest(workspace)
     address = compute.rendezvous_host or "127.0.0.1"
-    rank = environ.get("JOB_COMPLETION_INDEX", "0")
     own = {
         "VERNACULAR_JOB": str(config_path),
         "VERNACULAR_MODEL": config.model.path,
@@ -67,7 +66,7 @@ def _environment(config: JobConfig, config_path: Path, environ: Mapping[str, str
         "MASTER_PORT": str(RENDEZVOUS_PORT),
         # options of torchrun, so that a plain `torchrun train.py` starts the right processes
         "PET_NNODES": str(compute.pods),
-        "PET_NODE_RANK": rank,
+        "PET_NODE_RANK": pod_index(environ),
         "PET_NPROC_PER_NODE": str(local_ranks(config)),
         "PET_MASTER_ADDR": address,
         "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
@@ -82,8 +81,7 @@ def judge(config: JobConfig, ending: Ending, environ: Mapping[str, str], *, out_
     `out_of_memory`: the kernel killed one of its processes for memory.
     """
     if ending.exit_code == ExitCode.DONE and not ending.killed:
-        first = environ.get("JOB_COMPLETION_INDEX", "0") == "0"
-        missing = _missing(_result(config)) if first else ""
+        missing = _missing(_result(config)) if pod_index(environ) == FIRST_POD else ""
         if missing and not ending.stopped:
             message = f"trainer.command ended with 0 but left no {missing} in {_result(config)}"
             return StageError(StageFailure.ARGUMENT_REFUSED, message, _ADVICE).report()
