@@ -79,7 +79,7 @@ def fetch(model: ModelConfig, folder: Path) -> None:
     if model.cache:
         _link(folder, _cached(hub, commit))
         return
-    draft = folder.with_name(f"{folder.name}.partial")
+    draft = _draft_of(folder)
     draft.mkdir(parents=True, exist_ok=True)
     hub.download(commit, draft)
     draft.replace(folder)
@@ -87,14 +87,14 @@ def fetch(model: ModelConfig, folder: Path) -> None:
 
 def downloaded(model: ModelConfig) -> str:
     """How much of a model has been fetched so far, for people."""
-    repository, folder = model.uri.removeprefix(HUB_SCHEME), Path(model.path)
-    drafts = (
-        ModelCache(Path(model.cache)).drafts(repository)
-        if model.cache
-        else folder.parent.glob(f"{folder.name}.partial")
-    )
+    repository = model.uri.removeprefix(HUB_SCHEME)
+    drafts = ModelCache(Path(model.cache)).drafts(repository) if model.cache else (_draft_of(Path(model.path)),)
     size = sum(path.stat().st_size for draft in drafts for path in draft.rglob("*") if path.is_file())
     return f"{size / 1e9:.1f} GB of {model.uri} so far" if size else model.uri
+
+
+def _draft_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.partial")
 
 
 def _cached(hub: _Hub, commit: str) -> Path:
