@@ -35,7 +35,7 @@ def hands() -> Hands:
 @pytest.fixture
 def health(hands: Hands) -> Health:
     health = Health(hands, resync_seconds=300)
-    health.started()
+    health.resynced()
     return health
 
 

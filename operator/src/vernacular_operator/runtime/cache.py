@@ -48,11 +48,6 @@ class Known:
     children: Mapping[str, str]
 
 
-def is_terminal(job: FineTuneJob) -> bool:
-    """Whether the job has ended for good."""
-    return job.status.terminal
-
-
 class Cache:
     """An older version of an object never replaces a newer one, so that own writes can be put in at once."""
 
@@ -105,7 +100,7 @@ class Cache:
             self.drop_job(old.metadata.uid)
         self._jobs[key] = job
         self._keys[job.metadata.uid] = key
-        if is_terminal(job) and (children := self._children.get(job.metadata.uid)):
+        if job.status.terminal and (children := self._children.get(job.metadata.uid)):
             children.forget_the_ended()
         return key
 
@@ -127,7 +122,7 @@ class Cache:
         version = int(metadata.get("resourceVersion") or 0)
         put = _put_job if "template" in (document.get("spec") or {}) else _put_pod
         news = put(children, document, version, gone)
-        if (job := self._jobs.get(key)) and job.metadata.uid == owner and is_terminal(job):
+        if (job := self._jobs.get(key)) and job.metadata.uid == owner and job.status.terminal:
             children.forget_the_ended()
         return key if news else None
 

@@ -18,7 +18,7 @@ from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
 from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
 from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
-from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.runtime.events import EventPoster
@@ -144,7 +144,7 @@ class Controller:
                 await self._first_list()
                 for watch in self._watches:
                     await watch.listed.wait()
-                self._health.started()
+                self._health.resynced()
                 for number in range(self._config.workers):
                     tasks.create_task(self._work(), name=f"worker-{number}")
                 tasks.create_task(self._progress.run(), name="progress")
@@ -258,5 +258,5 @@ class Controller:
         """A job was deleted: its run is closed, unless it had ended before."""
         self._keeper.forget(job.metadata.uid)
         run_id = job.status.mlflow.run_id if job.status.mlflow else None
-        if run_id and not is_terminal(job):
+        if run_id and not job.status.terminal:
             self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))

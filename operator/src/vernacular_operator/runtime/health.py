@@ -72,12 +72,8 @@ class Health:
         """A worker is done with a key."""
         self._visits.pop(key, None)
 
-    def started(self) -> None:
-        """The first lists went through: decisions begin."""
-        self._resynced = self._clock.now()
-
     def resynced(self) -> None:
-        """A resync went through."""
+        """The first lists, or a resync, went through."""
         self._resynced = self._clock.now()
 
     def check(self, waiting: int) -> None:

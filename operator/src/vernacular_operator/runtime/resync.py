@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from vernacular.api import FineTuneJob
 from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeApi, Object
-from vernacular_operator.runtime.cache import Cache, Key, is_terminal
+from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import SELECTOR
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
 from vernacular_operator.runtime.health import Health
@@ -56,7 +56,7 @@ class Resync:
 
     def _tell_unfinished(self) -> None:
         for key, job in list(self._cache.jobs()):
-            if not is_terminal(job):
+            if not job.status.terminal:
                 self._tell(key)
 
     async def _namespace(self, namespace: str) -> set[str]:

@@ -12,7 +12,7 @@ from vernacular_operator.domain.plan import RunEnd
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
 from vernacular_operator.kube.api import KubeApi
 from vernacular_operator.kube.errors import NotFoundError
-from vernacular_operator.runtime.cache import Cache, is_terminal
+from vernacular_operator.runtime.cache import Cache
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
 from vernacular_operator.tracking.keeper import RunKeeper
@@ -67,7 +67,7 @@ class RunSweeper:
             return None
         if key := self._cache.key_of(uid):
             job = self._cache.job(key)
-            return end_status(job) if job and is_terminal(job) else None
+            return end_status(job) if job and job.status.terminal else None
         if not self._cluster or await self._exists(namespace, run.tags.get(f"{TAG_PREFIX}name", ""), uid):
             return None
         return RunStatus.KILLED
