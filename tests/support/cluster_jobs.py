@@ -41,9 +41,9 @@ class ClusterMlflow:
 
     url: str
 
-    def get(self, path: str, **query: str) -> Json:
+    def get(self, method: str, /, **query: str) -> Json:
         """One call of the API, such as `runs/get`."""
-        address = f"{self.url}/api/2.0/mlflow/{path}?{urllib.parse.urlencode(query)}"
+        address = f"{self.url}/api/2.0/mlflow/{method}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(address, timeout=30) as response:
             document: Json = json.load(response)
         return document
