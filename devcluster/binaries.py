@@ -78,7 +78,9 @@ def key(folder: Path, program: Program, module: Path | None = None) -> str:
 
 
 def linker_flags(go_mod: str) -> str:
-    """Names the upstream versions, which the programs report."""
+    """Names the upstream versions, which the programs report; only strips modules that are not of Kubernetes."""
+    if f"{_KUBERNETES} " not in go_mod:
+        return "-s -w"
     kube = module_version(go_mod, _KUBERNETES)
     major, minor, _ = kube.removeprefix("v").split(".")
     values = {"gitVersion": kube, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
@@ -101,17 +103,28 @@ def build(paths: Paths, names: list[str] | None = None, kubernetes: str = "") ->
         known = ", ".join(program.name for program in programs)
         raise DevclusterError(f"no such program: {', '.join(unknown)}; there are {known}")
     wanted = [program for program in programs if not names or program.name in names]
-    if not all(_target(paths, program, module).exists() for program in wanted):
-        with exclusive(paths.cache / "locks" / "binaries", "another command builds the Go programs"):
-            todo = [program for program in wanted if not _target(paths, program, module).exists()]
-            for program in todo:
-                print(f"building {program.name}{kubernetes and ' ' + kubernetes} (minutes the first time)", flush=True)
-                _build(paths, program, module)
+    _ensure(paths, wanted, module, kubernetes)
     return _link(paths, programs, module)
 
 
+def build_alone(paths: Paths, program: Program, module: Path) -> Path:
+    """Build a program of another module file, like those of the benches, if it is missing; returns the program."""
+    _ensure(paths, [program], module)
+    return _target(paths, program, module)
+
+
+def _ensure(paths: Paths, programs: list[Program], module: Path, label: str = "") -> None:
+    if all(_target(paths, program, module).exists() for program in programs):
+        return
+    with exclusive(paths.cache / "locks" / "binaries", "another command builds the Go programs"):
+        for program in programs:
+            if not _target(paths, program, module).exists():
+                print(f"building {program.name}{label and ' ' + label} (minutes the first time)", flush=True)
+                _build(paths, program, module)
+
+
 def _build(paths: Paths, program: Program, module: Path) -> None:
-    folder, target = go_folder(paths), _target(paths, program, module)
+    folder, target = _source(paths, module), _target(paths, program, module)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(f".{os.getpid()}")
     flags = linker_flags(module.read_text())
@@ -131,7 +144,12 @@ def _build(paths: Paths, program: Program, module: Path) -> None:
 
 
 def _target(paths: Paths, program: Program, module: Path) -> Path:
-    return paths.binaries / f"{program.name}-{key(go_folder(paths), program, module)}" / program.name
+    return paths.binaries / f"{program.name}-{key(_source(paths, module), program, module)}" / program.name
+
+
+def _source(paths: Paths, module: Path) -> Path:
+    """The folder with the programs' own code: module files of other versions lie beside the usual one."""
+    return go_folder(paths) if go_folder(paths) in module.parents else module.parent
 
 
 def _link(paths: Paths, programs: tuple[Program, ...], module: Path) -> Path:
