@@ -3,69 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from bench.operator.api import Api
+from bench.operator.api import Document
+from bench.operator.seen import Seen
 from bench.operator.stages import StagePlayer
 from bench.operator.world import World, fresh_world
 from bench.report import Measure
 
 _STEADY_SECONDS = 10.0
+_ENDED = (b'"state":"Succeeded"', b'"state":"Failed"')
 _BENCH_WRITES = frozenset({"POST finetunejobs", "POST pods", "PATCH pods/status", "PATCH jobs/status"})
+_BENCH_OBJECTS = frozenset({"finetunejobs", "pods"})
 
 
 @dataclass(frozen=True)
 class Life:
-    """Seconds, MB, and per job processor milliseconds and writes. `finish` starts when the stages may run."""
+    """Seconds, MB, and per job processor milliseconds, writes and objects. `finish` starts when the stages may run."""
 
     start: Start
     finish: float
     memory_peak: float
     cpu: float
     writes: float
+    objects: float
     steady_writes: int
     others: float
 
 
-@dataclass
-class _Seen:
-    """Counts what a watch shows; `reached` is set at the count that is waited for."""
-
-    count: int
-    names: set[str] = field(default_factory=set)
-    reached: asyncio.Event = field(default_factory=asyncio.Event)
-    at: float = 0.0
-
-    def add(self, name: str) -> None:
-        self.names.add(name)
-        if len(self.names) >= self.count and not self.reached.is_set():
-            self.at = time.monotonic()
-            self.reached.set()
-
-
-async def _watch_jobs(api: Api, namespace: str, prepared: _Seen) -> None:
-    selector = "labelSelector=vernacular.dev/stage%3Dprepare"
-    async for line in api.watch(f"/apis/batch/v1/namespaces/{namespace}/jobs?{selector}"):
-        event = json.loads(line)
-        prepared.add(event["object"]["metadata"]["name"])
-
-
-async def _watch_states(world: World, succeeded: _Seen) -> None:
-    async for line in world.api.watch(world.jobs):
-        if b'"state":"Succeeded"' in line or b'"state":"Failed"' in line:
-            found = json.loads(line)["object"]
-            if found["status"]["state"] == "Failed":
-                raise RuntimeError(f"a job failed: {found['status']['failure']}")
-            if found["status"]["state"] == "Succeeded":
-                succeeded.add(found["metadata"]["name"])
+def _has_succeeded(job: Document) -> bool:
+    """Raises RuntimeError for a job that failed."""
+    state = job.get("status", {}).get("state")
+    if state == "Failed":
+        raise RuntimeError(f"a job failed: {job['status']['failure']}")
+    return bool(state == "Succeeded")
 
 
 async def create_only(world: World, count: int, limit: float) -> tuple[float, float]:
     """Seconds until all jobs are posted, and until all their prepare Jobs exist."""
-    prepared = _Seen(count)
-    watching = asyncio.create_task(_watch_jobs(world.api, world.namespace, prepared))
+    prepared = Seen(count)
+    path = f"/apis/batch/v1/namespaces/{world.namespace}/jobs?labelSelector=vernacular.dev/stage%3Dprepare"
+    watching = asyncio.create_task(prepared.watch(world.api, path))
     try:
         began = time.monotonic()
         await world.create_jobs(count)
@@ -129,9 +108,9 @@ async def run(count: int) -> Life:
         created = await world.mark()
         await asyncio.sleep(_STEADY_SECONDS)
         waited = await world.mark()
-        succeeded = _Seen(count)
+        succeeded = Seen(count)
         async with asyncio.timeout(60 + count / 2), asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(_watch_states(world, succeeded))
+            watching = tasks.create_task(succeeded.watch(world.api, world.jobs, _has_succeeded, _ENDED))
             began = time.monotonic()
             async with StagePlayer(world.api, world.namespace):
                 await succeeded.reached.wait()
@@ -149,14 +128,15 @@ async def run(count: int) -> Life:
             memory_peak=world.operator_memory("VmHWM"),
             cpu=1000 * (end - before).cpu["operator"] / count,
             writes=_by_operator((end - before).counts.writes()) / count,
+            objects=_by_operator((end - before).counts.created()) / count,
             steady_writes=_by_operator(steady),
             others=at_work.share_of_others(),
         )
 
 
-def _by_operator(writes: dict[str, int]) -> int:
+def _by_operator(counted: dict[str, int]) -> int:
     """Nothing else writes here but the bench, which writes other things."""
-    return sum(number for name, number in writes.items() if name not in _BENCH_WRITES)
+    return sum(number for name, number in counted.items() if name not in _BENCH_WRITES | _BENCH_OBJECTS)
 
 
 async def thousand() -> list[Measure]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.operator.api import Api, Counts, flow_schema
+from bench.operator import marks
+from bench.operator.api import Api, flow_schema
+from bench.operator.marks import FLOW_PREFIX, Mark
 from bench.operator.mlflow import CountingMlflow
-from bench.operator.processes import component_pid, cpu_seconds, machine_cpu_seconds, resident_mb
+from bench.operator.processes import resident_mb
 from support import apiserver
 from support.apiserver import ApiServer
 from support.deployed_operator import installed, operator
@@ -21,10 +22,8 @@ from support.finetunejobs import finetunejob
 from support.helm import Helm
 from support.operator_process import OperatorProcess
 
-FLOW = "bench-operator"
+FLOW = f"{FLOW_PREFIX}operator"
 SYSTEM = "system"
-_QUIET_SECONDS = 2.0
-_POSTS_AT_ONCE = 8
 
 
 @dataclass
@@ -57,64 +56,21 @@ class World:
 
     async def create_jobs(self, count: int, first: int = 0) -> None:
         """Create FineTuneJobs as fast as the API server takes them."""
-        slots = asyncio.Semaphore(_POSTS_AT_ONCE)
-
-        async def create(number: int) -> None:
-            async with slots:
-                await self.api.post(self.jobs, finetunejob(f"job-{number:05d}"))
-
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(first, first + count):
-                tasks.create_task(create(number))
+        await self.api.post_all(self.jobs, [finetunejob(f"job-{first + number:05d}") for number in range(count)])
 
     async def quiet(self, limit: float = 60) -> None:
         """Wait until the operator has sent nothing for a while. Raises TimeoutError when it goes on."""
-        async with asyncio.timeout(limit):
-            last, since = -1, time.monotonic()
-            while time.monotonic() - since < _QUIET_SECONDS:
-                await asyncio.sleep(0.25)
-                sent = (await self.api.counts()).flows[FLOW]
-                if sent != last:
-                    last, since = sent, time.monotonic()
+        await marks.quiet(self.api, [FLOW], limit)
 
     async def mark(self) -> Mark:
         """The moment, with everything that is counted."""
         assert self.operator
-        components = {name: component_pid(self.cluster, name) for name in ("kube-apiserver", "etcd")}
-        cpu = {name: cpu_seconds(pid) for name, pid in components.items()}
-        cpu |= {"operator": cpu_seconds(self.operator.pid), "bench": cpu_seconds(os.getpid())}
-        cpu["machine"] = machine_cpu_seconds()
-        return Mark(time.monotonic(), await self.api.counts(), cpu)
+        return await marks.mark(self.api, self.cluster, {"operator": self.operator.pid})
 
     def operator_memory(self, kind: str = "VmRSS") -> float:
         """Resident memory of the operator in MB."""
         assert self.operator
         return resident_mb(self.operator.pid, kind)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A moment: monotonic seconds, requests counted so far, processor seconds used so far."""
-
-    time: float
-    counts: Counts
-    cpu: dict[str, float]
-
-    def __sub__(self, earlier: Mark) -> Mark:
-        cpu = {name: seconds - earlier.cpu[name] for name, seconds in self.cpu.items()}
-        cpu["others"] = cpu["machine"] - sum(seconds for name, seconds in cpu.items() if name != "machine")
-        return Mark(self.time - earlier.time, self.counts - earlier.counts, cpu)
-
-    def share_of_others(self) -> float:
-        """Percent of the processors' time that went to what does not belong to the bench."""
-        return 100 * max(0.0, self.cpu["others"]) / (self.time * (os.cpu_count() or 1))
-
-    def describe(self, count: int) -> str:
-        """For people: what it cost for each of `count` jobs."""
-        cpu = ", ".join(f"{name} {seconds * 1000 / count:.1f}" for name, seconds in self.cpu.items())
-        writes = ", ".join(f"{name} {number / count:.2f}" for name, number in sorted(self.counts.writes().items()))
-        sent = self.counts.flows[FLOW] / count
-        return f"  {self.time:.1f} s; CPU ms per job: {cpu}\n  operator sent {sent:.2f} per job; writes: {writes}"
 
 
 @asynccontextmanager
