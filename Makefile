@@ -67,7 +67,8 @@ bench-demo: $(READY) ## time per stage of the HR-bot job, sizes, against the tar
 bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
 	@$(PYTHON) -m bench.demo --fresh
 
-bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="life growth": only these)
-	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS))
+bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="1000 growth": only these; PEER=trainer)
+	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS)) $(if $(PEER),--peer $(PEER)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(SHIPPED_LIMITS),--shipped-limits)
 
 .PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator

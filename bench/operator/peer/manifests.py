@@ -1,0 +1,93 @@
+"""Changes to a peer's manifests, so that its manager runs beside the API server instead of in a pod."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+
+_INSTALLED = frozenset({
+    "CustomResourceDefinition", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding",
+    "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+})  # fmt: skip
+_CONFIGURATION = "controller_manager_config.yaml"
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a manager listens on loopback."""
+
+    webhook: int
+    health: int
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Requests a second that a manager may send, and how many more at once."""
+
+    qps: int
+    burst: int
+
+
+def installable(documents: Sequence[Json], ports: Ports, authority: bytes) -> list[Json]:
+    """CRDs, rights and webhooks, the latter at the manager's address; `authority` is PEM."""
+    kept = [copy.deepcopy(document) for document in documents if document["kind"] in _INSTALLED]
+    bundle = base64.b64encode(authority).decode()
+    for document in kept:
+        for client in _clients(document):
+            service = client.pop("service")
+            client["url"] = f"https://{_LOOPBACK}:{ports.webhook}{service['path']}"
+            client["caBundle"] = bundle
+    return kept
+
+
+def configuration(documents: Sequence[Json], ports: Ports, certificates: str, limit: Limit | None) -> Json:
+    """The configuration that the peer ships, with our addresses and, unless it is None, our limit.
+
+    `certificates` names the part that makes the manager issue certificates; without a lease there is no waiting for it.
+    """
+    (shipped,) = [
+        yaml.safe_load(document["data"][_CONFIGURATION])
+        for document in documents
+        if document["kind"] == "ConfigMap" and _CONFIGURATION in document.get("data", {})
+    ]
+    ours: Json = {
+        "leaderElection": {"leaderElect": False},
+        "health": {"healthProbeBindAddress": f"{_LOOPBACK}:{ports.health}"},
+        "metrics": {"bindAddress": "0"},
+        "webhook": {"host": _LOOPBACK, "port": ports.webhook},
+        certificates: {"enable": False},
+    }
+    if limit:
+        ours["clientConnection"] = {"qps": limit.qps, "burst": limit.burst}
+    return {**shipped, **{part: {**shipped.get(part, {}), **values} for part, values in ours.items()}}
+
+
+def arguments(documents: Sequence[Json], config: str) -> list[str]:
+    """The manager's arguments as its Deployment has them, with another configuration file."""
+    (container,) = _pod(documents)["containers"]
+    return [f"--config={config}" if each.startswith("--config=") else each for each in container["args"]]
+
+
+def account(documents: Sequence[Json]) -> str:
+    """Name of the manager's service account."""
+    return str(_pod(documents)["serviceAccountName"])
+
+
+def _pod(documents: Sequence[Json]) -> Json:
+    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    return dict(deployment["spec"]["template"]["spec"])
+
+
+def _clients(document: Json) -> list[Json]:
+    """Every place that says where a webhook is, that of a CRD's conversion included."""
+    clients = [webhook["clientConfig"] for webhook in document.get("webhooks", [])]
+    conversion = document.get("spec", {}).get("conversion", {})
+    return [*clients, conversion["webhook"]["clientConfig"]] if "webhook" in conversion else clients
