@@ -69,6 +69,6 @@ bench-demo-fresh: $(READY) ## a whole demo from a fresh clone with empty caches
 
 bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="1000 growth": only these; PEER=trainer)
 	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS)) $(if $(PEER),--peer $(PEER)) \
-		$(if $(JOBS),--jobs $(JOBS)) $(if $(SHIPPED_LIMITS),--shipped-limits)
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(SHIPPED_LIMITS),--shipped-limits) $(if $(WITH_PODS),--with-pods)
 
 .PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator

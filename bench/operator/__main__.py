@@ -39,9 +39,10 @@ def main() -> int:
     parser.add_argument("--peer", choices=["trainer"], help="only the row that compares with this operator")
     parser.add_argument("--jobs", type=int, default=_PEER_JOBS, help="of the peer's row; others are not recorded")
     parser.add_argument("--shipped-limits", action="store_true", help="leave the peer's client limits; not recorded")
+    parser.add_argument("--with-pods", action="store_true", help="the peer's Jobs have pods like ours; not recorded")
     arguments = parser.parse_args()
     if arguments.peer:
-        return 0 if _peer(arguments.peer, arguments.jobs, shipped_limits=arguments.shipped_limits) else 1
+        return 0 if _peer(arguments) else 1
     met = [_row(name) for name in arguments.rows]
     return 0 if all(met) else 1
 
@@ -51,11 +52,13 @@ def _row(name: str) -> bool:
     return bool(measures) and finish(f"operator-{name}", f"make bench-operator ROWS={name}", measures, _versions())
 
 
-def _peer(name: str, jobs: int, *, shipped_limits: bool) -> bool:
-    measures = _measured(f"peer-{name}", trainer.measures(jobs, shipped_limits=shipped_limits))
+def _peer(arguments: argparse.Namespace) -> bool:
+    name, jobs = arguments.peer, arguments.jobs
+    changed = {"shipped_limits": arguments.shipped_limits, "with_pods": arguments.with_pods}
+    measures = _measured(f"peer-{name}", trainer.measures(jobs, **changed))
     if not measures:
         return False
-    if jobs != _PEER_JOBS or shipped_limits:
+    if jobs != _PEER_JOBS or any(changed.values()):
         print(table(measures))
         return all(measure.met for measure in measures)
     versions = {"JobSet": JOBSET.version, "Kubeflow Trainer": TRAINER.version} | _versions()

@@ -16,6 +16,8 @@ from bench.operator.api import Api, Document
 from support.simulated_kubelet import Behaviour, succeed
 from vernacular_trainer.contract import JOB_ANNOTATION, JobConfig
 
+Message = Callable[[Document], str | None]
+
 _AT_ONCE = 16
 
 
@@ -24,20 +26,29 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
-    """Plays every Job of a namespace, also those that exist. A pod runs for `seconds`; one that holds runs for ever.
+def stage_report(job: Document, script: Callable[[JobConfig], Behaviour] = succeed) -> str | None:
+    """What the stage of ours in this Job leaves behind when it behaves as the script says; None when it never ends."""
+    config = JobConfig.from_json(job["spec"]["template"]["metadata"]["annotations"][JOB_ANNOTATION])
+    behaviour = script(config)
+    if behaviour.hold:
+        return None
+    found = behaviour.report or succeed(config).report
+    assert found
+    return found.to_json()
 
-    `script` says how a stage behaves; `running` has the pods that hold, by the name of their FineTuneJob.
+
+class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
+    """Plays every Job of a namespace, also those that exist. A pod runs for `seconds`.
+
+    `message` is what a Job's pod leaves behind, None for a pod that runs for ever; `running` has these by Job.
     """
 
-    def __init__(
-        self, api: Api, namespace: str, *, seconds: float = 1.0, script: Callable[[JobConfig], Behaviour] = succeed
-    ) -> None:
+    def __init__(self, api: Api, namespace: str, *, seconds: float = 1.0, message: Message = stage_report) -> None:
         self._api = api
         self._jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._seconds = seconds
-        self._script = script
+        self._message = message
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -75,20 +86,15 @@ class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
                 self._tasks.create_task(self._play(event["object"]))
 
     async def _play(self, job: Document) -> None:
-        template = job["spec"]["template"]
-        config = JobConfig.from_json(template["metadata"]["annotations"][JOB_ANNOTATION])
-        behaviour = self._script(config)
-        started = now()
+        message, started = self._message(job), now()
         async with self._slots:
             pod = await self._api.post(self._pods, _pod(job))
         await self.set_container(pod, "Running", {"running": {"startedAt": now()}}, ready=True)
-        if behaviour.hold:
-            self.running[config.identity.name] = pod
+        if message is None:
+            self.running[job["metadata"]["name"]] = pod
             return
         await asyncio.sleep(self._seconds)
-        report = behaviour.report or succeed(config).report
-        assert report
-        ended = {"exitCode": 0, "reason": "Completed", "message": report.to_json(), "finishedAt": now()}
+        ended = {"exitCode": 0, "reason": "Completed", "message": message, "finishedAt": now()}
         await self.set_container(pod, "Succeeded", {"terminated": {**ended, "startedAt": started}}, ready=False)
         await self._set_job(job, completed(started))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-from bench.operator.stages import StagePlayer
+from bench.operator.stages import StagePlayer, stage_report
 from bench.operator.world import World, fresh_world
 from support.simulated_kubelet import Behaviour, hold_until_stopped, succeed
 from vernacular_trainer.contract import JobConfig, Stage
@@ -21,7 +22,8 @@ async def training_world(count: int) -> AsyncIterator[tuple[World, StagePlayer]]
     """A world with `count` jobs whose training runs, and says so in the status."""
     async with fresh_world() as world:
         await world.start_operator()
-        async with StagePlayer(world.api, world.namespace, seconds=0.2, script=_train_for_ever) as player:
+        message = partial(stage_report, script=_train_for_ever)
+        async with StagePlayer(world.api, world.namespace, seconds=0.2, message=message) as player:
             await world.create_jobs(count)
             async with asyncio.timeout(120 + count / 5):
                 while await _count(world, b'"state":"Training"') < count:  # noqa: ASYNC110

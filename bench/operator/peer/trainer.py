@@ -20,7 +20,7 @@ from bench.operator.peer.managers import flow, manager
 from bench.operator.peer.manifests import Limit
 from bench.operator.peer.programs import JOBSET, TRAINER
 from bench.operator.seen import Seen
-from bench.operator.stages import completed, now
+from bench.operator.stages import StagePlayer, completed, now
 from bench.report import Measure
 from devcluster.paths import from_environment
 from support import apiserver
@@ -30,11 +30,13 @@ _PEERS = (JOBSET, TRAINER)
 _LIMIT = Limit(qps=500, burst=500)
 _API = "trainer.kubeflow.org/v1alpha1"
 _RUNTIME = "bench"
-_TRAINJOBS = f"/apis/{_API}/namespaces/jobs/trainjobs"
-_JOBS = "/apis/batch/v1/namespaces/jobs/jobs"
+_NAMESPACE = "jobs"
+_TRAINJOBS = f"/apis/{_API}/namespaces/{_NAMESPACE}/trainjobs"
+_JOBS = f"/apis/batch/v1/namespaces/{_NAMESPACE}/jobs"
 # as many as our stages are ended at once
 _PATCHES_AT_ONCE = 16
-_BENCH_WRITES = frozenset({"POST trainjobs", "PATCH jobs/status"})
+_BENCH_WRITES = frozenset({"POST trainjobs", "PATCH jobs/status", "POST pods", "PATCH pods/status"})
+_BENCH_OBJECTS = frozenset({"trainjobs", "pods"})
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class _World:
         await marks.quiet(self.api, [flow(peer) for peer in _PEERS], limit)
 
 
-async def measures(count: int, *, shipped_limits: bool = False) -> list[Measure]:
+async def measures(count: int, *, shipped_limits: bool = False, with_pods: bool = False) -> list[Measure]:
     """The peer's figures, and ours for one stage with those as targets.
 
-    A TrainJob is one Job, ours are four, one after the other: the whole life is divided by four.
+    A TrainJob is one Job, ours are four, one after the other: the whole life is divided by four. The peer's Jobs have
+    pods like ours only on request: without them its figures are as low as they can be.
     """
-    peer = await _run(count, None if shipped_limits else _LIMIT)
+    peer = await _run(count, None if shipped_limits else _LIMIT, with_pods=with_pods)
     ours = await life.run(count)
     return compared(count, peer, ours)
 
@@ -81,8 +84,9 @@ def compared(count: int, peer: Cost, ours: Life) -> list[Measure]:
     stages = len(Stage)
     figures = (
         ("first create to every first Job", "s", peer.create, ours.start.create),
-        # ours includes pods that start, run for a second and end; the peer's Jobs have none
+        # ours includes making the next three Jobs, and pods that start, run for a second and end
         ("Jobs may end to all complete", "s", peer.finish, ours.finish / stages),
+        ("creating and finishing", "s", peer.create + peer.finish, (ours.start.create + ours.finish) / stages),
         ("operator CPU per job", "ms", peer.cpu, ours.cpu / stages),
         ("API writes per job", "", peer.writes, ours.writes / stages),
         ("objects made per job", "", peer.objects, ours.objects / stages),
@@ -100,14 +104,14 @@ def compared(count: int, peer: Cost, ours: Life) -> list[Measure]:
     ]
 
 
-async def _run(count: int, limit: Limit | None) -> Cost:
+async def _run(count: int, limit: Limit | None, *, with_pods: bool) -> Cost:
     async with _fresh_world(limit) as world:
         before = await world.mark()
         posted, create = await _create(world, count)
         await world.quiet(_patience(count))
         created = await world.mark()
         print(f"{count} TrainJobs in {create:.1f} s\n{(created - before).describe(count)}", flush=True)
-        finish = await _finish(world, count)
+        finish = await _finish(world, count, with_pods=with_pods)
         await world.quiet(_patience(count))
         end = await world.mark()
         print(f"finished in {finish:.1f} s\n{(end - created).describe(count)}", flush=True)
@@ -118,7 +122,7 @@ async def _run(count: int, limit: Limit | None) -> Cost:
         finish=finish,
         cpu=1000 * sum(cost.cpu[name] for name in world.managers) / count,
         writes=sum(number for name, number in cost.counts.writes().items() if name not in _BENCH_WRITES) / count,
-        objects=sum(number for name, number in cost.counts.created().items() if name != "trainjobs") / count,
+        objects=sum(number for name, number in cost.counts.created().items() if name not in _BENCH_OBJECTS) / count,
         others=cost.share_of_others(),
     )
 
@@ -137,25 +141,35 @@ async def _create(world: _World, count: int) -> tuple[float, float]:
     return posted, seen.at - began
 
 
-async def _finish(world: _World, count: int) -> float:
-    """Seconds from the first Job that is done until all TrainJobs are Complete."""
-    jobs = json.loads(await world.api.text("GET", _JOBS))["items"]
-    started, slots, seen = now(), asyncio.Semaphore(_PATCHES_AT_ONCE), Seen(count)
-
-    async def end(job: Document) -> None:
-        async with slots:
-            await world.api.patch_status(f"{_JOBS}/{job['metadata']['name']}", completed(started))
-
+async def _finish(world: _World, count: int, *, with_pods: bool) -> float:
+    """Seconds from when the Jobs may end until all TrainJobs are Complete."""
+    seen = Seen(count)
     watching = asyncio.create_task(seen.watch(world.api, _TRAINJOBS, _is_complete, (b'"Complete"',)))
     try:
         began = time.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            for job in jobs:
-                tasks.create_task(end(job))
-        await asyncio.wait_for(seen.reached.wait(), _patience(count))
+        async with AsyncExitStack() as stack:
+            if with_pods:
+                await stack.enter_async_context(StagePlayer(world.api, _NAMESPACE, message=lambda _: ""))
+            else:
+                await _complete_all(world.api)
+            await asyncio.wait_for(seen.reached.wait(), _patience(count))
     finally:
         watching.cancel()
     return seen.at - began
+
+
+async def _complete_all(api: Api) -> None:
+    """Write the status of each Job as the Job controller does at success."""
+    jobs = json.loads(await api.text("GET", _JOBS))["items"]
+    started, slots = now(), asyncio.Semaphore(_PATCHES_AT_ONCE)
+
+    async def complete(job: Document) -> None:
+        async with slots:
+            await api.patch_status(f"{_JOBS}/{job['metadata']['name']}", completed(started))
+
+    async with asyncio.TaskGroup() as tasks:
+        for job in jobs:
+            tasks.create_task(complete(job))
 
 
 def _patience(count: int) -> float:
@@ -170,7 +184,10 @@ async def _fresh_world(limit: Limit | None) -> AsyncIterator[_World]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-peer-")))
         server = stack.enter_context(apiserver.running(cluster, audit_log=False))
-        server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "jobs"}})
+        server.request("POST", "/api/v1/namespaces", {"metadata": {"name": _NAMESPACE}})
+        # made by a controller that does not run here; without it no pod can be created
+        accounts = f"/api/v1/namespaces/{_NAMESPACE}/serviceaccounts"
+        server.request("POST", accounts, {"metadata": {"name": "default"}})
         pids = {}
         for peer in _PEERS:
             (folder / peer.name).mkdir()
