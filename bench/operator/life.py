@@ -116,7 +116,7 @@ async def run(count: int) -> Life:
                 await succeeded.reached.wait()
             watching.cancel()
         at_work = (await world.mark()) - waited
-        await world.quiet()
+        await world.quiet(limit=60 + count / 5)
         finished = await world.mark()
         print(f"finished in {succeeded.at - began:.1f} s\n{(finished - waited).describe(count)}")
         await asyncio.sleep(_STEADY_SECONDS)
