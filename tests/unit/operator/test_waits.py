@@ -130,7 +130,7 @@ def test_a_job_that_a_queue_holds_back_is_queued() -> None:
         ({"waiting_reason": "ContainerCreating"}, Reason.STARTING, "ContainerCreating"),
         ({"waiting_reason": "PodInitializing"}, Reason.STARTING, "PodInitializing"),
         ({"waiting_reason": "RunContainerError"}, Reason.WAITING_FOR_POD, "RunContainerError"),
-        ({}, Reason.WAITING_FOR_POD, "0 of 1 pods run"),
+        ({}, Reason.WAITING_FOR_POD, "no pod of Job hr-bot-0a1b2-prepare-1 runs yet"),
     ],
 )
 def test_a_pod_that_does_not_run_yet_says_why(change: dict[str, str], reason: str, told: str) -> None:

@@ -18,7 +18,7 @@ from vernacular.api import (
     StageStatus,
 )
 from vernacular.api.base import ApiModel, timestamp
-from vernacular.api.status import UsageStatus
+from vernacular.api.status import FineTuneJobStatus, UsageStatus
 from vernacular_operator.domain.plan import Event, Plan, Reference, RunAttempt, RunEnd, RunRequest
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Snapshot
 
@@ -170,16 +170,32 @@ class Draft:
     def _transitions(self, told: tuple[str, ...]) -> Iterator[Event]:
         """What became true since the stored status was written, told once each."""
         old, new = self.world.job.status, self.status
-        before = {item.name: item for item in old.stages}
-        for item in new.stages:
-            known = before.get(item.name)
-            if item.state == StageState.RUNNING and item.attempt != (known.attempt if known else 0):
-                yield Event("Normal", f"{item.name}Started", f"Attempt {item.attempt} started as Job {item.job_name}.")
-            if item.state == StageState.SUCCEEDED and (known is None or known.state != item.state):
-                yield Event("Normal", f"{item.name}Succeeded", f"Attempt {item.attempt} succeeded.")
+        yield from _stage_events(old, new)
         if (old.state, old.reason) == (new.state, new.reason) or new.state is None or new.reason in told:
             return
         if new.reason in _CODES:
             yield Event("Warning", str(new.reason), new.message or "")
         elif new.state != old.state and new.state in (JobState.SUSPENDED, JobState.SUCCEEDED):
             yield Event("Normal", str(new.state), new.message or "")
+
+
+def _stage_events(old: FineTuneJobStatus, new: FineTuneJobStatus) -> Iterator[Event]:
+    """One event for one moment: a stage's success tells of the next stage too, the job's own tells of the last one."""
+    known = {item.name: item for item in old.stages}
+    started = [item for item in new.stages if item.state == StageState.RUNNING and _is_new(item, known)]
+    succeeded = [item for item in new.stages if item.state == StageState.SUCCEEDED and _changed(item, known)]
+    if not succeeded:
+        for item in started:
+            yield Event("Normal", f"{item.name}Started", f"Attempt {item.attempt} started as Job {item.job_name}.")
+    elif new.state != JobState.SUCCEEDED:
+        follows = [f"{item.name} started as Job {item.job_name}." for item in started]
+        for item in succeeded:
+            yield Event("Normal", f"{item.name}Succeeded", " ".join((f"Attempt {item.attempt} succeeded.", *follows)))
+
+
+def _is_new(item: StageStatus, known: Mapping[Stage, StageStatus]) -> bool:
+    return item.name not in known or item.attempt != known[item.name].attempt
+
+
+def _changed(item: StageStatus, known: Mapping[Stage, StageStatus]) -> bool:
+    return item.name not in known or item.state != known[item.name].state

@@ -48,4 +48,5 @@ def reconcile(world: Snapshot, now: datetime) -> Plan:
         policy(draft)
         if draft.settled:
             break
+    tracking.postpone(draft)
     return draft.plan()

@@ -79,22 +79,23 @@ class Cache:
         """The resource version of this object that is known; 0: none."""
         uid = metadata["uid"]
         if (key := self._keys.get(uid)) and (job := self._jobs.get(key)):
-            return _version(job)
+            return _number(job.metadata.resource_version)
         if (found := self._children.get((metadata.get("labels") or {}).get(LABEL_JOB_UID, ""))) is None:
             return 0
         known = found.jobs.get(uid) or found.pods.get(uid)
         return known[0] if known else 0
 
     def put_job(self, document: Mapping[str, Any]) -> Key | None:
-        """Take a FineTuneJob; None when it cannot be read or is older than what is known."""
-        key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
+        """Take a FineTuneJob; None when it cannot be read or tells nothing new, as the echo of an own write does."""
+        metadata = document["metadata"]
+        key = Key(metadata["namespace"], metadata["name"])
+        old = self._jobs.get(key)
+        if old and _number(old.metadata.resource_version) >= _number(metadata["resourceVersion"]):
+            return None
         try:
             job = FineTuneJob.model_validate(_trimmed(document))
         except ValidationError as error:
             _log.error("%s/%s cannot be read: %s", *key, error)
-            return None
-        old = self._jobs.get(key)
-        if old and _version(old) > _version(job):
             return None
         if old and old.metadata.uid != job.metadata.uid:
             self.drop_job(old.metadata.uid)
@@ -119,7 +120,7 @@ class Cache:
             return None
         key = Key(metadata["namespace"], name)
         children = self._children.setdefault(owner, _Children(key))
-        version = int(metadata.get("resourceVersion") or 0)
+        version = _number(metadata.get("resourceVersion") or "")
         put = _put_job if "template" in (document.get("spec") or {}) else _put_pod
         news = put(children, document, version, gone)
         if (job := self._jobs.get(key)) and job.metadata.uid == owner and job.status.terminal:
@@ -180,6 +181,5 @@ def _trimmed(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "metadata": metadata, "status": document.get("status") or {}}
 
 
-def _version(job: FineTuneJob) -> int:
-    text = job.metadata.resource_version
-    return int(text) if text.isdecimal() else 0
+def _number(resource_version: str) -> int:
+    return int(resource_version) if resource_version.isdecimal() else 0

@@ -15,7 +15,7 @@ from vernacular.api import FineTuneJob, FineTuneJobStatus
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_operator.domain.snapshot import RunOpened, Snapshot
 from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
 from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
 from vernacular_operator.runtime.cache import Cache, Key
@@ -256,7 +256,9 @@ class Controller:
 
     def _gone(self, job: FineTuneJob) -> None:
         """A job was deleted: its run is closed, unless it had ended before."""
+        opened = self._keeper.answer(job.metadata.uid)
         self._keeper.forget(job.metadata.uid)
-        run_id = job.status.mlflow.run_id if job.status.mlflow else None
+        noted = job.status.mlflow.run_id if job.status.mlflow else None
+        run_id = noted or (opened.run_id if isinstance(opened, RunOpened) else None)
         if run_id and not job.status.terminal:
             self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))

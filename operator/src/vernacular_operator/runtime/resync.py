@@ -38,7 +38,7 @@ class Resync:
             async for document in self._api.list(FINE_TUNE_JOBS, namespace):
                 self._noted(FINE_TUNE_JOBS, document)
                 self._cache.put_job(document)
-        self._tell_unfinished()
+        self._tell_unsettled()
 
     async def resync(self) -> bool:
         """List everything once; True when something is missing and should be looked for again soon.
@@ -51,12 +51,13 @@ class Resync:
             missing |= await self._namespace(namespace)
         self._suspects = frozenset(missing)
         self._cache.drop_orphans()
-        self._tell_unfinished()
+        self._tell_unsettled()
         return bool(missing)
 
-    def _tell_unfinished(self) -> None:
+    def _tell_unsettled(self) -> None:
+        """Of jobs that go on, and of ended ones that are to be deleted some time."""
         for key, job in list(self._cache.jobs()):
-            if not job.status.terminal:
+            if not job.status.terminal or job.spec.run_policy.ttl_seconds_after_finished is not None:
                 self._tell(key)
 
     async def _namespace(self, namespace: str) -> set[str]:

@@ -42,6 +42,11 @@ def explain(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
     draft.say(_state(stage, reason), reason, message or f"{stage} runs as Job {job.name}")
 
 
+def no_pod_runs(attempt: Attempt) -> str:
+    """The same from the creation of the Job until a pod has more to say: each new wording would be a write."""
+    return f"no pod of Job {attempt.name} runs yet; kubectl describe job {attempt.name} shows why if this lasts"
+
+
 def _state(stage: Stage, reason: str) -> JobState:
     if reason == Reason.WAITING_FOR_QUOTA:
         return JobState.QUEUED
@@ -56,17 +61,15 @@ def _running_since(pods: Sequence[PodFacts], known: str | None) -> str | None:
 def _reason(draft: Draft, attempt: Attempt, pods: Sequence[PodFacts], job: JobFacts) -> tuple[str, str]:
     if job.suspended:
         return Reason.WAITING_FOR_QUOTA, f"Job {job.name} is held back by a queue: {job.message or 'it is suspended'}"
-    if not pods:
-        hint = f"kubectl describe job {job.name} shows why if this lasts"
-        return Reason.WAITING_FOR_POD, f"Job {job.name} has no pod yet; {hint}"
     for wait in (_unplaced, _unpulled, _not_started):
         for pod in pods:
             if found := wait(pod):
                 return _with_event(draft, *found)
     running = sum(pod.running or pod.terminated is not None for pod in pods)
+    if not running:
+        return Reason.WAITING_FOR_POD, no_pod_runs(attempt)
     if running < attempt.pods:
-        reason = Reason.WAITING_FOR_PEERS if running else Reason.WAITING_FOR_POD
-        return reason, f"{running} of {attempt.pods} pods run"
+        return Reason.WAITING_FOR_PEERS, f"{running} of {attempt.pods} pods run"
     return _phase(draft, attempt)
 
 

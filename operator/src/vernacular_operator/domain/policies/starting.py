@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vernacular.api import JobState, Reason, Stage, StageState
+from vernacular.api import Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
 from vernacular_operator.domain.plan import RunAttempt
-from vernacular_operator.domain.policies import budget, retry, stopping, suspension, tracking
+from vernacular_operator.domain.policies import budget, retry, running, stopping, suspension, tracking
 from vernacular_operator.manifests.claim import workspace_claim
 from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt
@@ -58,7 +58,7 @@ def _create(draft: Draft, stage: Stage, number: int) -> None:
     draft.create(stage_job(attempt, config))
     if stage == Stage.TRAIN and number > 1:
         draft.attempt = RunAttempt(draft.run_id, number)
-    now = timestamp(draft.now)
+    now, message = timestamp(draft.now), running.no_pod_runs(attempt)
     draft.write(
         stage,
         state=StageState.RUNNING,
@@ -67,8 +67,7 @@ def _create(draft: Draft, stage: Stage, number: int) -> None:
         start_time=draft.record(stage).start_time or now,
         completion_time=None,
         reason=Reason.WAITING_FOR_POD,
-        message=None,
+        message=message,
     )
     draft.set(start_time=draft.status.start_time or now)
-    state: JobState = STAGE_STATES[stage]
-    draft.say(state, Reason.WAITING_FOR_POD, f"attempt {number} of {stage} was created as Job {attempt.name}")
+    draft.say(STAGE_STATES[stage], Reason.WAITING_FOR_POD, message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from vernacular.api import FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.status import MLflowStatus
 from vernacular_operator.domain.draft import Draft, evolve
@@ -12,6 +14,7 @@ from vernacular_operator.manifests.job_config import experiment_name, registered
 
 TAG_PREFIX = "vernacular.dev/"
 _AGAIN_SECONDS = 10
+_ALONE = timedelta(seconds=10)
 
 
 def apply(draft: Draft) -> None:
@@ -28,6 +31,17 @@ def apply(draft: Draft) -> None:
         case _:
             draft.open_run = _request(draft)
             draft.requeue(_AGAIN_SECONDS)
+
+
+def postpone(draft: Draft) -> None:
+    """A run that has just been opened is no reason to write a status: the next change, if one comes soon, names it."""
+    stored = draft.world.job.status
+    if draft.status.mlflow is None or stored.start_time is None or evolve(draft.status, mlflow=None) != stored:
+        return
+    left = _ALONE - (draft.now - datetime.fromisoformat(stored.start_time))
+    if left > timedelta(0):
+        draft.set(mlflow=None)
+        draft.requeue(left.total_seconds())
 
 
 def hold(draft: Draft, stage: Stage) -> bool:
