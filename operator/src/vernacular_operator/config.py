@@ -115,7 +115,7 @@ class OperatorConfig(_Section):
     hugging_face: HuggingFace = HuggingFace()
     run_as_user: Annotated[int, Field(ge=1)] = 65532
     grace_period_seconds: Annotated[int, Field(ge=1)] = 120
-    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    workers: Annotated[int, Field(ge=1, le=64)] = 16
     progress_interval_seconds: Annotated[float, Field(gt=0)] = 10
     resync_seconds: Annotated[float, Field(gt=0)] = 300
 

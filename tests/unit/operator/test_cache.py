@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.worlds import fine_tune_job
-from vernacular.api import Stage
+from vernacular.api import JobState, Stage
 from vernacular.api.names import attempt_labels
 from vernacular_operator.runtime.cache import Cache, Key
 
@@ -42,6 +42,36 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     job = cache.job(KEY)
     assert job is not None
     assert job.status.state == "Training"
+
+
+def test_the_echo_of_an_own_write_tells_nothing_new() -> None:
+    cache = Cache()
+    cache.put_job(job_document(version=5))
+    job = cache.job(KEY)
+    assert job is not None
+    written = job.status.model_copy(update={"state": JobState.TRAINING})
+    cache.put_status(KEY, job, written, "7")
+
+    stored = cache.job(KEY)
+    assert stored is not None
+    assert (stored.status, stored.metadata.resource_version) == (written, "7")
+    assert cache.put_job(job_document(version=7, status={"state": "Training"})) is None
+
+
+def test_a_written_status_replaces_nothing_that_a_watch_told_meanwhile() -> None:
+    cache = Cache()
+    cache.put_job(job_document(version=5))
+    job = cache.job(KEY)
+    assert job is not None
+    cache.put_job(job_document(version=9))
+    cache.put_status(KEY, job, job.status, "7")
+    newer = cache.job(KEY)
+    assert newer is not None
+    assert newer.metadata.resource_version == "9"
+
+    cache.drop_job("uid-1")
+    cache.put_status(KEY, job, job.status, "7")
+    assert cache.job(KEY) is None
 
 
 def test_a_namesake_with_another_uid_starts_anew() -> None:

@@ -19,7 +19,7 @@ def test_everything_else_has_a_default() -> None:
 
     assert config.mlflow.tracking_uri == "http://mlflow:5000"
     assert config.mlflow.people_url == "http://mlflow:5000"
-    assert (config.run_as_user, config.workers, config.storage.size) == (65532, 8, "20Gi")
+    assert (config.run_as_user, config.workers, config.storage.size) == (65532, 16, "20Gi")
 
 
 def test_a_whole_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from vernacular.api import FineTuneJob, JobState
+from vernacular.api import FineTuneJob, FineTuneJobStatus, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
@@ -97,13 +97,20 @@ class Cache:
         except ValidationError as error:
             _log.error("%s/%s cannot be read: %s", *key, error)
             return None
-        if old and old.metadata.uid != job.metadata.uid:
-            self.drop_job(old.metadata.uid)
-        self._jobs[key] = job
-        self._keys[job.metadata.uid] = key
-        if job.status.terminal and (children := self._children.get(job.metadata.uid)):
-            children.forget_the_ended()
+        self._put(key, job)
         return key
+
+    def put_status(self, key: Key, job: FineTuneJob, status: FineTuneJobStatus, resource_version: str) -> None:
+        """Take a status that was written to this job, and the version that the job has since.
+
+        Nothing is taken when a watch was faster: it told of a newer version, or that the job is gone.
+        """
+        known = self._jobs.get(key)
+        if known is None or known.metadata.uid != job.metadata.uid:
+            return
+        if _number(known.metadata.resource_version) < _number(resource_version):
+            metadata = job.metadata.model_copy(update={"resource_version": resource_version})
+            self._put(key, job.model_copy(update={"metadata": metadata, "status": status}))
 
     def drop_job(self, uid: str) -> FineTuneJob | None:
         """The job with this uid is gone, and everything that was kept for it; returns what was known of it."""
@@ -154,6 +161,15 @@ class Cache:
         """Forget children whose job does not exist."""
         for owner in [owner for owner in self._children if owner not in self._keys]:
             del self._children[owner]
+
+    def _put(self, key: Key, job: FineTuneJob) -> None:
+        old = self._jobs.get(key)
+        if old and old.metadata.uid != job.metadata.uid:
+            self.drop_job(old.metadata.uid)
+        self._jobs[key] = job
+        self._keys[job.metadata.uid] = key
+        if job.status.terminal and (children := self._children.get(job.metadata.uid)):
+            children.forget_the_ended()
 
 
 def _put_job(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:

@@ -121,7 +121,7 @@ class Executor:
         except NotFoundError:
             raise JobGoneError from None
         self._expect(FINE_TUNE_JOBS, stored)
-        self._cache.put_job(stored)
+        self._cache.put_status(key, job, plan.status, stored["metadata"]["resourceVersion"])
         old, new = job.status, plan.status
         self._metrics.status_written(old, new)
         if (old.state, old.reason) != (new.state, new.reason):
