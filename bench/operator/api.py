@@ -77,14 +77,18 @@ class Api:
         await self.text("PATCH", f"{path}/status", json.dumps({"status": status}).encode(), MERGE_PATCH)
 
     async def watch(self, path: str) -> AsyncIterator[bytes]:
-        """One line for each event, beginning with the objects that exist; ends when the server ends it."""
+        """One line for each event, for ever, beginning with the objects that exist.
+
+        The server ends a watch that is read too slowly: then all that exists comes once more.
+        """
         assert self._session
         query = "&" if "?" in path else "?"
-        async with self._session.get(f"{path}{query}watch=1&timeoutSeconds=3600") as answer:
-            if answer.status != 200:
-                raise ApiError(answer.status, (await answer.text())[:500])
-            async for line in answer.content:
-                yield line
+        while True:
+            async with self._session.get(f"{path}{query}watch=1&timeoutSeconds=3600") as answer:
+                if answer.status != 200:
+                    raise ApiError(answer.status, (await answer.text())[:500])
+                async for line in answer.content:
+                    yield line
 
     async def counts(self) -> Counts:
         """What the API server has counted so far."""

@@ -80,10 +80,12 @@ class StagePlayer(AbstractAsyncContextManager["StagePlayer"]):
 
     async def _watch(self) -> None:
         assert self._tasks
+        played: set[str] = set()
         async for line in self._api.watch(self._jobs):
-            event = json.loads(line)
-            if event["type"] == "ADDED":
-                self._tasks.create_task(self._play(event["object"]))
+            job = json.loads(line)["object"]
+            if (uid := job["metadata"]["uid"]) not in played:
+                played.add(uid)
+                self._tasks.create_task(self._play(job))
 
     async def _play(self, job: Document) -> None:
         message, started = self._message(job), now()
