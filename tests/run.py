@@ -81,7 +81,7 @@ def main() -> int:
         timings.measure("lint", lambda: run("make", "--no-print-directory", "lint"))
         timings.measure("base model", lambda: run(python, "-m", "demo.model"))
         timings.measure("cluster", lambda: run(sys.executable, "-m", "devcluster", "up", "--nodes", "2"))
-        timings.measure("tests", lambda: run(python, "-m", "pytest", *marker, *arguments.pytest))
+        timings.measure("tests", lambda: run(python, "-m", "pytest", "--durations=20", *marker, *arguments.pytest))
     except StepError as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
         return 1
