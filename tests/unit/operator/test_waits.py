@@ -157,7 +157,7 @@ def test_pods_that_run_wait_for_their_peers() -> None:
         (Stage.PREPARE, Phase.DOWNLOADING, JobState.PREPARING),
         (Stage.PREPARE, Phase.CHECKING_DATA, JobState.PREPARING),
         (Stage.PREPARE, Phase.TOKENISING, JobState.PREPARING),
-        (Stage.TRAIN, Phase.LOADING_MODEL, JobState.STARTING),
+        (Stage.TRAIN, Phase.LOADING_MODEL, JobState.TRAINING),
         (Stage.TRAIN, Phase.TRAINING, JobState.TRAINING),
         (Stage.TRAIN, Phase.SAVING, JobState.TRAINING),
         (Stage.TRAIN, Phase.EVALUATING, JobState.TRAINING),

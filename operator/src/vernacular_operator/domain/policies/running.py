@@ -19,7 +19,8 @@ _PULL_TROUBLE = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _HOPELESS_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _CONTAINER_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _NO_NODE = re.compile(r"0/(\d+) nodes are available: ")
-_ON_NODES = frozenset({Reason.RUNNING, Reason.TRAINING, Reason.SAVING, Reason.EVALUATING})
+# from the moment that all pods run: what they are doing is told later, and must not take the state back
+_ON_NODES = frozenset({Reason.RUNNING, Reason.LOADING_MODEL, Reason.TRAINING, Reason.SAVING, Reason.EVALUATING})
 
 
 def explain(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
