@@ -89,12 +89,14 @@ def show_result(job: dict[str, Any], url: str) -> None:
 
 def show_next_steps(target: Target, job: dict[str, Any]) -> None:
     """What a person can type next."""
+    cluster = "" if target.mlflow_url else " CLUSTER=current"
+    images = f"{cluster} REGISTRY=... STORAGE_CLASS=..." if cluster else ""
     print(target.shell.kubectl("get", "finetunejobs", "-n", NAMESPACE))
     print(f"  MLflow       {job['status']['mlflow']['url']}")
-    print('  next         eval "$(make -s env)"')
+    print(f'  next         eval "$(make -s env{cluster})"')
     print(f"               kubectl describe ftj {JOB} -n {NAMESPACE}")
-    print(f"               edit examples/{JOB}/train.jsonl, then: make demo")
-    print("               make demo-down")
+    print(f"               edit examples/{JOB}/train.jsonl, then: make demo{images}")
+    print(f"               make demo-down{cluster}")
 
 
 def down(cluster: str) -> None:
