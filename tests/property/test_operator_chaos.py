@@ -157,7 +157,7 @@ class Chaos(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), value=st.booleans())
     def the_user_suspends_or_resumes(self, name: str, value: bool) -> None:
         if self.store.find("finetunejobs", name):
-            self._suspend(name, value)
+            self.workloads.suspend(name, value)
 
     @rule(name=st.sampled_from(NAMES))
     def the_user_creates(self, name: str) -> None:
@@ -195,7 +195,7 @@ class Chaos(RuleBasedStateMachine):
         self.operator.blind.clear()
         self.tracking.up, self.tracking.seconds, self.tracking.late = True, 0.01, {}
         for job in self.store.list("finetunejobs"):
-            self._suspend(job["metadata"]["name"], False)
+            self.workloads.suspend(job["metadata"]["name"], False)
         if self.operator.dead:
             self.operator.crash()
             self.operator.start()
@@ -236,14 +236,6 @@ class Chaos(RuleBasedStateMachine):
     def _create(self, name: str) -> None:
         body = {"apiVersion": "vernacular.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}}
         self.store.create("finetunejobs", {**body, "spec": self.spec})
-
-    def _suspend(self, name: str, value: bool) -> None:
-        def change(item: dict[str, Any]) -> None:
-            item["spec"]["runPolicy"]["suspend"] = value
-            item["metadata"]["generation"] += 1
-
-        if self.store.objects["finetunejobs", name]["spec"]["runPolicy"].get("suspend", False) != value:
-            self.store.update("finetunejobs", name, change)
 
     def _pod(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.workloads.running()))

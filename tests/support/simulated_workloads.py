@@ -80,6 +80,16 @@ class Workloads:
         """Somebody removes a pod without a grace period."""
         self._store.remove("pods", name)
 
+    def suspend(self, name: str, value: bool) -> None:
+        """Somebody suspends or resumes a FineTuneJob, unless it is so already."""
+
+        def change(item: Object) -> None:
+            item["spec"].setdefault("runPolicy", {})["suspend"] = value
+            item["metadata"]["generation"] += 1
+
+        if self._store.objects["finetunejobs", name]["spec"].get("runPolicy", {}).get("suspend", False) != value:
+            self._store.update("finetunejobs", name, change)
+
     def mark(self, pods: Iterable[Object]) -> None:
         """Have pods deleted: they get SIGTERM; one that has ended goes at once."""
         for pod in pods:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from support.virtual_world import VirtualWorld
 
 
 def test_a_job_is_not_called_suspended_while_an_unseen_pod_runs() -> None:
     with VirtualWorld(["one"]) as world:
-        world.go_on(3)
-        world.operator.blind.add("pods")
-        world.workloads.control()
-        world.workloads.run_pods()
-        assert world.workloads.running()
+        _start_unseen(world)
 
-        _suspend(world, True)
+        world.workloads.suspend("one", True)
         world.go_on(3)
         assert world.job("one")["status"]["state"] != "Suspended"
         assert world.job("one")["status"]["reason"] == "WaitingForDeletion"
@@ -27,14 +21,11 @@ def test_a_job_is_not_called_suspended_while_an_unseen_pod_runs() -> None:
 
 def test_a_job_does_not_go_on_beside_an_unseen_pod_of_its_stopped_attempt() -> None:
     with VirtualWorld(["one"]) as world:
-        world.go_on(3)
-        world.operator.blind.add("pods")
-        world.workloads.control()
-        world.workloads.run_pods()
-        _suspend(world, True)
+        _start_unseen(world)
+        world.workloads.suspend("one", True)
         world.go_on(2)
 
-        _suspend(world, False)
+        world.workloads.suspend("one", False)
         world.go_on(6)
         assert world.attempts("one") == []
 
@@ -43,9 +34,9 @@ def test_a_job_does_not_go_on_beside_an_unseen_pod_of_its_stopped_attempt() -> N
         assert world.attempts("one") == ["2"]
 
 
-def _suspend(world: VirtualWorld, value: bool) -> None:
-    def change(item: dict[str, Any]) -> None:
-        item["spec"].setdefault("runPolicy", {})["suspend"] = value
-        item["metadata"]["generation"] += 1
-
-    world.store.update("finetunejobs", "one", change)
+def _start_unseen(world: VirtualWorld) -> None:
+    world.go_on(3)
+    world.operator.blind.add("pods")
+    world.workloads.control()
+    world.workloads.run_pods()
+    assert world.workloads.running()

@@ -245,6 +245,17 @@ class FineTuneJobStatus(ApiModel):
         """Whether the job has ended, for good."""
         return self.is_true(ConditionType.COMPLETE) or self.is_true(ConditionType.FAILED)
 
+    @property
+    def latest(self) -> StageStatus | None:
+        """The stage that was begun last; None before the first."""
+        begun = [item for item in self.stages if item.attempt]
+        return begun[-1] if begun else None
+
+    def stage(self, name: Stage) -> StageStatus:
+        """What is said about a stage: that it waits when nothing is."""
+        found = (item for item in self.stages if item.name == name)
+        return next(found, StageStatus(name=name, state=StageState.PENDING))
+
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition is True."""
         return any(item.type == kind and item.status == ConditionStatus.TRUE for item in self.conditions)

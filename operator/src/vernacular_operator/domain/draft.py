@@ -82,8 +82,7 @@ class Draft:
 
     def record(self, stage: Stage) -> StageStatus:
         """What the status says about a stage."""
-        found = (item for item in self.status.stages if item.name == stage)
-        return next(found, StageStatus(name=stage, state=StageState.PENDING))
+        return self.status.stage(stage)
 
     def write(self, stage: Stage, **changes: Any) -> None:
         """Change what the status says about a stage, and its condition with it."""
@@ -181,9 +180,9 @@ class Draft:
 
 def _stage_events(old: FineTuneJobStatus, new: FineTuneJobStatus) -> Iterator[Event]:
     """One event for one moment: a stage's success tells of the next stage too, the job's own tells of the last one."""
-    known = {item.name: item for item in old.stages}
-    started = [item for item in new.stages if item.state == StageState.RUNNING and _is_new(item, known)]
-    succeeded = [item for item in new.stages if item.state == StageState.SUCCEEDED and _changed(item, known)]
+    changed = [(item, old.stage(item.name)) for item in new.stages]
+    started = [item for item, was in changed if item.state == StageState.RUNNING and item.attempt != was.attempt]
+    succeeded = [item for item, was in changed if item.state == StageState.SUCCEEDED and item.state != was.state]
     if not succeeded:
         for item in started:
             yield Event("Normal", f"{item.name}Started", f"Attempt {item.attempt} started as Job {item.job_name}.")
@@ -191,11 +190,3 @@ def _stage_events(old: FineTuneJobStatus, new: FineTuneJobStatus) -> Iterator[Ev
         follows = [f"{item.name} started as Job {item.job_name}." for item in started]
         for item in succeeded:
             yield Event("Normal", f"{item.name}Succeeded", " ".join((f"Attempt {item.attempt} succeeded.", *follows)))
-
-
-def _is_new(item: StageStatus, known: Mapping[Stage, StageStatus]) -> bool:
-    return item.name not in known or item.attempt != known[item.name].attempt
-
-
-def _changed(item: StageStatus, known: Mapping[Stage, StageStatus]) -> bool:
-    return item.name not in known or item.state != known[item.name].state

@@ -11,7 +11,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from vernacular.api import FineTuneJob, FineTuneJobStatus
+from vernacular.api import FineTuneJob
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.reconcile import reconcile
@@ -50,12 +50,6 @@ async def cluster_uid(api: KubeApi) -> str:
     except (ForbiddenError, NotFoundError):
         return ""
     return str(namespace["metadata"]["uid"])
-
-
-def latest_attempt(status: FineTuneJobStatus) -> tuple[str, int] | None:
-    """The stage that was begun last and its attempt; None before the first."""
-    begun = [stage for stage in status.stages if stage.attempt]
-    return (begun[-1].name.lower(), begun[-1].attempt) if begun else None
 
 
 class Controller:
@@ -202,8 +196,8 @@ class Controller:
         world = await self._observer.observe(key)
         if world is None:
             return
-        if attempt := latest_attempt(world.job.status):
-            logs.about_attempt(*attempt)
+        if latest := world.job.status.latest:
+            logs.about_attempt(latest.name.lower(), latest.attempt)
         try:
             plan = await self._carry_out(key, world, self._clock.now())
         except JobGoneError:

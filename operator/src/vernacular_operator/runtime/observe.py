@@ -89,13 +89,13 @@ class Observer:
 
     async def _confirm(self, key: Key, job: FineTuneJob) -> None:
         """Read what a decision is about to rest on, and the watches may not have told."""
-        begun = [stage for stage in job.status.stages if stage.attempt]
-        if not begun:
+        latest = job.status.latest
+        if latest is None:
             return
-        if begun[-1].state == StageState.RUNNING:
-            await self._confirm_running(key, job, begun[-1])
-        elif begun[-1].state == StageState.PENDING and not job.status.is_true(ConditionType.SUSPENDED):
-            await self._confirm_stopped(key, job, begun[-1])
+        if latest.state == StageState.RUNNING:
+            await self._confirm_running(key, job, latest)
+        elif latest.state == StageState.PENDING and not job.status.is_true(ConditionType.SUSPENDED):
+            await self._confirm_stopped(key, job, latest)
 
     async def _confirm_running(self, key: Key, job: FineTuneJob, running: StageStatus) -> None:
         """Read a Job that should be there but is not, and the pods of a Job that ended without telling why."""

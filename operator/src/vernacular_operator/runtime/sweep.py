@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vernacular.api import ConditionType, FineTuneJob
 from vernacular_operator.domain.plan import RunEnd
+from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
 from vernacular_operator.kube.api import KubeApi
 from vernacular_operator.kube.errors import NotFoundError
@@ -67,7 +67,7 @@ class RunSweeper:
             return None
         if key := self._cache.key_of(uid):
             job = self._cache.job(key)
-            return end_status(job) if job and job.status.terminal else None
+            return RunStatus(run_status(job.status)) if job and job.status.terminal else None
         if not self._cluster or await self._exists(namespace, run.tags.get(f"{TAG_PREFIX}name", ""), uid):
             return None
         return RunStatus.KILLED
@@ -78,8 +78,3 @@ class RunSweeper:
         except NotFoundError:
             return False
         return bool(found["metadata"]["uid"] == uid)
-
-
-def end_status(job: FineTuneJob) -> RunStatus:
-    """How the run of a job that has ended should be closed."""
-    return RunStatus.FINISHED if job.status.is_true(ConditionType.COMPLETE) else RunStatus.FAILED

@@ -36,7 +36,9 @@ def apply(draft: Draft) -> None:
 def postpone(draft: Draft) -> None:
     """A run that has just been opened is no reason to write a status: the next change, if one comes soon, names it."""
     stored = draft.world.job.status
-    if draft.status.mlflow is None or stored.start_time is None or evolve(draft.status, mlflow=None) != stored:
+    if stored.mlflow is not None or draft.status.mlflow is None or stored.start_time is None:
+        return
+    if evolve(draft.status, mlflow=None) != stored:
         return
     left = _ALONE - (draft.now - datetime.fromisoformat(stored.start_time))
     if left > timedelta(0):
