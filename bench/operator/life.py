@@ -46,15 +46,7 @@ async def create_only(world: World, count: int, limit: float) -> tuple[float, fl
     """Seconds until all jobs are posted, and until all their prepare Jobs exist."""
     prepared = Seen(count)
     path = f"/apis/batch/v1/namespaces/{world.namespace}/jobs?labelSelector=vernacular.dev/stage%3Dprepare"
-    watching = asyncio.create_task(prepared.watch(world.api, path))
-    try:
-        began = time.monotonic()
-        await world.create_jobs(count)
-        posted = time.monotonic() - began
-        await asyncio.wait_for(prepared.reached.wait(), limit)
-    finally:
-        watching.cancel()
-    return posted, prepared.at - began
+    return await prepared.after(prepared.watch(world.api, path), world.create_jobs(count), limit)
 
 
 @dataclass(frozen=True)

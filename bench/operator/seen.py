@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.operator.api import Api, Document
+
+Moments = tuple[float, float]  # seconds until all was posted, and until the count was reached
 
 
 @dataclass
@@ -25,6 +28,18 @@ class Seen:
         if len(self.names) >= self.count and not self.reached.is_set():
             self.at = time.monotonic()
             self.reached.set()
+
+    async def after(self, watching: Coroutine[Any, Any, None], posting: Awaitable[None], limit: float) -> Moments:
+        """Post while watching, until the count is reached. Raises TimeoutError `limit` seconds after the last post."""
+        task = asyncio.create_task(watching)
+        try:
+            began = time.monotonic()
+            await posting
+            posted = time.monotonic() - began
+            await asyncio.wait_for(self.reached.wait(), limit)
+        finally:
+            task.cancel()
+        return posted, self.at - began
 
     async def watch(
         self, api: Api, path: str, holds: Callable[[Document], bool] = lambda _: True, marks: tuple[bytes, ...] = (b"",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -20,6 +19,7 @@ from bench.operator.marks import FLOW_PREFIX
 from bench.operator.peer import programs
 from bench.operator.peer.manifests import Json, Limit, Ports, account, arguments, configuration, installable
 from bench.operator.peer.programs import Peer
+from devcluster.control_plane import free_ports
 from devcluster.paths import Paths
 from devcluster.shell import run
 from support.apiserver import ApiServer
@@ -41,7 +41,7 @@ def manager(paths: Paths, server: ApiServer, peer: Peer, limit: Limit | None, fo
     Raises TimeoutError with the end of its log, DevclusterError when it cannot be built or installed.
     """
     program, documents = programs.program(paths, peer), programs.manifests(paths, peer)
-    ports, authority = Ports(_free_port(), _free_port()), trustme.CA()
+    ports, authority = Ports(*free_ports(2)), trustme.CA()
     _install(paths, server, peer, installable(documents, ports, authority.cert_pem.bytes()))
     server.request("POST", _FLOWS, flow_schema(flow(peer), peer.namespace, account(documents)))
     _write_certificate(authority, folder)
@@ -95,9 +95,3 @@ def _answers(probe: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

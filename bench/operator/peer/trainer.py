@@ -130,15 +130,8 @@ async def _run(count: int, limit: Limit | None, *, with_pods: bool) -> Cost:
 async def _create(world: _World, count: int) -> tuple[float, float]:
     """Seconds until all TrainJobs are posted, and until all their Jobs exist."""
     seen = Seen(count)
-    watching = asyncio.create_task(seen.watch(world.api, _JOBS))
-    try:
-        began = time.monotonic()
-        await world.api.post_all(_TRAINJOBS, [_trainjob(number) for number in range(count)])
-        posted = time.monotonic() - began
-        await asyncio.wait_for(seen.reached.wait(), _patience(count))
-    finally:
-        watching.cancel()
-    return posted, seen.at - began
+    posting = world.api.post_all(_TRAINJOBS, [_trainjob(number) for number in range(count)])
+    return await seen.after(seen.watch(world.api, _JOBS), posting, _patience(count))
 
 
 async def _finish(world: _World, count: int, *, with_pods: bool) -> float:
