@@ -34,6 +34,7 @@ SCHEMAS = {
 }
 MODELS: dict[str, type[BaseModel]] = {"FineTuneJob": FineTuneJob, "FineTuneRuntime": FineTuneRuntime}
 REPAIRS = 20
+MANY = 1000
 KUBE = {"Job": "/apis/batch/v1/namespaces/{}/jobs", "Service": "/api/v1/namespaces/{}/services"} | {
     "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims", "Pod": "/api/v1/namespaces/{}/pods",
 }  # fmt: skip
@@ -110,8 +111,15 @@ def fuzz(api_server: ApiServer) -> Iterator[Fuzz]:
     made.dry_run.close()
 
 
-# fewer are the same ones every time: new ones are looked for by the long tests, where a find holds nothing up
-MANY = 1000
+def examples(count: int) -> settings:
+    """So many; few are the same ones every time: the long tests look for new ones, where a find holds nothing up."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=count < MANY,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,13 +130,7 @@ MANY = 1000
     ],
 )
 def test_what_is_accepted_can_be_built_and_run(fuzz: Fuzz, count: int, specs_asked: int) -> None:
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        derandomize=count < MANY,
-        suppress_health_check=list(HealthCheck),
-    )
+    @examples(count)
     @given(spec=specs(SCHEMAS["FineTuneJob"]), stage=st.sampled_from(list(Stage)))
     def check(spec: dict[str, Any], stage: Stage) -> None:
         if stored := fuzz.settle("FineTuneJob", spec):
@@ -147,13 +149,7 @@ def test_what_is_accepted_can_be_built_and_run(fuzz: Fuzz, count: int, specs_ask
     "count", [pytest.param(100, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)]
 )
 def test_what_is_accepted_as_a_runtime_can_be_read_and_merged(fuzz: Fuzz, count: int) -> None:
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        derandomize=count < MANY,
-        suppress_health_check=list(HealthCheck),
-    )
+    @examples(count)
     @given(spec=specs(SCHEMAS["FineTuneRuntime"]))
     def check(spec: dict[str, Any]) -> None:
         if stored := fuzz.settle("FineTuneRuntime", spec):
