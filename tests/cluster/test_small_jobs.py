@@ -23,8 +23,8 @@ def test_two_jobs_at_once_with_other_methods_and_strategies(prepared: ClusterJob
 
 
 def test_suspended_training_saves_and_continues_at_its_step(prepared: ClusterJobs, mlflow: ClusterMlflow) -> None:
-    prepared.apply("pause", spec(training={"maxSteps": 1500}))
-    prepared.until_step("pause", 120, 5)
+    prepared.apply("pause", spec(training={"maxSteps": 800}))
+    prepared.until_first_step("pause", 120)
     prepared.suspend("pause", True)
     prepared.until_is("pause", 90, state="Suspended")
     pods = prepared.list("pods", "vernacular.dev/job-name=pause")
@@ -36,7 +36,7 @@ def test_suspended_training_saves_and_continues_at_its_step(prepared: ClusterJob
     steps = mlflow.steps(status["mlflow"]["runID"], "train/loss")
 
     assert status["state"] == "Succeeded", status.get("failure")
-    assert status["checkpoints"]["resumedFromStep"] >= 5
+    assert status["checkpoints"]["resumedFromStep"] >= 1
     assert steps == sorted(set(steps))
 
 

@@ -118,9 +118,16 @@ class ClusterJobs:
         """Wait until fields of the status have these values."""
         return self.until(name, seconds, lambda status: all(status.get(key) == fields[key] for key in fields))
 
-    def until_step(self, name: str, seconds: float, step: int) -> Json:
-        """Wait until training has come to a step."""
-        return self.until(name, seconds, lambda status: status.get("progress", {}).get("step", 0) >= step)
+    def until_first_step(self, name: str, seconds: float) -> None:
+        """Wait until training has made a step, by the pod's log: a small training is over when the status tells."""
+        self.until(name, seconds, lambda _: ": step 1 of " in self._training_log(name))
+
+    def _training_log(self, name: str) -> str:
+        chosen = f"vernacular.dev/job-name={name},vernacular.dev/stage=train"
+        try:
+            return self.shell.kubectl("logs", "-n", self.namespace, "-l", chosen, "--tail=-1")
+        except DemoError:  # no container runs yet
+            return ""
 
     def end(self, name: str, seconds: float) -> Json:
         """Wait for the end; the whole resource. Raises DemoError when it does not end."""

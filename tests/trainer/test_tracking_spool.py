@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_what_was_not_confirmed_is_sent_again(tmp_path: Path) -> None:
         ship(tmp_path, fail)
 
     assert len(sent_by(tmp_path)) == 1
+    metrics.close()
+
+
+def test_two_senders_of_one_spool_do_not_break_each_other(tmp_path: Path) -> None:
+    metrics = spool(tmp_path)
+    metrics.append(1, {"train/loss": 2.5})
+    [file] = spool_files(tmp_path)
+    with ThreadPoolExecutor(4) as senders:
+        list(senders.map(file.confirm, range(200)))
+
+    assert file.sent() in range(200)
+    assert {path.name for path in tmp_path.iterdir()} == {"attempt-1.jsonl", "attempt-1.sent"}
     metrics.close()
 
 

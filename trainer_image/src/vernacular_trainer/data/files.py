@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file under a temporary name, make it durable, then give it its name: it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # not the process id: processes of several pods, which have the same ids, may write to one volume
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as stream:
             write(stream)

@@ -16,7 +16,7 @@ from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
 from vernacular_trainer.training.arguments import ZERO_STAGES, training_arguments, weights_dtype
-from vernacular_trainer.training.metrics import NoSink
+from vernacular_trainer.training.metrics import LoggedSink, NoSink
 from vernacular_trainer.training.plan_file import load_plan
 from vernacular_trainer.training.ranks import Ranks, join
 from vernacular_trainer.training.result import write_result
@@ -55,7 +55,7 @@ def _train(
         _initialise_deepspeed(ranks)
     model = _load_model(plan, Path(config.model.path))
     stop = StopRequest()
-    sink = open_sink(config, workspace) if ranks.is_first else NoSink()
+    sink = LoggedSink(open_sink(config, workspace), plan.total_steps) if ranks.is_first else NoSink()
     with stop.listen():
         try:
             trainer = StageTrainer(

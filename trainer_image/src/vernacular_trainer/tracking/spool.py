@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vernacular_trainer.data.files import write_bytes
+
 MAX_POINTS_PER_REQUEST = 1000
 
 
@@ -56,9 +58,7 @@ class SpoolFile:
 
     def confirm(self, offset: int) -> None:
         """Remember durably that everything before `offset` has arrived."""
-        temporary = self.offset_path.with_suffix(f".sent.{os.getpid()}")
-        temporary.write_text(str(offset))
-        temporary.replace(self.offset_path)
+        write_bytes(self.offset_path, str(offset).encode())
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Complete lines from byte `start` on, in batches for one request each. A torn last line is left out."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 FULL_DETAIL_STEPS = 200
+LOG_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class MetricSink(Protocol):
@@ -28,6 +32,28 @@ class NoSink:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class LoggedSink:
+    """Tells the readers of the pod's log how far the training is, now and then, and passes everything on."""
+
+    def __init__(self, sink: MetricSink, total_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sink = sink
+        self._total_steps = total_steps
+        self._clock = clock
+        self._next = clock()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        now = self._clock()
+        # evaluations and checkpoints are few
+        if now >= self._next or "train/loss" not in metrics:
+            self._next = now + LOG_SECONDS
+            values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "progress/" not in name)
+            log.info("step %d of %d: %s", step, self._total_steps, values or "checkpoint saved")
+        self._sink.log(step, metrics)
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def log_interval(total_steps: int) -> int:
