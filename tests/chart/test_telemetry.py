@@ -73,7 +73,9 @@ def test_a_job_is_seen_in_metrics_and_logs(api_server: ApiServer, helm: Helm, tm
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             return [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
 
-    with installed(api_server, helm, system, VALUES), operator(api_server, system, tmp_path, port) as process:
+    # jobs that other tests left on this server are not counted
+    values = both(VALUES, {"watchNamespaces": [mine]})
+    with installed(api_server, helm, system, values), operator(api_server, system, tmp_path, port) as process:
         api_server.request("POST", f"/apis/vernacular.dev/v1alpha1/namespaces/{mine}/finetunejobs", finetunejob())
         wait("no state is counted", lambda: 'vernacular_jobs{state="Preparing"} 1.0' in metrics(), process.log)
         wait("no Job was counted", lambda: any("POST" in line and '"jobs"' in line for line in metrics()), process.log)

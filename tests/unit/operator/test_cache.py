@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from support.worlds import fine_tune_job
-from vernacular.api import JobState, Stage
+from vernacular.api import FineTuneJobStatus, JobState, Stage
 from vernacular.api.names import attempt_labels
-from vernacular_operator.runtime.cache import Cache, Key
+from vernacular_operator.runtime.cache import Cache, Key, Outcome
 
 KEY = Key("demo", "hr-bot")
 
@@ -123,14 +123,63 @@ def test_what_a_list_does_not_show_any_more_is_gone() -> None:
     assert cache.job(KEY) is None
 
 
+def ended(condition: str = "Failed") -> dict[str, Any]:
+    true = {"type": condition, "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+    return {"state": "Failed", "conditions": [true], "mlflow": {"runID": "run-1"}}
+
+
 def test_pods_of_a_job_that_has_ended_cost_no_memory() -> None:
     cache = Cache()
     cache.put_job(job_document())
     cache.put_child(child_document("pod"), gone=True)
-    failed = {"type": "Failed", "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}
-    cache.put_job(job_document(version=2, status={"conditions": [failed]}))
+    cache.put_job(job_document(version=2, status=ended()))
 
     assert cache.children("uid-1")[1] == ()
+    assert cache.put_child(child_document("other", 3)) is None
+
+
+def test_of_a_job_that_has_ended_only_its_end_is_kept() -> None:
+    cache = Cache()
+    cache.put_job(job_document(version=2, status=ended("Complete")))
+
+    assert cache.job(KEY) is None
+    assert list(cache.jobs()) == []
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=True)
+    assert cache.states() == {"Failed": 1}
+    assert cache.version_of({"uid": "uid-1"}) == 2
+    assert cache.put_job(job_document(version=1)) is None
+    assert cache.known("demo").jobs == {"uid-1": KEY}
+
+    cache.put_job(job_document("uid-2", 3))
+    assert cache.outcome("uid-1") is None
+    assert cache.outcome("uid-2") == Outcome("", ended=False, succeeded=False)
+
+
+def test_a_job_that_ends_by_an_own_write_is_kept_as_if_a_list_had_shown_it() -> None:
+    cache, listed = Cache(), Cache()
+    cache.put_job(job_document())
+    listed.put_job(job_document(version=7, status=ended()))
+    job = cache.job(KEY)
+    assert job is not None
+    cache.put_status(KEY, job, FineTuneJobStatus.model_validate(ended()), "7")
+
+    assert cache.job(KEY) is None
+    assert cache.outcome("uid-1") == listed.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
+    assert cache.put_job(job_document(version=7, status=ended())) is None
+
+
+def test_a_job_that_is_to_be_deleted_some_time_is_kept_whole() -> None:
+    cache = Cache()
+    document = job_document(status=ended())
+    document["spec"]["runPolicy"] = {"ttlSecondsAfterFinished": 0}
+    cache.put_job(document)
+
+    job = cache.job(KEY)
+    assert job is not None
+    assert job.status.terminal
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
+    dropped = cache.drop_job("uid-1")
+    assert dropped is not None
 
 
 def test_a_job_that_cannot_be_read_is_logged_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from kubernetes.aio import client, config
 
 from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import ConflictError, NotFoundError, UnavailableError, error_for
+from vernacular_operator.kube.shapes import read_event, read_list
 from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
 
@@ -74,7 +75,7 @@ class KubernetesClient:
         wanted = {"limit": str(_CHUNK), "labelSelector": selector, "fieldSelector": fields}
         query = {name: value for name, value in wanted.items() if value}
         while True:
-            page = await self._call("GET", kind, f"{_path(kind, namespace)}?{urlencode(query)}")
+            page = await self._page(kind, f"{_path(kind, namespace)}?{urlencode(query)}")
             metadata = page.get("metadata", {})
             yield Page(page.get("items", ()), metadata.get("resourceVersion", ""))
             if not (token := metadata.get("continue")):
@@ -93,11 +94,10 @@ class KubernetesClient:
                 _decode("GET", path, response.status, await response.read())
             async with response.response:
                 async for line in response.response.content:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        status = event["object"]
-                        raise error_for(status.get("code", 500), f"watch {path}: {status.get('message')}")
-                    yield event["type"], event["object"]
+                    event, document = read_event(kind, line)
+                    if event == "ERROR":
+                        raise error_for(document.get("code", 500), f"watch {path}: {document.get('message')}")
+                    yield event, document
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(f"watch {path}: {error or type(error).__name__}") from None
 
@@ -145,9 +145,24 @@ class KubernetesClient:
         path = self._api.configuration.ssl_ca_cert
         return f"ca-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]}" if path else ""
 
+    async def _page(self, kind: Kind, path: str) -> Object:
+        status, data = await self._request("GET", kind, path)
+        if status >= 400:
+            return _decode("GET", path, status, data)
+        try:
+            return read_list(kind, data)
+        except ValueError as error:
+            raise UnavailableError(f"GET {path}: {error}") from None
+
     async def _call(
         self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
     ) -> Object:
+        return _decode(method, path, *await self._request(method, kind, path, body, content_type))
+
+    async def _request(
+        self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
+    ) -> tuple[int, bytes]:
+        """Status and body of the response."""
         try:
             response = await self._open(method, path, body, _TIMEOUT, content_type)
             data = await response.read()
@@ -155,7 +170,7 @@ class KubernetesClient:
             self._count(method, kind.plural, "none")
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from None
         self._count(method, kind.plural, str(response.status))
-        return _decode(method, path, response.status, data)
+        return response.status, data
 
     async def _open(
         self,
@@ -166,7 +181,8 @@ class KubernetesClient:
         content_type: str = "application/json",
     ) -> Any:
         """A response whose body is still to be read."""
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        # the server would spend more time on packing lists than the network on carrying them
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
         return await self._api.call_api(method, url, headers, body, _request_timeout=limits)

@@ -1,4 +1,7 @@
-"""What the watches told, trimmed: jobs, their Jobs and pods. Reports of pods are kept after the pods are gone."""
+"""What the watches told, trimmed: jobs, their Jobs and pods. Reports of pods are kept after the pods are gone.
+
+Finished jobs pile up by the thousand, so hardly anything is kept of one about which nothing is left to decide.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from vernacular.api import FineTuneJob, FineTuneJobStatus, JobState
+from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, FineTuneJobStatus, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 
 _log = logging.getLogger(__name__)
+_ENDS = frozenset({ConditionType.COMPLETE, ConditionType.FAILED})
 _UNUSED = frozenset({"managedFields", "annotations"})
 
 
@@ -40,6 +44,24 @@ class _Children:
         self.pods = {uid: item for uid, item in self.pods.items() if item[1].live}
 
 
+class Outcome(NamedTuple):
+    """How far a job is, and its MLflow run: "" before it has one."""
+
+    run_id: str
+    ended: bool
+    succeeded: bool
+
+
+class _Settled(NamedTuple):
+    """A job that has ended and stays until a person deletes it."""
+
+    uid: str
+    version: int
+    state: str
+    run_id: str
+    succeeded: bool
+
+
 @dataclass(frozen=True)
 class Known:
     """What a cache held at one moment: uids of jobs, and of children with the uid of their job."""
@@ -53,19 +75,30 @@ class Cache:
 
     def __init__(self) -> None:
         self._jobs: dict[Key, FineTuneJob] = {}
+        self._settled: dict[Key, _Settled] = {}
         self._keys: dict[str, Key] = {}
         self._children: dict[str, _Children] = {}
 
     def job(self, key: Key) -> FineTuneJob | None:
-        """The job, if it exists."""
+        """The job, if it exists and something is left to decide about it."""
         return self._jobs.get(key)
 
     def key_of(self, uid: str) -> Key | None:
         """The key of the job with this uid, if it exists."""
         return self._keys.get(uid)
 
+    def outcome(self, uid: str) -> Outcome | None:
+        """Of the job with this uid, if it exists."""
+        if (key := self._keys.get(uid)) is None:
+            return None
+        if settled := self._settled.get(key):
+            return Outcome(settled.run_id, ended=True, succeeded=settled.succeeded)
+        status = self._jobs[key].status
+        run_id = (status.mlflow and status.mlflow.run_id) or ""
+        return Outcome(run_id, status.terminal, status.is_true(ConditionType.COMPLETE))
+
     def jobs(self) -> Iterator[tuple[Key, FineTuneJob]]:
-        """All jobs that exist."""
+        """All jobs about which something is left to decide."""
         return iter(self._jobs.items())
 
     def children(self, uid: str) -> tuple[tuple[JobFacts, ...], tuple[PodFacts, ...]]:
@@ -78,8 +111,8 @@ class Cache:
     def version_of(self, metadata: Mapping[str, Any]) -> int:
         """The resource version of this object that is known; 0: none."""
         uid = metadata["uid"]
-        if (key := self._keys.get(uid)) and (job := self._jobs.get(key)):
-            return _number(job.metadata.resource_version)
+        if key := self._keys.get(uid):
+            return self._version(key)
         if (found := self._children.get((metadata.get("labels") or {}).get(LABEL_JOB_UID, ""))) is None:
             return 0
         known = found.jobs.get(uid) or found.pods.get(uid)
@@ -89,15 +122,17 @@ class Cache:
         """Take a FineTuneJob; None when it cannot be read or tells nothing new, as the echo of an own write does."""
         metadata = document["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
-        old = self._jobs.get(key)
-        if old and _number(old.metadata.resource_version) >= _number(metadata["resourceVersion"]):
+        if self._version(key) >= _number(metadata["resourceVersion"]):
             return None
+        if settled := _settled(document):
+            self._put(key, settled.uid, settled)
+            return key
         try:
             job = FineTuneJob.model_validate(_trimmed(document))
         except ValidationError as error:
             _log.error("%s/%s cannot be read: %s", *key, error)
             return None
-        self._put(key, job)
+        self._put(key, job.metadata.uid, job)
         return key
 
     def put_status(self, key: Key, job: FineTuneJob, status: FineTuneJobStatus, resource_version: str) -> None:
@@ -110,16 +145,23 @@ class Cache:
             return
         if _number(known.metadata.resource_version) < _number(resource_version):
             metadata = job.metadata.model_copy(update={"resource_version": resource_version})
-            self._put(key, job.model_copy(update={"metadata": metadata, "status": status}))
+            written = job.model_copy(update={"metadata": metadata, "status": status})
+            settled = _settled(written.to_dict()) if status.terminal else None
+            self._put(key, job.metadata.uid, settled or written)
 
     def drop_job(self, uid: str) -> FineTuneJob | None:
-        """The job with this uid is gone, and everything that was kept for it; returns what was known of it."""
+        """The job with this uid is gone, and everything that was kept for it.
+
+        Returns it if something was left to decide about it.
+        """
         self._children.pop(uid, None)
-        key = self._keys.pop(uid, None)
-        return self._jobs.pop(key, None) if key else None
+        if (key := self._keys.pop(uid, None)) is None:
+            return None
+        self._settled.pop(key, None)
+        return self._jobs.pop(key, None)
 
     def put_child(self, document: Mapping[str, Any], *, gone: bool = False) -> Key | None:
-        """Take a Job or pod of a stage; None when it is neither, or tells nothing new."""
+        """Take a Job or pod of a stage; None when it is neither, or tells nothing that a decision could rest on."""
         metadata = document["metadata"]
         labels = metadata.get("labels") or {}
         owner, name = labels.get(LABEL_JOB_UID), labels.get(LABEL_JOB_NAME)
@@ -130,8 +172,9 @@ class Cache:
         version = _number(metadata.get("resourceVersion") or "")
         put = _put_job if "template" in (document.get("spec") or {}) else _put_pod
         news = put(children, document, version, gone)
-        if (job := self._jobs.get(key)) and job.metadata.uid == owner and job.status.terminal:
+        if self._ended(key, owner):
             children.forget_the_ended()
+            return None
         return key if news else None
 
     def child_gone(self, owner: str, uid: str) -> None:
@@ -144,7 +187,8 @@ class Cache:
 
     def states(self) -> Counter[str]:
         """How many jobs there are by status.state; those without one yet count as Pending."""
-        return Counter((job.status.state or JobState.PENDING).value for job in self._jobs.values())
+        states = Counter((job.status.state or JobState.PENDING).value for job in self._jobs.values())
+        return states + Counter(settled.state for settled in self._settled.values())
 
     def known(self, namespace: str) -> Known:
         """Everything in a namespace ("" for all) that is believed to exist."""
@@ -162,14 +206,35 @@ class Cache:
         for owner in [owner for owner in self._children if owner not in self._keys]:
             del self._children[owner]
 
-    def _put(self, key: Key, job: FineTuneJob) -> None:
-        old = self._jobs.get(key)
-        if old and old.metadata.uid != job.metadata.uid:
-            self.drop_job(old.metadata.uid)
-        self._jobs[key] = job
-        self._keys[job.metadata.uid] = key
-        if job.status.terminal and (children := self._children.get(job.metadata.uid)):
+    def _put(self, key: Key, uid: str, job: FineTuneJob | _Settled) -> None:
+        for known in (self._jobs.get(key), self._settled.get(key)):
+            if known and _uid(known) != uid:
+                self.drop_job(_uid(known))
+        self._jobs.pop(key, None)
+        self._settled.pop(key, None)
+        if isinstance(job, _Settled):
+            self._settled[key] = job
+        else:
+            self._jobs[key] = job
+        self._keys[uid] = key
+        if self._ended(key, uid) and (children := self._children.get(uid)):
             children.forget_the_ended()
+
+    def _ended(self, key: Key, uid: str) -> bool:
+        if settled := self._settled.get(key):
+            return settled.uid == uid
+        job = self._jobs.get(key)
+        return job is not None and job.metadata.uid == uid and job.status.terminal
+
+    def _version(self, key: Key) -> int:
+        if settled := self._settled.get(key):
+            return settled.version
+        job = self._jobs.get(key)
+        return _number(job.metadata.resource_version) if job else 0
+
+
+def _uid(job: FineTuneJob | _Settled) -> str:
+    return job.uid if isinstance(job, _Settled) else job.metadata.uid
 
 
 def _put_job(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:
@@ -190,6 +255,21 @@ def _put_pod(children: _Children, document: Mapping[str, Any], version: int, gon
     old = children.pods.get(facts.uid)
     children.pods[facts.uid] = (version, facts)
     return old is None or old[1] != facts
+
+
+def _settled(document: Mapping[str, Any]) -> _Settled | None:
+    """None when something is left to decide: the job goes on, or has a time to live."""
+    metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
+    true = {item["type"] for item in status.get("conditions") or () if item["status"] == ConditionStatus.TRUE}
+    if not true & _ENDS or (spec.get("runPolicy") or {}).get("ttlSecondsAfterFinished") is not None:
+        return None
+    return _Settled(
+        uid=metadata["uid"],
+        version=_number(metadata["resourceVersion"]),
+        state=status.get("state") or "",
+        run_id=(status.get("mlflow") or {}).get("runID") or "",
+        succeeded=ConditionType.COMPLETE in true,
+    )
 
 
 def _trimmed(document: Mapping[str, Any]) -> dict[str, Any]:

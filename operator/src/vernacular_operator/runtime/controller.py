@@ -11,7 +11,6 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from vernacular.api import FineTuneJob
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.reconcile import reconcile
@@ -93,7 +92,7 @@ class Controller:
         metadata = document["metadata"]
         self._saw(FINE_TUNE_JOBS, metadata, listed)
         if deleted:
-            self._drop(metadata["uid"])
+            self._gone(metadata["uid"])
         elif key := self._cache.put_job(document):
             self._queue.add(key)
 
@@ -202,7 +201,7 @@ class Controller:
             plan = await self._carry_out(key, world, self._clock.now())
         except JobGoneError:
             # the watch may have missed it: without this its children would be made again until the second resync
-            self._drop(world.job.metadata.uid)
+            self._gone(world.job.metadata.uid)
             return
         if plan.requeue_seconds is not None:
             self._queue.add_after(key, plan.requeue_seconds)
@@ -243,16 +242,14 @@ class Controller:
         if key := self._cache.key_of(uid):
             self._queue.add(key)
 
-    def _drop(self, uid: str) -> None:
-        self._health.forgot(uid)
-        if job := self._cache.drop_job(uid):
-            self._gone(job)
-
-    def _gone(self, job: FineTuneJob) -> None:
+    def _gone(self, uid: str) -> None:
         """A job was deleted: its run is closed, unless it had ended before."""
-        opened = self._keeper.answer(job.metadata.uid)
-        self._keeper.forget(job.metadata.uid)
+        self._health.forgot(uid)
+        opened = self._keeper.answer(uid)
+        self._keeper.forget(uid)
+        job = self._cache.drop_job(uid)
+        if job is None or job.status.terminal:
+            return
         noted = job.status.mlflow.run_id if job.status.mlflow else None
-        run_id = noted or (opened.run_id if isinstance(opened, RunOpened) else None)
-        if run_id and not job.status.terminal:
+        if run_id := noted or (opened.run_id if isinstance(opened, RunOpened) else None):
             self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vernacular.api import FineTuneJob
 from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeApi, Object
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import SELECTOR
@@ -13,7 +12,7 @@ from vernacular_operator.runtime.health import Health
 
 
 class Resync:
-    """`tell` is called with the key of every unfinished job, `gone` with every job that vanished unseen."""
+    """`tell` is called with the key of every unsettled job, `gone` with the uid of every job that vanished unseen."""
 
     def __init__(
         self,
@@ -21,7 +20,7 @@ class Resync:
         cache: Cache,
         namespaces: Sequence[str],
         tell: Callable[[Key], None],
-        gone: Callable[[FineTuneJob], None],
+        gone: Callable[[str], None],
         health: Health,
     ) -> None:
         self._api = api
@@ -55,10 +54,8 @@ class Resync:
         return bool(missing)
 
     def _tell_unsettled(self) -> None:
-        """Of jobs that go on, and of ended ones that are to be deleted some time."""
-        for key, job in list(self._cache.jobs()):
-            if not job.status.terminal or job.spec.run_policy.ttl_seconds_after_finished is not None:
-                self._tell(key)
+        for key, _ in self._cache.jobs():
+            self._tell(key)
 
     async def _namespace(self, namespace: str) -> set[str]:
         # only what was known before the list can have vanished: newer objects may have come by the watch meanwhile
@@ -74,11 +71,11 @@ class Resync:
                 self._cache.put_child(document)
         missing = (known.jobs.keys() | known.children.keys()) - listed
         for uid in missing & self._suspects:
-            self._health.forgot(uid)
             if uid in known.children:
+                self._health.forgot(uid)
                 self._cache.child_gone(known.children[uid], uid)
-            elif job := self._cache.drop_job(uid):
-                self._gone(job)
+            else:
+                self._gone(uid)
         return missing - self._suspects
 
     def _noted(self, kind: Kind, document: Object) -> str:

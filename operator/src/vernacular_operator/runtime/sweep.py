@@ -55,19 +55,16 @@ class RunSweeper:
 
     def _is_double(self, run: Run) -> bool:
         """Whether the job's status names another run: that one is handed to the stages, and never changes."""
-        key = self._cache.key_of(run.tags.get(f"{TAG_PREFIX}uid", ""))
-        job = self._cache.job(key) if key else None
-        used = job.status.mlflow.run_id if job and job.status.mlflow else None
-        return bool(used) and used != run.run_id
+        outcome = self._cache.outcome(run.tags.get(f"{TAG_PREFIX}uid", ""))
+        return outcome is not None and outcome.run_id not in ("", run.run_id)
 
     async def _due(self, run: Run) -> RunStatus | None:
         """The status that an open run should have; None when it is rightly open, or not ours."""
         uid, namespace = run.tags.get(f"{TAG_PREFIX}uid", ""), run.tags.get(f"{TAG_PREFIX}namespace", "")
         if self._namespaces and namespace not in self._namespaces:
             return None
-        if key := self._cache.key_of(uid):
-            job = self._cache.job(key)
-            return RunStatus(run_status(job.status)) if job and job.status.terminal else None
+        if outcome := self._cache.outcome(uid):
+            return RunStatus(run_status(outcome.succeeded)) if outcome.ended else None
         if not self._cluster or await self._exists(namespace, run.tags.get(f"{TAG_PREFIX}name", ""), uid):
             return None
         return RunStatus.KILLED

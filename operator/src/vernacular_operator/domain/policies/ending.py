@@ -6,7 +6,7 @@ from datetime import datetime
 
 from vernacular.api import FAILURES, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
-from vernacular.api.status import FailureStatus, FineTuneJobStatus
+from vernacular.api.status import FailureStatus
 from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.plan import RunEnd
 
@@ -38,16 +38,17 @@ def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: 
     _end(draft)
 
 
-def run_status(status: FineTuneJobStatus) -> str:
+def run_status(succeeded: bool) -> str:
     """How the run of a job that has ended is closed."""
-    return "FINISHED" if status.is_true(ConditionType.COMPLETE) else "FAILED"
+    return "FINISHED" if succeeded else "FAILED"
 
 
 def close_run(draft: Draft) -> None:
     """Have the run of a job that ended closed in MLflow, as of then."""
     if draft.run_id and draft.status.completion_time:
         end_ms = round(datetime.fromisoformat(draft.status.completion_time).timestamp() * 1000)
-        draft.end_run = RunEnd(draft.run_id, run_status(draft.status), end_ms, draft.world.job.metadata.uid)
+        status = run_status(draft.status.is_true(ConditionType.COMPLETE))
+        draft.end_run = RunEnd(draft.run_id, status, end_ms, draft.world.job.metadata.uid)
 
 
 def _end(draft: Draft) -> None:
