@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import areas
+import long_run
 from support import apiserver
 from support.apiserver import ApiServer
 from support.audit import audit_of
@@ -33,8 +35,14 @@ def api_server_with_controllers() -> Iterator[ApiServer]:
             assert not refused, "the operator asked for what it has no right to:\n" + "\n".join(refused)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Minutes per area, set-up of fixtures included."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long-summary", type=Path, metavar="FILE", help="write what the long tests did to this page")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Minutes per area, set-up of fixtures included; the page about the long tests if it is asked for."""
+    if summary := config.getoption("--long-summary"):
+        summary.write_text(long_run.page(terminalreporter.stats))
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "duration")]
     terminalreporter.section("minutes per area")
     for line in areas.table((report.nodeid, report.duration) for report in reports):

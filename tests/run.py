@@ -66,14 +66,14 @@ def builds_and_environment() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--long", action="store_true", help="run also what is marked long")
+    parser.add_argument("--long", action="store_true", help="run also what is marked long, and write docs/long-run.md")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     arguments = parser.parse_args()
     paths = from_environment()
     os.environ.setdefault("CACHE_DIR", str(paths.cache))
     os.environ.setdefault("UV_CACHE_DIR", str(paths.uv_cache))
     python = str(REPOSITORY / ".venv/bin/python")
-    marker = [] if arguments.long else ["-m", "not long"]
+    chosen = ["--long-summary", "docs/long-run.md"] if arguments.long else ["-m", "not long"]
     timings = Timings()
     ran_before = (paths.cluster(MAIN_CLUSTER) / "processes").is_dir()
     try:
@@ -81,7 +81,7 @@ def main() -> int:
         timings.measure("lint", lambda: run("make", "--no-print-directory", "lint"))
         timings.measure("base model", lambda: run(python, "-m", "demo.model"))
         timings.measure("cluster", lambda: run(sys.executable, "-m", "devcluster", "up", "--nodes", "2"))
-        timings.measure("tests", lambda: run(python, "-m", "pytest", "--durations=20", *marker, *arguments.pytest))
+        timings.measure("tests", lambda: run(python, "-m", "pytest", "--durations=20", *chosen, *arguments.pytest))
     except StepError as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from bench.report import Measure
 
 _STEADY_SECONDS = 10.0
 # the status of a job that stands still names its run after this time, and is not touched again
-_NAMED_SECONDS = 30.0
+_NAMED_SECONDS = 120.0
 _ENDED = (b'"state":"Succeeded"', b'"state":"Failed"')
 _BENCH_WRITES = frozenset({"POST finetunejobs", "POST pods", "PATCH pods/status", "PATCH jobs/status"})
 _BENCH_OBJECTS = frozenset({"finetunejobs", "pods"})

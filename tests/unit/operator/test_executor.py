@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from support.worlds import NOW, UID, fine_tune_job, world
 from vernacular.api import FailureCode, Reason
-from vernacular_operator.domain.plan import Plan, Reference
+from vernacular_operator.domain.plan import Event, Plan, Reference
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.kube.api import Kind, Object
 from vernacular_operator.kube.errors import (
@@ -83,7 +84,7 @@ def first_plan() -> Plan:
 
 async def execute(api: Recorder, plan: Plan) -> None:
     keeper = RunKeeper(MlflowClient("http://127.0.0.1:9", Credentials()), lambda _: None)
-    events = EventPoster(api)
+    events = EventPoster(api, lambda: False)
     executor = Executor(api, Cache(), keeper, Health(SystemClock(), 300), Metrics(), events)
     try:
         await executor.execute(KEY, fine_tune_job(), plan, NOW)
@@ -103,6 +104,27 @@ async def test_children_first_then_one_status_then_events() -> None:
         *["create_events"] * len(first_plan().events),
     ]
     assert api.patches[0]["metadata"] == {"resourceVersion": "1"}
+
+
+async def test_events_give_way_while_jobs_wait_and_come_all_the_same() -> None:
+    api, asked, both = Recorder(), 0, asyncio.Event()
+
+    def busy() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            both.set()
+        return asked == 1
+
+    events = EventPoster(api, busy)
+    for number in range(3):
+        events.tell(fine_tune_job(), Event("Normal", "Started", f"Stage {number} started."), NOW)
+    posting = asyncio.create_task(events.run())
+    await asyncio.sleep(0)
+    assert api.calls == []
+    await asyncio.wait_for(both.wait(), 5)
+    posting.cancel()
+    assert api.calls == ["create_events"] * 3
 
 
 async def test_nothing_is_written_when_nothing_differs() -> None:

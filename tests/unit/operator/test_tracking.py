@@ -67,8 +67,8 @@ def test_a_run_is_named_with_the_next_change_or_soon() -> None:
     started = until_stage(Stage.PREPARE, world(run=None))
     opened = replace(started, run=RUN)
     early = reconcile(opened, NOW + timedelta(seconds=4))
-    assert (early.status, early.requeue_seconds) == (started.job.status, 26)
-    assert reconcile(opened, NOW + timedelta(seconds=30)).status.mlflow is not None
+    assert (early.status, early.requeue_seconds) == (started.job.status, 116)
+    assert reconcile(opened, NOW + timedelta(minutes=2)).status.mlflow is not None
 
     running = reconcile(replace(opened, pods=(pod(Stage.PREPARE, running=True),)), NOW + timedelta(seconds=4))
     assert (running.status.reason, running.status.mlflow is not None) == (Reason.RUNNING, True)

@@ -76,7 +76,7 @@ class Controller:
         self._resync_soon = asyncio.Event()
         self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
         self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
-        self._events = EventPoster(api)
+        self._events = EventPoster(api, lambda: len(self._queue) > 0)
         self._executor = Executor(api, self._cache, self._keeper, self._health, metrics, self._events)
         namespaces = config.watch_namespaces
         self._watches = [

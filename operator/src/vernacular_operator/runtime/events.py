@@ -1,10 +1,11 @@
-"""Posts events in the background, one at a time, so that they never hold up a child or a status."""
+"""Posts events in the background, one at a time, and slowly while jobs wait: they hold up no child and no status."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from vernacular.api import FineTuneJob
@@ -17,37 +18,45 @@ from vernacular_operator.kube.errors import AlreadyExistsError, KubeError
 _log = logging.getLogger(__name__)
 COMPONENT = "vernacular-operator"
 _MESSAGE_LIMIT = 1024
+_GIVE_WAY_SECONDS = 0.05
 
 
 class EventPoster:
-    """Events are a courtesy, the status says the same: what is not posted when the operator dies is lost."""
+    """Events are a courtesy, the status says the same: what is not posted when the operator dies is lost.
 
-    def __init__(self, api: KubeApi) -> None:
+    While there is more to do than workers to do it (`busy`), at most twenty are posted a second.
+    """
+
+    def __init__(self, api: KubeApi, busy: Callable[[], bool]) -> None:
         self._api = api
-        self._waiting: asyncio.Queue[tuple[FineTuneJob, Event, datetime]] = asyncio.Queue()
+        self._busy = busy
+        self._waiting: asyncio.Queue[Object] = asyncio.Queue()
 
     def tell(self, job: FineTuneJob, event: Event, now: datetime) -> None:
         """Have an event posted; the status that it tells of is stored."""
-        self._waiting.put_nowait((job, event, now))
+        self._waiting.put_nowait(_body(job, event, now))
 
     async def run(self) -> None:
         """Post for ever, in order."""
         while True:
-            await self._post(*await self._waiting.get())
+            body = await self._waiting.get()
+            if self._busy():
+                await asyncio.sleep(_GIVE_WAY_SECONDS)
+            await self._post(body)
 
     async def drain(self) -> None:
         """Post what waits."""
         while not self._waiting.empty():
-            await self._post(*self._waiting.get_nowait())
+            await self._post(self._waiting.get_nowait())
 
-    async def _post(self, job: FineTuneJob, event: Event, now: datetime) -> None:
+    async def _post(self, body: Object) -> None:
+        involved = body["involvedObject"]
         try:
-            await self._api.create(EVENTS, job.metadata.namespace, _body(job, event, now))
+            await self._api.create(EVENTS, involved["namespace"], body)
         except AlreadyExistsError:
             return
         except KubeError as error:
-            key = f"{job.metadata.namespace}/{job.metadata.name}"
-            _log.warning("event %s of %s: %s", event.reason, key, error)
+            _log.warning("event %s of %s/%s: %s", body["reason"], involved["namespace"], involved["name"], error)
 
 
 def _body(job: FineTuneJob, event: Event, now: datetime) -> Object:

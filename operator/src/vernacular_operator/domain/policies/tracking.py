@@ -14,7 +14,7 @@ from vernacular_operator.manifests.job_config import experiment_name, registered
 
 TAG_PREFIX = "vernacular.dev/"
 _AGAIN_SECONDS = 10
-_ALONE = timedelta(seconds=30)
+_ALONE = timedelta(minutes=2)
 
 
 def apply(draft: Draft) -> None:
