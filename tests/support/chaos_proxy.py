@@ -31,6 +31,8 @@ from support.threaded_server import ThreadedServer
 _HOP_BY_HOP = frozenset({"host", "connection", "transfer-encoding", "content-length", "accept-encoding"})
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 _REMEMBERED = 4
+# a server ends watches in order, too, though not so often; a fault is chosen for each one that is opened
+_WATCH_SECONDS = 15
 _OLDEST_SECONDS = 20.0
 _VERBS = {"POST": Verb.CREATE, "PATCH": Verb.PATCH, "PUT": Verb.PATCH, "DELETE": Verb.DELETE}
 _STATUS: Mapping[Fault, tuple[int, str]] = {
@@ -203,6 +205,8 @@ class ChaosProxy(ThreadedServer):
         query = dict(request.query)
         if self._page_size and "limit" in query:
             query["limit"] = str(self._page_size)
+        if "timeoutSeconds" in query:
+            query["timeoutSeconds"] = str(_WATCH_SECONDS)
         url = self._server.address + request.path
         return self._session.request(request.method, url, params=query, headers=headers, data=body or None)
 
