@@ -123,6 +123,7 @@ METHOD: list[Case] = [
     *refuses(f"{LORA}.targetModules", "must have at most 64 items", ["q_proj"] * 65),
     *refuses(f"{LORA}.targetModules", "should have at least 1 items", []),
     *refuses(f"{LORA}.targetModules", "may not be more than 128", ["a" * 129]),
+    *choice(f"{LORA}.variant", "Standard", "RSLoRA", "DoRA"),
     *refuses(
         "method", "lora belongs to type LoRA; remove it, or set type: LoRA", {"type": "Full", "lora": {"rank": 8}}
     ),
@@ -153,6 +154,12 @@ TRAINING: list[Case] = [
     *text("training.weightDecay", 32, ("0", "0.0", "1"), ("1.1", "-0.1", "x", ".1"), WEIGHT_DECAY),
     *text("training.maxGradNorm", 32, ("1.0", "0.3", "100"), ("0", "0.0", "-1", "inf"), MAX_GRAD_NORM),
     *integer("training.seed", 0, 2**31 - 1),
+    *choice("training.loss", "AnswersOnly", "AllTokens"),
+    *choice("training.gradientCheckpointing", "Auto", "On", "Off"),
+    *integer("training.evaluateEverySteps", 1, 10_000_000),
+    *integer("checkpoints.everySteps", 1, 10_000_000),
+    *integer("checkpoints.keep", 1, 100),
+    *integer("checkpoints.gracePeriodSeconds", 30, 86_400),
 ]
 COMPUTE: list[Case] = [
     *integer("compute.pods", 1, 1024),
@@ -169,7 +176,7 @@ COMPUTE: list[Case] = [
         ("gpu", "nvidia.com/", "a/b/c"),
         "must be the name of an extended resource of the nodes, like nvidia.com/gpu",
     ),
-    *choice("compute.strategy", "DDP", "ZeRO2", "ZeRO3"),
+    *choice("compute.strategy", "DDP", "ZeRO1", "ZeRO2", "ZeRO3"),
 ]
 STORAGE: list[Case] = [
     *text(

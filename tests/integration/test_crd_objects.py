@@ -169,6 +169,7 @@ IMMUTABLE = [
     ("compute", at("compute.pods", 2)),
     ("podOverrides", at("podOverrides[].priorityClassName", "high")),
     ("storage", at("storage.workspace.size", "1Gi")),
+    ("checkpoints", at("checkpoints.keep", 3)),
     ("trainer", at("trainer.command", ["torchrun", "train.py"])),
     ("evaluation", at("evaluation.questions.uri", "pvc://d/q.jsonl")),
     ("tracking", at("tracking.mlflow.experiment", "other")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.stage_jobs import make_job
-from vernacular_trainer.contract import ComputeConfig, MethodConfig, StageFailure, TrainingConfig
+from vernacular_trainer.contract import CheckpointsConfig, ComputeConfig, MethodConfig, StageFailure, TrainingConfig
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.data.split import split_rows
 from vernacular_trainer.errors import StageError
@@ -72,12 +72,13 @@ def test_everything_a_user_writes_is_followed() -> None:
         weight_decay="0.1",
         max_grad_norm="0.5",
         seed=0,
+        gradient_checkpointing="On",
+        evaluate_every_steps=4,
     )
-    method = MethodConfig(rank=4, alpha=4, dropout_percent=5, target_modules=("q_proj", "v_proj"))
+    method = MethodConfig(rank=4, alpha=4, dropout_percent=5, target_modules=("q_proj", "v_proj"), variant="DoRA")
+    compute = ComputeConfig(pods=2, processes_per_pod=2, strategy="ZeRO3")
 
-    plan = plan_for(
-        training=training, method=method, compute=ComputeConfig(pods=2, processes_per_pod=2, strategy="ZeRO3")
-    )
+    plan = plan_for(training=training, method=method, compute=compute, checkpoints=CheckpointsConfig(3, 1))
 
     assert plan == ResolvedPlan(
         method="LoRA",
@@ -96,13 +97,15 @@ def test_everything_a_user_writes_is_followed() -> None:
         weight_decay=0.1,
         max_grad_norm=0.5,
         seed=0,
-        checkpoint_every_steps=5,
-        evaluate_every_steps=5,
-        keep_checkpoints=2,
+        checkpoint_every_steps=3,
+        evaluate_every_steps=4,
+        keep_checkpoints=1,
+        gradient_checkpointing=True,
         lora_rank=4,
         lora_alpha=4,
         lora_dropout=0.05,
         lora_target_modules=("q_proj", "v_proj"),
+        lora_variant="DoRA",
     )
 
 
@@ -111,6 +114,9 @@ def test_everything_a_user_writes_is_followed() -> None:
     [
         ({}, {"method": MethodConfig("Full")}, {"learning_rate": 2e-5, "lora_rank": 0, "lora_target_modules": ()}),
         ({}, {"method": MethodConfig(rank=8)}, {"lora_rank": 8, "lora_alpha": 16}),
+        ({}, {"method": MethodConfig(rank=64, variant="RSLoRA")}, {"lora_rank": 64, "lora_alpha": 16}),
+        ({}, {"training": TrainingConfig(gradient_checkpointing="Auto")}, {"gradient_checkpointing": False}),
+        ({}, {"training": TrainingConfig(gradient_checkpointing="Off")}, {"gradient_checkpointing": False}),
         ({}, {"compute": ComputeConfig(gpus_per_pod=1)}, {"precision": "BF16"}),
         ({}, {"training": TrainingConfig(precision="Auto")}, {"precision": "FP32"}),
         ({"train_rows": 1000}, {}, {"effective_batch_size": 16, "total_steps": 189}),

@@ -26,6 +26,7 @@ from vernacular_trainer.contract import (
     TrainingConfig,
     summary_to_dict,
 )
+from vernacular_trainer.data.chat import NOT_TRAINED
 from vernacular_trainer.data.questions import parse_questions
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
@@ -79,6 +80,14 @@ def test_everything_a_training_needs_is_in_the_workspace(tmp_path: Path, tiny_mo
     assert report["model"]["architecture"] == "LlamaForCausalLM"
     assert report["tracking"] == "Away"
     assert 0 < report["trained_tokens"] < sum(len(row.input_ids) for row in [*train, *validation])
+
+
+def test_all_tokens_are_trained_when_the_user_says_so(tmp_path: Path, tiny_model: Path) -> None:
+    summary, workspace = run(tmp_path, tiny_model, handbook_rows(40), training=TrainingConfig(loss="AllTokens"))
+
+    for row in read_rows(workspace.train_rows):
+        assert row.labels == (NOT_TRAINED, *row.input_ids[1:])
+    assert next(value for value in summary.plan if value.name == "loss").value == "AllTokens"
 
 
 def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, tiny_model: Path) -> None:

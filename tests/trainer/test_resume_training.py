@@ -23,6 +23,7 @@ SHAPES = {
     "lora-ddp": {"world_size": 2, "micro_batch_size": 2, "accumulation": 2, "lora_dropout": 0.2},
     "lora-zero2": {"world_size": 2, "micro_batch_size": 4, "lora_dropout": 0.2, "strategy": "ZeRO2"},
     "lora-zero3": {"world_size": 2, "micro_batch_size": 4, "lora_dropout": 0.2, "strategy": "ZeRO3"},
+    "dora-zero1": {"world_size": 2, "micro_batch_size": 4, "lora_variant": "DoRA", "strategy": "ZeRO1"},
     "full-alone": {"method": "Full"},
     "full-zero2": {"method": "Full", "world_size": 2, "micro_batch_size": 4, "strategy": "ZeRO2"},
 }

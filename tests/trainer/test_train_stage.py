@@ -26,10 +26,11 @@ ACCUMULATED = {"micro_batch_size": 1, "accumulation": 8}
 DDP = {"world_size": 2, "micro_batch_size": 4}
 DDP_ACCUMULATED = {"world_size": 2, "micro_batch_size": 2, "accumulation": 2}
 ZERO2_ACCUMULATED = DDP_ACCUMULATED | {"strategy": "ZeRO2"}
+ZERO1 = DDP | {"strategy": "ZeRO1"}
 ZERO3 = DDP | {"strategy": "ZeRO3"}
 DIVISIONS = {
-    "LoRA": [ACCUMULATED, DDP, DDP_ACCUMULATED, ZERO2_ACCUMULATED, ZERO3],
-    "Full": [DDP_ACCUMULATED, ZERO2_ACCUMULATED, ZERO3],
+    "LoRA": [ACCUMULATED, DDP, DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3],
+    "Full": [DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3],
 }
 
 
@@ -63,12 +64,14 @@ def test_rows_that_do_not_divide_evenly_count_all_the_same(job: MakeJob, train: 
     assert idle == pytest.approx(single, abs=1e-4)
 
 
-@pytest.mark.parametrize("strategy", ["DDP", "ZeRO3"])
-def test_the_adapter_loads_with_plain_peft(job: MakeJob, train: Train, strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "variant"), [("DDP", "Standard"), ("ZeRO3", "Standard"), ("ZeRO2", "RSLoRA"), ("ZeRO3", "DoRA")]
+)
+def test_the_adapter_loads_with_plain_peft(job: MakeJob, train: Train, strategy: str, variant: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    made = job(strategy=strategy, world_size=2, micro_batch_size=4)
+    made = job(strategy=strategy, world_size=2, micro_batch_size=4, lora_variant=variant)
     finished = train(made)
     adapter = made.workspace.result / "adapter"
     base = AutoModelForCausalLM.from_pretrained(made.model)
@@ -76,7 +79,10 @@ def test_the_adapter_loads_with_plain_peft(job: MakeJob, train: Train, strategy:
     tuned = PeftModel.from_pretrained(base, adapter)
     assert mean_loss(tuned) == pytest.approx(float(finished.summary.eval_loss), abs=1e-4)
     assert abs(mean_loss(tuned) - before) > 1e-3
-    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == MODEL_URI
+    configuration = json.loads((adapter / "adapter_config.json").read_text())
+    assert configuration["base_model_name_or_path"] == MODEL_URI
+    assert (configuration["use_rslora"], configuration["use_dora"]) == (variant == "RSLoRA", variant == "DoRA")
+    assert mean_loss(tuned.merge_and_unload()) == pytest.approx(float(finished.summary.eval_loss), abs=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(made.model).chat_template
     assert_shippable(adapter, made)

@@ -65,7 +65,7 @@ def test_an_unknown_field_of_the_spec_is_refused() -> None:
         ("publish.alias", "v3", "MLflow keeps 'latest'"),
         ("publish.alias", "Latest", "MLflow keeps 'latest'"),
         ("training.epochs", 0, "greater than or equal to 1"),
-        ("compute.strategy", "zero2", "'DDP', 'ZeRO2' or 'ZeRO3'"),
+        ("compute.strategy", "zero2", "'DDP', 'ZeRO1', 'ZeRO2' or 'ZeRO3'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_message_of_the_server(path: str, value: Any, says: str) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -194,18 +194,25 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """`type` is "LoRA" or "Full"; the rest applies to LoRA. None: chosen by prepare's plan."""
+    """`type` is "LoRA" or "Full"; the rest applies to LoRA. `variant`: Standard, RSLoRA or DoRA.
+
+    None: chosen by prepare's plan.
+    """
 
     type: str = "LoRA"
     rank: int | None = None
     alpha: int | None = None
     dropout_percent: int | None = None
     target_modules: tuple[str, ...] | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps."""
+    """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps.
+
+    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto.
+    """
 
     epochs: int | None = None
     max_steps: int | None = None
@@ -219,13 +226,24 @@ class TrainingConfig:
     weight_decay: str | None = None
     max_grad_norm: str | None = None
     seed: int | None = None
+    loss: str | None = None
+    gradient_checkpointing: str | None = None
+    evaluate_every_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointsConfig:
+    """Steps between two checkpoints, and how many complete ones are kept. None: chosen by prepare's plan."""
+
+    every_steps: int | None = None
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
     """`pods` x `processes_per_pod` ranks; with `gpus_per_pod` > 0 one rank per GPU.
 
-    `strategy`: DDP, ZeRO2, ZeRO3 or None (chosen).
+    `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen).
     `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
     """
 
@@ -298,6 +316,7 @@ class JobConfig:
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     repair: RepairConfig | None = None
     trainer: TrainerConfig | None = None

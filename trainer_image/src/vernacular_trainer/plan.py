@@ -40,6 +40,7 @@ class ResolvedPlan:
     lora_alpha: int = 0
     lora_dropout: float = 0.0
     lora_target_modules: tuple[str, ...] = ()
+    lora_variant: str = "Standard"
 
 
 def repaired(plan: ResolvedPlan, repair: RepairConfig | None) -> ResolvedPlan:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vernacular_trainer.contract import (
+    CheckpointsConfig,
     ComputeConfig,
     JobConfig,
     MethodConfig,
@@ -19,6 +20,7 @@ from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
 
 SEQUENCE_CAP = 4096
+ALL_TOKENS = "AllTokens"
 DEFAULT_SEED = 42
 DEFAULT_EPOCHS = 3
 DEFAULT_WARMUP_PERCENT = 3
@@ -91,11 +93,11 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     full = config.method.type == "Full"
     note = reasons.note
     note("method", config.method.type, _GIVEN if full else "small result, keeps what the base model knows")
+    reasons.choose("loss", training.loss, lambda: ("AnswersOnly", "the model is to answer, not to ask"))
     length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
     batch = _batch(training, compute, facts.train_rows, length, reasons)
     epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
     warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
-    interval = max(1, steps // CHECKPOINTS_PER_TRAINING)
     lora = _lora(config.method, reasons)
     plan = ResolvedPlan(
         method=config.method.type,
@@ -114,21 +116,23 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         weight_decay=_number(training.weight_decay, "weightDecay", 0.0, reasons),
         max_grad_norm=_number(training.max_grad_norm, "maxGradNorm", 1.0, reasons),
         seed=reasons.choose("seed", training.seed, lambda: (DEFAULT_SEED, "default")),
-        checkpoint_every_steps=note("checkpointEverySteps", interval, "a fifth of the training"),
-        evaluate_every_steps=note("evaluateEverySteps", interval, "a fifth of the training"),
-        keep_checkpoints=KEEP_CHECKPOINTS,
-        gradient_checkpointing=_gradient_checkpointing(reasons),
+        checkpoint_every_steps=_interval("checkpointEverySteps", config.checkpoints.every_steps, steps, reasons),
+        evaluate_every_steps=_interval("evaluateEverySteps", training.evaluate_every_steps, steps, reasons),
+        keep_checkpoints=_keep(config.checkpoints, reasons),
+        gradient_checkpointing=_gradient_checkpointing(training, reasons),
         lora_rank=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         lora_target_modules=lora.targets,
+        lora_variant=lora.variant,
     )
     return plan, tuple(reasons.values)
 
 
 def summarise(plan: ResolvedPlan) -> str:
     """The plan in one sentence."""
-    method = f"LoRA rank {plan.lora_rank}" if plan.method == "LoRA" else plan.method
+    name = "LoRA" if plan.lora_variant == "Standard" else plan.lora_variant
+    method = f"{name} rank {plan.lora_rank}" if plan.method == "LoRA" else plan.method
     return (
         f"{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
         f"learning rate {plan.learning_rate:g}, "
@@ -158,9 +162,19 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
     return Batch(effective, micro, accumulation)
 
 
-def _gradient_checkpointing(reasons: _Reasons) -> bool:
-    reasons.note("gradientCheckpointing", "Off", "faster; turned on by itself when memory runs out")
-    return False
+def _gradient_checkpointing(training: TrainingConfig, reasons: _Reasons) -> bool:
+    given = None if training.gradient_checkpointing == "Auto" else training.gradient_checkpointing
+    default = ("Off", "faster; turned on by itself when memory runs out")
+    return reasons.choose("gradientCheckpointing", given, lambda: default) == "On"
+
+
+def _interval(name: str, given: int | None, steps: int, reasons: _Reasons) -> int:
+    fifth = max(1, steps // CHECKPOINTS_PER_TRAINING)
+    return reasons.choose(name, given, lambda: (fifth, "a fifth of the training"))
+
+
+def _keep(checkpoints: CheckpointsConfig, reasons: _Reasons) -> int:
+    return reasons.choose("keepCheckpoints", checkpoints.keep, lambda: (KEEP_CHECKPOINTS, "default"))
 
 
 def _check_divisible(effective: int, unit: int, world: int, micro: int | None) -> None:
@@ -220,17 +234,26 @@ class _LoRA:
     alpha: int = 0
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
+    variant: str = "Standard"
 
 
 def _lora(method: MethodConfig, reasons: _Reasons) -> _LoRA:
     if method.type == "Full":
         return _LoRA()
     rank = reasons.choose("rank", method.rank, lambda: (16, "default"))
-    alpha = reasons.choose("alpha", method.alpha, lambda: (2 * rank, "twice the rank"))
+    variant = reasons.choose("variant", method.variant, lambda: ("Standard", "default"))
+    alpha = reasons.choose("alpha", method.alpha, lambda: _alpha(rank, variant))
     dropout = reasons.choose("dropoutPercent", method.dropout_percent, lambda: (0, "default"))
     targets = method.target_modules or ("all-linear",)
     reasons.note("targetModules", ",".join(targets), _GIVEN if method.target_modules else "default")
-    return _LoRA(rank, alpha, dropout / 100, targets)
+    return _LoRA(rank, alpha, dropout / 100, targets, variant)
+
+
+def _alpha(rank: int, variant: str) -> tuple[int, str]:
+    """What scales the adapter by 2: LoRA divides alpha by the rank, RSLoRA (arXiv:2312.03732) by its square root."""
+    if variant == "RSLoRA":
+        return round(2 * math.sqrt(rank)), "twice the square root of the rank"
+    return 2 * rank, "twice the rank"
 
 
 def _ranks(compute: ComputeConfig) -> str:

@@ -65,10 +65,36 @@ class Scheduler(StrEnum):
     CONSTANT = "Constant"
 
 
+class LoraVariant(StrEnum):
+    """How the adapter is scaled and what it changes."""
+
+    STANDARD = "Standard"
+    RSLORA = "RSLoRA"
+    DORA = "DoRA"
+
+
+class TrainedTokens(StrEnum):
+    """Which tokens of a row the model learns to say."""
+
+    ANSWERS_ONLY = "AnswersOnly"
+    ALL_TOKENS = "AllTokens"
+
+
+class GradientCheckpointing(StrEnum):
+    """Whether activations are computed a second time instead of kept."""
+
+    AUTO = "Auto"
+    ON = "On"
+    OFF = "Off"
+
+
 class Strategy(StrEnum):
-    """How ranks share the work: copies of all, or DeepSpeed ZeRO dividing optimizer state (2) and parameters (3)."""
+    """How ranks share the work: copies of all, or DeepSpeed ZeRO dividing optimizer state (1), gradients (2) and
+    parameters (3) among them.
+    """
 
     DDP = "DDP"
+    ZERO1 = "ZeRO1"
     ZERO2 = "ZeRO2"
     ZERO3 = "ZeRO3"
 
@@ -192,11 +218,19 @@ class LoraSpec(SpecModel):
 
     rank: int | None = Field(default=None, ge=1, le=1024, description="Rank of the adapter's matrices.")
     alpha: int | None = Field(
-        default=None, ge=1, le=4096, description="Scale of the adapter; the factor is alpha / rank."
+        default=None,
+        ge=1,
+        le=4096,
+        description="Scale of the adapter; the factor is alpha / rank, with RSLoRA alpha / the square root of rank.",
     )
     dropout_percent: int | None = Field(default=None, ge=0, le=90, description="Dropout on the adapter's input.")
     target_modules: Annotated[tuple[ModuleName, ...], Field(min_length=1, max_length=64), ATOMIC_LIST] | None = Field(
         default=None, description='Modules that get an adapter, by name; "all-linear": every linear layer.'
+    )
+    variant: LoraVariant | None = Field(
+        default=None,
+        description="Standard (default). RSLoRA: a high rank learns as fast as a low one. DoRA: length and direction of"
+        " the weights are learnt apart, slower and often better at a low rank.",
     )
 
 
@@ -247,6 +281,17 @@ class TrainingSpec(SpecModel):
         default=None, description='Gradients are clipped to this norm, like "1.0".'
     )
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Seed of everything random.")
+    loss: TrainedTokens | None = Field(
+        default=None,
+        description="AnswersOnly (default): the model learns to answer. AllTokens: it learns the questions as well.",
+    )
+    gradient_checkpointing: GradientCheckpointing | None = Field(
+        default=None,
+        description="On: less memory, a third more computation. Auto (default): off until memory runs out.",
+    )
+    evaluate_every_steps: int | None = Field(
+        default=None, ge=1, le=10_000_000, description="Steps between two losses on the rows that were kept back."
+    )
 
 
 class ComputeSpec(SpecModel):
@@ -283,6 +328,23 @@ class ComputeSpec(SpecModel):
     def gpus(self) -> int:
         """GPUs of all training pods together."""
         return self.pods * self.gpus_per_pod
+
+
+class CheckpointsSpec(SpecModel):
+    """What is saved while the training goes on."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, le=10_000_000, description="Steps between two checkpoints. Absent: chosen."
+    )
+    keep: int | None = Field(
+        default=None, ge=1, le=100, description="How many complete checkpoints are kept. Default: 2."
+    )
+    grace_period_seconds: int | None = Field(
+        default=None,
+        ge=30,
+        le=86_400,
+        description="Time to save when the training is asked to stop. Default: the operator's.",
+    )
 
 
 class WorkspaceSpec(SpecModel):
@@ -450,7 +512,7 @@ class RunPolicySpec(SpecModel):
 
 _FIXED = (
     *("runtimeRef", "model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
-    *("trainer", "evaluation", "tracking", "publish"),
+    *("checkpoints", "trainer", "evaluation", "tracking", "publish"),
 )
 
 
@@ -490,6 +552,9 @@ class FineTuneJobSpec(SpecModel):
         default=None, description="Changes to the pods of stages, merged in this order; a later one wins."
     )
     storage: StorageSpec = Field(default_factory=StorageSpec, description="Volumes of the job.")
+    checkpoints: CheckpointsSpec = Field(
+        default_factory=CheckpointsSpec, description="What is saved while the training goes on."
+    )
     trainer: TrainerSpec | None = Field(
         default=None, description="A trainer of your own instead of the built-in one; see docs/guide/own-trainer.md."
     )

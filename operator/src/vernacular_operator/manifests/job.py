@@ -9,7 +9,7 @@ from vernacular_operator.config import OperatorConfig, Resources
 from vernacular_operator.manifests.claim import is_shared
 from vernacular_operator.manifests.common import attempt_metadata, labels_of
 from vernacular_operator.manifests.inputs import stage_mounts
-from vernacular_operator.manifests.job_config import Attempt, job_config
+from vernacular_operator.manifests.job_config import Attempt, grace_period, job_config
 from vernacular_operator.manifests.pod_overrides import merged, overrides_of
 from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, SUPERVISOR_ROOT, TERMINATION_LOG
 
@@ -52,7 +52,7 @@ def _pod_spec(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
     train = attempt.stage == Stage.TRAIN
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": config.grace_period_seconds if train else _GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_period(attempt.job, config) if train else _GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {

@@ -14,6 +14,7 @@ from vernacular_operator.manifests.repair import repair_of
 from vernacular_trainer.contract import (
     MODEL_CACHE_ROOT,
     WORKSPACE_ROOT,
+    CheckpointsConfig,
     ComputeConfig,
     DatasetConfig,
     EvaluationConfig,
@@ -81,11 +82,17 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         method=_method(job),
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
+        checkpoints=CheckpointsConfig(job.spec.checkpoints.every_steps, job.spec.checkpoints.keep),
         evaluation=EvaluationConfig(inputs.questions_source(job)),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
-        grace_period_seconds=config.grace_period_seconds,
+        grace_period_seconds=grace_period(job, config),
     )
+
+
+def grace_period(job: FineTuneJob, config: OperatorConfig) -> int:
+    """Seconds that a training has to save when it is asked to stop."""
+    return job.spec.checkpoints.grace_period_seconds or config.grace_period_seconds
 
 
 def _model(attempt: Attempt, workspace: str) -> ModelConfig:
@@ -122,6 +129,7 @@ def _method(job: FineTuneJob) -> MethodConfig:
         alpha=lora.alpha,
         dropout_percent=lora.dropout_percent,
         target_modules=lora.target_modules,
+        variant=lora.variant.value if lora.variant else None,
     )
 
 
@@ -139,6 +147,9 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
+        loss=training.loss.value if training.loss else None,
+        gradient_checkpointing=training.gradient_checkpointing.value if training.gradient_checkpointing else None,
+        evaluate_every_steps=training.evaluate_every_steps,
     )
 
 

@@ -33,6 +33,10 @@ class TokenRow:
         """Number of trained tokens."""
         return sum(label != NOT_TRAINED for label in self.labels)
 
+    def fully_trained(self) -> TokenRow:
+        """The same row with every token trained; nothing comes before the first one that could predict it."""
+        return TokenRow(self.row, self.input_ids, (NOT_TRAINED, *self.input_ids[1:]))
+
     def cut(self, length: int) -> TokenRow:
         """The first `length` tokens."""
         return TokenRow(self.row, self.input_ids[:length], self.labels[:length])

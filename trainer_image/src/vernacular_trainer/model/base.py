@@ -41,6 +41,8 @@ def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:
         r=plan.lora_rank,
         lora_alpha=plan.lora_alpha,
         lora_dropout=plan.lora_dropout,
+        use_rslora=plan.lora_variant == "RSLoRA",
+        use_dora=plan.lora_variant == "DoRA",
         target_modules=ALL_LINEAR if targets == (ALL_LINEAR,) else list(targets),
         task_type="CAUSAL_LM",
     )

@@ -152,9 +152,11 @@ def _tokenise(config: JobConfig, model: BaseModel, checked: Checked, problems: P
     tokenizer = load_tokenizer(model.folder, config.model.uri)
     encoded: list[list[TokenRow]] = []
     refused: str | None = None
+    everything = config.training.loss == planning.ALL_TOKENS
     for conversation in checked.conversations:
         try:
-            encoded.append(encode(tokenizer, conversation))
+            rows = encode(tokenizer, conversation)
+            encoded.append([row.fully_trained() for row in rows] if everything else rows)
         except RowError as error:
             problems.add(error.code, conversation.row, ADVICE[error.code])
             refused = refused or conversation.row

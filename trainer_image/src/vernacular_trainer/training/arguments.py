@@ -12,7 +12,7 @@ from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
 
-ZERO_STAGES = {"ZeRO2": 2, "ZeRO3": 3}
+ZERO_STAGES = {"ZeRO1": 1, "ZeRO2": 2, "ZeRO3": 3}
 _SCHEDULERS = {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}
 _WEIGHTS = {"FP32": torch.float32, "BF16": torch.bfloat16, "FP16": torch.float16}
 
