@@ -39,9 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long-summary", type=Path, metavar="FILE", help="write what the long tests did to this page")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Minutes per area, set-up of fixtures included; the page about the long tests if it is asked for."""
-    if summary := config.getoption("--long-summary"):
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
+    """Minutes per area, set-up of fixtures included; after a whole run the page about the long tests, if asked for."""
+    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if whole and "deselected" not in terminalreporter.stats and (summary := config.getoption("--long-summary")):
         summary.write_text(long_run.page(terminalreporter.stats))
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "duration")]
     terminalreporter.section("minutes per area")

@@ -39,3 +39,16 @@ def test_the_log_tells_the_first_step_then_a_line_now_and_then(caplog: pytest.Lo
         "step 4 of 50: checkpoint saved",
     ]
     assert kept.steps == [1, 2, 3, 4, 4, 4, -1]
+
+
+def test_frequent_evaluations_do_not_push_the_loss_away(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = [100.0]
+    sink = LoggedSink(Kept(), 50, clock=lambda: now[0])
+    for step in range(1, 4):
+        sink.log(step, {"train/loss": 2.0})
+        sink.log(step, {"eval/loss": 3.0})
+        now[0] += 6.0
+
+    told = [record.getMessage() for record in caplog.records if "train/loss" in record.getMessage()]
+    assert told == ["step 1 of 50: train/loss 2", "step 3 of 50: train/loss 2"]

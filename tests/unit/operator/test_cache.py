@@ -125,7 +125,7 @@ def test_what_a_list_does_not_show_any_more_is_gone() -> None:
 
 def ended(condition: str = "Failed") -> dict[str, Any]:
     true = {"type": condition, "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}
-    return {"state": "Failed", "conditions": [true], "mlflow": {"runID": "run-1"}}
+    return {"observedGeneration": 1, "state": "Failed", "conditions": [true], "mlflow": {"runID": "run-1"}}
 
 
 def test_pods_of_a_job_that_has_ended_cost_no_memory() -> None:
@@ -166,6 +166,15 @@ def test_a_job_that_ends_by_an_own_write_is_kept_as_if_a_list_had_shown_it() -> 
     assert cache.job(KEY) is None
     assert cache.outcome("uid-1") == listed.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
     assert cache.put_job(job_document(version=7, status=ended())) is None
+
+
+def test_a_job_that_was_changed_after_its_end_is_looked_at_again() -> None:
+    cache = Cache()
+    document = job_document(status=ended())
+    document["metadata"]["generation"] = 2
+    cache.put_job(document)
+
+    assert cache.job(KEY) is not None
 
 
 def test_a_job_that_is_to_be_deleted_some_time_is_kept_whole() -> None:

@@ -153,6 +153,20 @@ def test_the_gpu_hours_of_the_runtime_count_as_well(own: int | None, runtime: in
     assert who in plan.status.failure.message
 
 
+def test_a_job_that_ends_by_its_deadline_ends_its_run() -> None:
+    job = fine_tune_job(runPolicy={"activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 0})
+    started = until_stage(Stage.PREPARE, world(job, run=None))
+    opened = replace(started, run=RunOpened("7", "run-1"))
+    assert started.job.status.mlflow is None
+
+    plan = reconcile(opened, NOW + timedelta(seconds=61))
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.DEADLINE_EXCEEDED
+    assert (plan.end_run and plan.end_run.run_id, plan.open_run) == ("run-1", None)
+    # nobody has a run opened for a job that has ended
+    assert reconcile(started, NOW + timedelta(seconds=61)).open_run is None
+
+
 def test_processors_use_no_gpu_hours() -> None:
     job = fine_tune_job(compute={"pods": 1, "gpusPerPod": 0}, runPolicy={"maxGpuHours": 0})
     plan = reconcile(replace(until_stage(Stage.TRAIN, world(job)), pods=(pod(Stage.TRAIN),)), NOW + 9 * HOUR)
@@ -170,7 +184,7 @@ def finished(**policy: object) -> tuple[Snapshot, Plan]:
 
 def test_a_job_that_ended_goes_after_its_time() -> None:
     snapshot, plan = finished(ttlSecondsAfterFinished=100)
-    assert not plan.delete_job
+    assert (plan.delete_job, plan.requeue_seconds) == (False, 100)
     over = replace(with_status(snapshot, plan), run=RunClosed())
 
     early = reconcile(over, NOW + timedelta(seconds=99))

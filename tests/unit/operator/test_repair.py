@@ -41,6 +41,14 @@ def settings(plan: Plan) -> dict[str, str]:
     return {item.name: item.value for item in plan.status.plan.values}
 
 
+def test_gradient_checkpointing_that_is_not_wanted_stays_off() -> None:
+    job = fine_tune_job(training={"gradientCheckpointing": "Off"})
+    _, plan = fail(until_stage(Stage.TRAIN, world(job)), 1, out_of_memory(1))
+
+    assert settings(plan).items() >= {"microBatchSize": "2", "gradientCheckpointing": "Off"}.items()
+    assert smaller(RepairConfig(1, 8, gradient_checkpointing=False), checkpointing=False) is None
+
+
 @pytest.mark.parametrize(
     "pod", [out_of_memory(1), ended(Stage.TRAIN, exit_code=137, reason="OOMKilled")], ids=["GPU", "host"]
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
-from support.worlds import UID, fine_tune_job
+import pytest
+
+from support.worlds import NOW, UID, fine_tune_job
 from vernacular.api import Stage
 from vernacular.api.names import attempt_labels
-from vernacular_operator.kube.api import PODS, Kind, Object
+from vernacular_operator.kube.api import JOBS, PODS, Kind, Object
 from vernacular_operator.runtime.cache import Cache, Key
-from vernacular_operator.runtime.clock import SystemClock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
-from vernacular_operator.runtime.health import Health
+from vernacular_operator.runtime.health import Health, UnhealthyError
 from vernacular_operator.runtime.resync import Resync
 
 KEY = Key("demo", "hr-bot")
@@ -29,13 +31,14 @@ class Lists:
 
 
 class Setting:
-    """A job with one pod, both known."""
+    """A job with one pod, both known, and the clock."""
 
     def __init__(self) -> None:
         self.api, self.cache = Lists(), Cache()
         self.told: list[Key] = []
         self.gone: list[str] = []
-        self.health = Health(SystemClock(), 300)
+        self.time = NOW
+        self.health = Health(self, 300)
         self.resync = Resync(self.api, self.cache, (), self.told.append, self.gone.append, self.health)  # type: ignore[arg-type]
         metadata = {"name": "hr-bot", "namespace": "demo", "uid": UID, "generation": 1, "resourceVersion": "1"}
         labels = attempt_labels("hr-bot", UID, Stage.TRAIN, 1)
@@ -44,6 +47,12 @@ class Setting:
             FINE_TUNE_JOBS: [{"metadata": metadata, "spec": fine_tune_job().spec.to_dict()}],
             PODS: [{"metadata": pod, "spec": {}, "status": {}}],
         }
+
+    def later(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def now(self) -> datetime:
+        return self.time
 
 
 async def test_a_list_fills_the_cache_and_tells_of_unfinished_jobs() -> None:
@@ -74,3 +83,43 @@ async def test_a_job_is_gone_when_it_is_missing_twice() -> None:
     await setting.resync.resync()
 
     assert setting.gone == [UID]
+
+
+@pytest.mark.parametrize("terminal", ["Complete", "Failed"])
+async def test_what_is_left_of_a_job_that_ended_is_not_waited_for(terminal: str) -> None:
+    setting = Setting()
+    (job,), (pod,) = setting.api.objects[FINE_TUNE_JOBS], setting.api.objects[PODS]
+    job["status"] = {"observedGeneration": 1, "conditions": [condition(terminal)]}
+    pod["status"] = {"phase": "Succeeded"}
+    finished = {"metadata": pod["metadata"] | {"name": "job", "uid": "job"}, "spec": {"template": {}}}
+    setting.api.objects[JOBS] = [finished | {"status": {"conditions": [condition("Complete")]}}]
+    await setting.resync.resync()
+    setting.health.saw(job["metadata"])
+
+    setting.later(130)
+    setting.health.resynced()
+    setting.health.check(waiting=0)
+
+
+async def test_a_job_that_cannot_be_read_is_not_waited_for() -> None:
+    setting = Setting()
+    setting.api.objects = {FINE_TUNE_JOBS: [setting.api.objects[FINE_TUNE_JOBS][0] | {"spec": {"model": 1}}]}
+    await setting.resync.resync()
+
+    setting.later(130)
+    setting.health.resynced()
+    setting.health.check(waiting=0)
+
+
+async def test_what_lives_and_the_watch_never_shows_is_unhealthy() -> None:
+    setting = Setting()
+    await setting.resync.resync()
+
+    setting.later(130)
+    setting.health.resynced()
+    with pytest.raises(UnhealthyError, match="the watch of"):
+        setting.health.check(waiting=0)
+
+
+def condition(kind: str) -> Object:
+    return {"type": kind, "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}

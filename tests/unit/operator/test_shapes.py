@@ -51,7 +51,13 @@ POD_DOCUMENTS = [
         },
         annotations={"batch.kubernetes.io/job-completion-index": "1"}, **DELETED,
     ),
-    child("runs", SPEC, {"containerStatuses": [{"name": "stage", "state": {"running": {"startedAt": MOMENT}}}]}),
+    child(
+        "runs", SPEC,
+        {
+            "conditions": [true("Ready", lastTransitionTime=None)],
+            "containerStatuses": [{"name": "stage", "state": {"running": {"startedAt": MOMENT}}}],
+        },
+    ),
     child(
         "waits", {"containers": []},
         {

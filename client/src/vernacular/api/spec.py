@@ -287,7 +287,7 @@ class TrainingSpec(SpecModel):
     )
     gradient_checkpointing: GradientCheckpointing | None = Field(
         default=None,
-        description="On: less memory, a third more computation. Auto (default): off until memory runs out.",
+        description="On: less memory, a third more computation. Off: never. Auto (default): off until memory runs out.",
     )
     evaluate_every_steps: int | None = Field(
         default=None, ge=1, le=10_000_000, description="Steps between two losses on the rows that were kept back."

@@ -26,8 +26,9 @@ from vernacular_operator.manifests.runtime import settings
 _CHAIN = (
     acceptance.apply,
     suspension.apply,
-    deadline.apply,
+    # before what may end the job: its end is told to a run that is named
     tracking.apply,
+    deadline.apply,
     lost_pods.apply,
     progress.apply,
     stages.apply,

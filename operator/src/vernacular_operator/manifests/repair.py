@@ -9,7 +9,7 @@ from vernacular_trainer.contract import RepairConfig
 MICRO_BATCH = "microBatchSize"
 ACCUMULATION = "accumulation"
 CHECKPOINTING = "gradientCheckpointing"
-ON = "On"
+ON, OFF = "On", "Off"
 
 
 def settings_of(plan: Plan | None) -> RepairConfig | None:

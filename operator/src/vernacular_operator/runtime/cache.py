@@ -258,10 +258,12 @@ def _put_pod(children: _Children, document: Mapping[str, Any], version: int, gon
 
 
 def _settled(document: Mapping[str, Any]) -> _Settled | None:
-    """None when something is left to decide: the job goes on, or has a time to live."""
+    """None when something is left to decide: the job goes on, has a time to live, or was changed after its end."""
     metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
     true = {item["type"] for item in status.get("conditions") or () if item["status"] == ConditionStatus.TRUE}
     if not true & _ENDS or (spec.get("runPolicy") or {}).get("ttlSecondsAfterFinished") is not None:
+        return None
+    if status.get("observedGeneration") != metadata["generation"]:
         return None
     return _Settled(
         uid=metadata["uid"],

@@ -39,10 +39,9 @@ class EventPoster:
     async def run(self) -> None:
         """Post for ever, in order."""
         while True:
-            body = await self._waiting.get()
             if self._busy():
                 await asyncio.sleep(_GIVE_WAY_SECONDS)
-            await self._post(body)
+            await self._post(await self._waiting.get())
 
     async def drain(self) -> None:
         """Post what waits."""

@@ -35,8 +35,7 @@ class Resync:
         """List the FineTuneJobs, and no children: their watches list them. Raises KubeError when a call fails."""
         for namespace in self._namespaces:
             async for document in self._api.list(FINE_TUNE_JOBS, namespace):
-                self._noted(FINE_TUNE_JOBS, document)
-                self._cache.put_job(document)
+                self._take(FINE_TUNE_JOBS, document)
         self._tell_unsettled()
 
     async def resync(self) -> bool:
@@ -62,13 +61,10 @@ class Resync:
         known = self._cache.known(namespace)
         listed: set[str] = set()
         async for document in self._api.list(FINE_TUNE_JOBS, namespace):
-            listed.add(self._noted(FINE_TUNE_JOBS, document))
-            self._cache.put_job(document)
+            listed.add(self._take(FINE_TUNE_JOBS, document))
         for kind in (JOBS, PODS):
             async for document in self._api.list(kind, namespace, SELECTOR):
-                listed.add(self._noted(kind, document))
-                # the version of a listed item is its own, so an older one never replaces what the watch told
-                self._cache.put_child(document)
+                listed.add(self._take(kind, document))
         missing = (known.jobs.keys() | known.children.keys()) - listed
         for uid in missing & self._suspects:
             if uid in known.children:
@@ -78,8 +74,16 @@ class Resync:
                 self._gone(uid)
         return missing - self._suspects
 
-    def _noted(self, kind: Kind, document: Object) -> str:
+    def _take(self, kind: Kind, document: Object) -> str:
         """The uid of a listed object; what the watch did not show yet, it must show soon."""
-        metadata = document["metadata"]
-        self._health.expect(kind.plural, metadata, self._cache.version_of(metadata))
+        metadata, cache = document["metadata"], self._cache
+        known = cache.version_of(metadata)
+        # the version of a listed item is its own, so an older one never replaces what the watch told
+        if kind is FINE_TUNE_JOBS:
+            cache.put_job(document)
+        else:
+            cache.put_child(document)
+        # of what is not kept nobody could tell later that the watch has shown it
+        if cache.version_of(metadata):
+            self._health.expect(kind.plural, metadata, known)
         return str(metadata["uid"])

@@ -45,9 +45,10 @@ class LoggedSink:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         now = self._clock()
-        # evaluations and checkpoints are few
-        if now >= self._next or "train/loss" not in metrics:
-            self._next = now + LOG_SECONDS
+        step_done = "train/loss" in metrics
+        if now >= self._next or not step_done:
+            if step_done:
+                self._next = now + LOG_SECONDS
             values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "progress/" not in name)
             log.info("step %d of %d: %s", step, self._total_steps, values or "checkpoint saved")
         self._sink.log(step, metrics)

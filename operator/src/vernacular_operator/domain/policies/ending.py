@@ -54,6 +54,9 @@ def close_run(draft: Draft) -> None:
 def _end(draft: Draft) -> None:
     draft.set(completion_time=timestamp(draft.now))
     close_run(draft)
+    draft.open_run = None
+    if (seconds := draft.world.job.spec.run_policy.ttl_seconds_after_finished) is not None:
+        draft.requeue(seconds)
     draft.settled = True
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from vernacular.api.spec import GradientCheckpointing
 from vernacular.api.status import Plan, PlanValue
 from vernacular_operator.domain.draft import Draft, evolve
-from vernacular_operator.manifests.repair import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, ON, settings_of
+from vernacular_operator.manifests.repair import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, OFF, ON, settings_of
 from vernacular_trainer.contract import RepairConfig
 
 MAX_REPAIRS = 3
 
 
-def smaller(now: RepairConfig) -> RepairConfig | None:
-    """Half the rows at a time (the next divisor below), with gradient checkpointing; None when nothing is left to do.
+def smaller(now: RepairConfig, *, checkpointing: bool = True) -> RepairConfig | None:
+    """Half the rows at a time (the next divisor below), with gradient checkpointing unless the user does not want it;
+    None when nothing is left to do.
 
     The rows of an optimizer step, portion x accumulation, stay the same.
     """
     rows = now.micro_batch_size * now.accumulation
     half = max(1, now.micro_batch_size // 2)
     micro = max(size for size in range(1, half + 1) if rows % size == 0)
-    found = RepairConfig(micro, rows // micro, gradient_checkpointing=True)
+    found = RepairConfig(micro, rows // micro, gradient_checkpointing=checkpointing or now.gradient_checkpointing)
     return None if found == now else found
 
 
@@ -32,7 +34,9 @@ def possible(draft: Draft) -> RepairConfig | None:
     now = settings_of(draft.status.plan)
     if now is None or draft.usage.repairs >= MAX_REPAIRS:
         return None
-    return smaller(now)
+    training = draft.world.job.spec.training
+    unwanted = training is not None and training.gradient_checkpointing is GradientCheckpointing.OFF
+    return smaller(now, checkpointing=not unwanted)
 
 
 def write(draft: Draft, repair: RepairConfig, attempt: int, code: str) -> str:
@@ -42,7 +46,7 @@ def write(draft: Draft, repair: RepairConfig, attempt: int, code: str) -> str:
     after = {
         MICRO_BATCH: str(repair.micro_batch_size),
         ACCUMULATION: str(repair.accumulation),
-        CHECKPOINTING: ON,
+        CHECKPOINTING: ON if repair.gradient_checkpointing else OFF,
     }
     changed = {name: value for name, value in after.items() if before.get(name) != value}
     reason = f"after attempt {attempt} ended with {code}"
