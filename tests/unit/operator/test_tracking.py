@@ -70,8 +70,15 @@ def test_a_run_is_named_with_the_next_change_or_soon() -> None:
     assert (early.status, early.requeue_seconds) == (started.job.status, 116)
     assert reconcile(opened, NOW + timedelta(minutes=2)).status.mlflow is not None
 
-    running = reconcile(replace(opened, pods=(pod(Stage.PREPARE, running=True),)), NOW + timedelta(seconds=4))
+    pods = (pod(Stage.PREPARE, running=True),)
+    running = reconcile(replace(opened, pods=pods), NOW + timedelta(seconds=4))
     assert (running.status.reason, running.status.mlflow is not None) == (Reason.RUNNING, True)
+
+    # opened after the pod was told to run: its phases are read from the run, which is named at once
+    told = reconcile(replace(started, pods=pods), NOW + timedelta(seconds=1))
+    late = with_status(replace(started, pods=pods), told)
+    assert (told.status.reason, told.status.mlflow) == (Reason.RUNNING, None)
+    assert reconcile(replace(late, run=RUN), NOW + timedelta(seconds=4)).status.mlflow is not None
 
 
 def test_prepare_does_not_wait_for_mlflow() -> None:

@@ -34,11 +34,16 @@ def apply(draft: Draft) -> None:
 
 
 def postpone(draft: Draft) -> None:
-    """A run that has just been opened is no reason to write a status: the next change, if one comes soon, names it."""
+    """A run that has just been opened is no reason to write a status: the next change, if one comes soon, names it.
+
+    Once a pod runs it is: what the pod tells of itself is read from the run that the status names.
+    """
     stored = draft.world.job.status
     if stored.mlflow is not None or draft.status.mlflow is None or stored.start_time is None:
         return
     if evolve(draft.status, mlflow=None) != stored:
+        return
+    if any(pod.running for pod in draft.world.pods):
         return
     left = _ALONE - (draft.now - datetime.fromisoformat(stored.start_time))
     if left > timedelta(0):
