@@ -47,6 +47,11 @@ def machine() -> dict[str, str]:
     }
 
 
+def described(on: Mapping[str, str]) -> str:
+    """A machine, as `machine` tells of it, in one line."""
+    return f"{on['cores']} cores ({on['processor']}), {on['memory']}, Linux {on['kernel']}"
+
+
 def table(measures: list[Measure], last: Mapping[str, float] | None = None) -> str:
     """Plain text with columns measured, last, target, met; `last` has the values of the record before by name."""
     width = max(len(measure.name) for measure in measures)
@@ -63,12 +68,9 @@ def page(records: list[dict[str, Any]]) -> str:
     """All records as a page in Markdown."""
     parts = [HEAD]
     for record in records:
-        on = record["machine"]
+        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
         parts.append(f"## `{record['command']}`\n")
-        parts.append(
-            f"{record['date']}; {on['cores']} cores ({on['processor']}), {on['memory']}, Linux {on['kernel']}; "
-        )
-        parts[-1] += ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".\n"
+        parts.append(f"{record['date']}; {described(record['machine'])}; {versions}.\n")
         parts.append("| measure | measured | target | met |\n| --- | --- | --- | --- |")
         parts += [
             _row(Measure(**{key: m[key] for key in ("name", "measured", "unit", "target")})) for m in record["measures"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.report import machine
+from bench.report import described, machine
 
 HEAD = """# The long tests
 
@@ -19,16 +19,15 @@ Written by `make test-long` at its end: full kill counts, other seeds and more o
 
 def page(stats: Mapping[str, Sequence[Any]]) -> str:
     """Markdown; `stats` are pytest's reports by outcome."""
-    on, now = machine(), datetime.now(UTC)
+    now = datetime.now(UTC)
     counts = ", ".join(
         f"{len(stats[name]):,} {name}" for name in ("passed", "failed", "error", "skipped") if stats.get(name)
     )
     reports = [report for found in stats.values() for report in found if isinstance(report, pytest.TestReport)]
     minutes = sum(report.duration for report in reports) / 60
-    where = f"{on['cores']} cores ({on['processor']}), {on['memory']}, Linux {on['kernel']}"
     parts = [
         HEAD,
-        f"{now:%Y-%m-%d %H:%M} UTC, commit {_commit()}; {where}.\n",
+        f"{now:%Y-%m-%d %H:%M} UTC, commit {_commit()}; {described(machine())}.\n",
         f"All tests, the long ones among them: {counts} in {minutes:.0f} min.\n",
     ]
     for report in sorted(reports, key=lambda each: each.nodeid):

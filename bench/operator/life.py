@@ -11,10 +11,9 @@ from bench.operator.seen import Seen
 from bench.operator.stages import StagePlayer
 from bench.operator.world import World, fresh_world
 from bench.report import Measure
+from vernacular_operator.domain.policies.tracking import NAMED_ALONE_AFTER
 
 _STEADY_SECONDS = 10.0
-# the status of a job that stands still names its run after this time, and is not touched again
-_NAMED_SECONDS = 120.0
 _ENDED = (b'"state":"Succeeded"', b'"state":"Failed"')
 _BENCH_WRITES = frozenset({"POST finetunejobs", "POST pods", "PATCH pods/status", "PATCH jobs/status"})
 _BENCH_OBJECTS = frozenset({"finetunejobs", "pods"})
@@ -99,7 +98,8 @@ async def run(count: int) -> Life:
         await world.quiet()
         before = await world.mark()
         start = await start_jobs(world, count)
-        await asyncio.sleep(_NAMED_SECONDS)
+        # the status of a job that stands still names its run then, and is not touched again
+        await asyncio.sleep(NAMED_ALONE_AFTER.total_seconds())
         await world.quiet(limit=60 + count / 20)
         created = await world.mark()
         await asyncio.sleep(_STEADY_SECONDS)

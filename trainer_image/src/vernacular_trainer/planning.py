@@ -29,6 +29,7 @@ CHECKPOINTS_PER_TRAINING = 5
 # tokens of one micro batch: what fits small devices and keeps large ones busy
 _MICRO_BATCH_TOKENS = {"cpu": 4096, "gpu": 8192}
 _GIVEN = "as written in the job"
+_OPEN = "Auto"
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class _Reasons:
         return value
 
     def choose(self, name: str, given: T | None, default: Callable[[], tuple[T, str]]) -> T:
-        if given is not None:
+        if given is not None and given != _OPEN:
             return self.note(name, given, _GIVEN)
         return self.note(name, *default())
 
@@ -163,9 +164,8 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
 
 
 def _gradient_checkpointing(training: TrainingConfig, reasons: _Reasons) -> bool:
-    given = None if training.gradient_checkpointing == "Auto" else training.gradient_checkpointing
     default = ("Off", "faster; turned on by itself when memory runs out")
-    return reasons.choose("gradientCheckpointing", given, lambda: default) == "On"
+    return reasons.choose("gradientCheckpointing", training.gradient_checkpointing, lambda: default) == "On"
 
 
 def _interval(name: str, given: int | None, steps: int, reasons: _Reasons) -> int:
@@ -223,9 +223,8 @@ def _parse(text: str | None, name: str) -> float | None:
 def _precision(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> str:
     if not compute.gpus_per_pod and training.precision == "FP16":
         raise _refused("training.precision FP16 needs a GPU", "write FP32 or BF16, or omit it")
-    given = None if training.precision == "Auto" else training.precision
     default = ("BF16", "a GPU") if compute.gpus_per_pod else ("FP32", "no GPU")
-    return reasons.choose("precision", given, lambda: default)
+    return reasons.choose("precision", training.precision, lambda: default)
 
 
 @dataclass(frozen=True)

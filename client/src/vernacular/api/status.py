@@ -246,6 +246,11 @@ class FineTuneJobStatus(ApiModel):
         return self.is_true(ConditionType.COMPLETE) or self.is_true(ConditionType.FAILED)
 
     @property
+    def run_id(self) -> str:
+        """The job's MLflow run, "" while there is none."""
+        return (self.mlflow.run_id if self.mlflow else None) or ""
+
+    @property
     def latest(self) -> StageStatus | None:
         """The stage that was begun last; None before the first."""
         begun = [item for item in self.stages if item.attempt]

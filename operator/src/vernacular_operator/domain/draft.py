@@ -70,7 +70,7 @@ class Draft:
     @property
     def run_id(self) -> str:
         """The job's MLflow run, "" while there is none."""
-        return (self.status.mlflow.run_id if self.status.mlflow else None) or ""
+        return self.status.run_id
 
     def set(self, **changes: Any) -> None:
         """Change fields of the status."""

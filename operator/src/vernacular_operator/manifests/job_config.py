@@ -129,7 +129,7 @@ def _method(job: FineTuneJob) -> MethodConfig:
         alpha=lora.alpha,
         dropout_percent=lora.dropout_percent,
         target_modules=lora.target_modules,
-        variant=lora.variant.value if lora.variant else None,
+        variant=lora.variant,
     )
 
 
@@ -141,14 +141,14 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         effective_batch_size=training.effective_batch_size,
         micro_batch_size=training.micro_batch_size,
         max_sequence_length=training.max_sequence_length,
-        precision=training.precision.value if training.precision else None,
-        scheduler=training.scheduler.value if training.scheduler else None,
+        precision=training.precision,
+        scheduler=training.scheduler,
         warmup_percent=training.warmup_percent,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
-        loss=training.loss.value if training.loss else None,
-        gradient_checkpointing=training.gradient_checkpointing.value if training.gradient_checkpointing else None,
+        loss=training.loss,
+        gradient_checkpointing=training.gradient_checkpointing,
         evaluate_every_steps=training.evaluate_every_steps,
     )
 
@@ -159,6 +159,6 @@ def _compute(attempt: Attempt) -> ComputeConfig:
         pods=compute.pods,
         processes_per_pod=compute.processes_per_pod,
         gpus_per_pod=compute.gpus_per_pod,
-        strategy=compute.strategy.value if compute.strategy else None,
+        strategy=compute.strategy,
         rendezvous_host=f"{attempt.name}-0.{attempt.name}" if attempt.pods > 1 else "",
     )

@@ -74,14 +74,14 @@ class Cache:
     """An older version of an object never replaces a newer one, so that own writes can be put in at once."""
 
     def __init__(self) -> None:
-        self._jobs: dict[Key, FineTuneJob] = {}
-        self._settled: dict[Key, _Settled] = {}
+        self._jobs: dict[Key, FineTuneJob | _Settled] = {}
         self._keys: dict[str, Key] = {}
         self._children: dict[str, _Children] = {}
 
     def job(self, key: Key) -> FineTuneJob | None:
         """The job, if it exists and something is left to decide about it."""
-        return self._jobs.get(key)
+        found = self._jobs.get(key)
+        return found if isinstance(found, FineTuneJob) else None
 
     def key_of(self, uid: str) -> Key | None:
         """The key of the job with this uid, if it exists."""
@@ -91,15 +91,14 @@ class Cache:
         """Of the job with this uid, if it exists."""
         if (key := self._keys.get(uid)) is None:
             return None
-        if settled := self._settled.get(key):
-            return Outcome(settled.run_id, ended=True, succeeded=settled.succeeded)
-        status = self._jobs[key].status
-        run_id = (status.mlflow and status.mlflow.run_id) or ""
-        return Outcome(run_id, status.terminal, status.is_true(ConditionType.COMPLETE))
+        found = self._jobs[key]
+        if isinstance(found, _Settled):
+            return Outcome(found.run_id, ended=True, succeeded=found.succeeded)
+        return Outcome(found.status.run_id, found.status.terminal, found.status.is_true(ConditionType.COMPLETE))
 
     def jobs(self) -> Iterator[tuple[Key, FineTuneJob]]:
         """All jobs about which something is left to decide."""
-        return iter(self._jobs.items())
+        return ((key, job) for key, job in self._jobs.items() if isinstance(job, FineTuneJob))
 
     def children(self, uid: str) -> tuple[tuple[JobFacts, ...], tuple[PodFacts, ...]]:
         """Jobs and pods of the job with this uid."""
@@ -140,7 +139,7 @@ class Cache:
 
         Nothing is taken when a watch was faster: it told of a newer version, or that the job is gone.
         """
-        known = self._jobs.get(key)
+        known = self.job(key)
         if known is None or known.metadata.uid != job.metadata.uid:
             return
         if _number(known.metadata.resource_version) < _number(resource_version):
@@ -155,10 +154,9 @@ class Cache:
         Returns it if something was left to decide about it.
         """
         self._children.pop(uid, None)
-        if (key := self._keys.pop(uid, None)) is None:
-            return None
-        self._settled.pop(key, None)
-        return self._jobs.pop(key, None)
+        key = self._keys.pop(uid, None)
+        found = self._jobs.pop(key, None) if key else None
+        return found if isinstance(found, FineTuneJob) else None
 
     def put_child(self, document: Mapping[str, Any], *, gone: bool = False) -> Key | None:
         """Take a Job or pod of a stage; None when it is neither, or tells nothing that a decision could rest on."""
@@ -187,8 +185,7 @@ class Cache:
 
     def states(self) -> Counter[str]:
         """How many jobs there are by status.state; those without one yet count as Pending."""
-        states = Counter((job.status.state or JobState.PENDING).value for job in self._jobs.values())
-        return states + Counter(settled.state for settled in self._settled.values())
+        return Counter(_state(job) for job in self._jobs.values())
 
     def known(self, namespace: str) -> Known:
         """Everything in a namespace ("" for all) that is believed to exist."""
@@ -207,34 +204,31 @@ class Cache:
             del self._children[owner]
 
     def _put(self, key: Key, uid: str, job: FineTuneJob | _Settled) -> None:
-        for known in (self._jobs.get(key), self._settled.get(key)):
-            if known and _uid(known) != uid:
-                self.drop_job(_uid(known))
-        self._jobs.pop(key, None)
-        self._settled.pop(key, None)
-        if isinstance(job, _Settled):
-            self._settled[key] = job
-        else:
-            self._jobs[key] = job
+        old = self._jobs.get(key)
+        if old and _uid(old) != uid:
+            self.drop_job(_uid(old))
+        self._jobs[key] = job
         self._keys[uid] = key
         if self._ended(key, uid) and (children := self._children.get(uid)):
             children.forget_the_ended()
 
     def _ended(self, key: Key, uid: str) -> bool:
-        if settled := self._settled.get(key):
-            return settled.uid == uid
         job = self._jobs.get(key)
-        return job is not None and job.metadata.uid == uid and job.status.terminal
+        return job is not None and _uid(job) == uid and (isinstance(job, _Settled) or job.status.terminal)
 
     def _version(self, key: Key) -> int:
-        if settled := self._settled.get(key):
-            return settled.version
         job = self._jobs.get(key)
+        if isinstance(job, _Settled):
+            return job.version
         return _number(job.metadata.resource_version) if job else 0
 
 
 def _uid(job: FineTuneJob | _Settled) -> str:
     return job.uid if isinstance(job, _Settled) else job.metadata.uid
+
+
+def _state(job: FineTuneJob | _Settled) -> str:
+    return job.state if isinstance(job, _Settled) else (job.status.state or JobState.PENDING).value
 
 
 def _put_job(children: _Children, document: Mapping[str, Any], version: int, gone: bool) -> bool:

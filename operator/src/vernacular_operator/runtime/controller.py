@@ -250,6 +250,5 @@ class Controller:
         job = self._cache.drop_job(uid)
         if job is None or job.status.terminal:
             return
-        noted = job.status.mlflow.run_id if job.status.mlflow else None
-        if run_id := noted or (opened.run_id if isinstance(opened, RunOpened) else None):
+        if run_id := job.status.run_id or (opened.run_id if isinstance(opened, RunOpened) else ""):
             self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))

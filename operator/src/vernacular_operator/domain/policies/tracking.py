@@ -14,7 +14,7 @@ from vernacular_operator.manifests.job_config import experiment_name, registered
 
 TAG_PREFIX = "vernacular.dev/"
 _AGAIN_SECONDS = 10
-_ALONE = timedelta(minutes=2)
+NAMED_ALONE_AFTER = timedelta(minutes=2)
 
 
 def apply(draft: Draft) -> None:
@@ -45,7 +45,7 @@ def postpone(draft: Draft) -> None:
         return
     if any(pod.running for pod in draft.world.pods):
         return
-    left = _ALONE - (draft.now - datetime.fromisoformat(stored.start_time))
+    left = NAMED_ALONE_AFTER - (draft.now - datetime.fromisoformat(stored.start_time))
     if left > timedelta(0):
         draft.set(mlflow=None)
         draft.requeue(left.total_seconds())
