@@ -72,6 +72,7 @@ ALIAS = "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and
 LEARNING_RATE = 'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"'
 WEIGHT_DECAY = 'must be a decimal number from 0 to 1, in quotes, like "0.01"'
 MAX_GRAD_NORM = 'must be a decimal number above 0, in quotes, like "1.0"'
+MIN_DELTA = 'must be a decimal number from 0 to 10, in quotes, like "0.001"'
 TAGS = "tag names consist of letters, digits, spaces, '_', '.', '/' and '-'; vernacular.dev/ and mlflow. are kept"
 CLAIM_NAME = (
     "claimName uses a claim that exists; remove it, or remove size, storageClassName, accessMode and deletionPolicy"
@@ -157,6 +158,10 @@ TRAINING: list[Case] = [
     *choice("training.loss", "AnswersOnly", "AllTokens"),
     *choice("training.gradientCheckpointing", "Auto", "On", "Off"),
     *integer("training.evaluateEverySteps", 1, 10_000_000),
+    *choice("training.keep", "Best", "Last"),
+    *integer("training.earlyStopping.patience", 1, 1000),
+    *text("training.earlyStopping.minDelta", 32, ("0", "0.001", "1e-3", "10"), ("10.1", "-0.1", "x"), MIN_DELTA),
+    *accepts("training.earlyStopping", {}),
     *integer("checkpoints.everySteps", 1, 10_000_000),
     *integer("checkpoints.keep", 1, 100),
     *integer("checkpoints.gracePeriodSeconds", 30, 86_400),

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from support.stage_jobs import make_job
-from vernacular_trainer.contract import CheckpointsConfig, ComputeConfig, MethodConfig, StageFailure, TrainingConfig
+from vernacular_trainer.contract import (
+    CheckpointsConfig,
+    ComputeConfig,
+    EarlyStoppingConfig,
+    MethodConfig,
+    StageFailure,
+    TrainingConfig,
+)
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.data.split import split_rows
 from vernacular_trainer.errors import StageError
@@ -74,6 +81,8 @@ def test_everything_a_user_writes_is_followed() -> None:
         seed=0,
         gradient_checkpointing="On",
         evaluate_every_steps=4,
+        keep="Last",
+        early_stopping=EarlyStoppingConfig(5, "0.001"),
     )
     method = MethodConfig(rank=4, alpha=4, dropout_percent=5, target_modules=("q_proj", "v_proj"), variant="DoRA")
     compute = ComputeConfig(pods=2, processes_per_pod=2, strategy="ZeRO3")
@@ -100,6 +109,9 @@ def test_everything_a_user_writes_is_followed() -> None:
         checkpoint_every_steps=3,
         evaluate_every_steps=4,
         keep_checkpoints=1,
+        keep="Last",
+        patience=5,
+        min_delta=0.001,
         gradient_checkpointing=True,
         lora_rank=4,
         lora_alpha=4,
@@ -107,6 +119,25 @@ def test_everything_a_user_writes_is_followed() -> None:
         lora_target_modules=("q_proj", "v_proj"),
         lora_variant="DoRA",
     )
+
+
+def test_a_training_that_may_end_early_keeps_its_best_step() -> None:
+    plan = plan_for(training=TrainingConfig(early_stopping=EarlyStoppingConfig()))
+    assert (plan.keep, plan.patience, plan.min_delta) == ("Best", 3, 0.0)
+    assert plan_for(training=TrainingConfig(keep="Best")).patience == 0
+
+
+@pytest.mark.parametrize(
+    ("training", "name"),
+    [
+        (TrainingConfig(keep="Best"), "keep Best"),
+        (TrainingConfig(early_stopping=EarlyStoppingConfig()), "earlyStopping"),
+    ],
+)
+def test_the_best_step_needs_rows_to_judge_by(training: TrainingConfig, name: str) -> None:
+    refused = refusal(dataclasses.replace(FACTS, validation_rows=0), training=training)
+    assert f"training.{name} goes by the loss on rows that were kept back" in str(refused)
+    assert "dataset.validation.splitPercent" in refused.report().advice
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,36 @@ import pytest
 from support.training import plan
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.training.checkpoints import MARK, Checkpoint, Progress, begin, complete, newest_complete, retain
+from vernacular_trainer.training.checkpoints import (
+    BEST,
+    MARK,
+    Checkpoint,
+    Progress,
+    begin,
+    complete,
+    find_best,
+    newest_complete,
+    retain,
+    retain_best,
+)
 
 
-def write(root: Path, attempt: int, step: int) -> Checkpoint:
+def write(root: Path, attempt: int, step: int, best_step: int = 0) -> Checkpoint:
     folder = root / f"attempt-{attempt}"
     written = begin(folder) / f"checkpoint-{step}"
     (written / "shards").mkdir(parents=True)
     (written / "adapter.safetensors").write_bytes(b"weights" * step)
     (written / "adapter.safetensors").chmod(0o600)
     (written / "shards" / "optimizer.pt").write_bytes(b"state")
-    return complete(folder, Progress(step, tokens=step * 100, loss=1.5), plan())
+    return complete(folder, Progress(step, tokens=step * 100, loss=1.5, best_step=best_step), plan())
+
+
+def keep_best(root: Path, attempt: int, step: int) -> Path:
+    folder = root / f"attempt-{attempt}"
+    written = begin(folder) / f"{BEST}-{step}"
+    written.mkdir()
+    (written / "adapter.safetensors").write_bytes(b"weights" * step)
+    return complete(folder, Progress(step, best_step=step, best_loss=1.0), plan(), BEST).path
 
 
 def newest_step(root: Path, attempt: int) -> int | None:
@@ -101,6 +121,43 @@ def test_retention_keeps_the_furthest(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*/*")} == {"checkpoint-20", "checkpoint-30"}
     retain(tmp_path, 2, newest, keep=1)
     assert {path.name for path in tmp_path.rglob("*-*")} == {"attempt-2", "checkpoint-30"}
+
+
+def test_retention_keeps_the_best_steps_that_checkpoints_name(tmp_path: Path) -> None:
+    keep_best(tmp_path, 1, 5)
+    write(tmp_path, 1, 10, best_step=5)
+    keep_best(tmp_path, 1, 15)
+    keep_best(tmp_path, 2, 25)
+    retain_best(tmp_path, 2, 25)
+    assert {path.name for path in tmp_path.glob("*/best-*")} == {"best-5", "best-25"}
+    newest = write(tmp_path, 2, 30, best_step=25)
+    retain(tmp_path, 2, newest, keep=2)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"best-5", "checkpoint-10", "best-25", "checkpoint-30"}
+    retain(tmp_path, 2, newest, keep=1)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"best-25", "checkpoint-30"}
+
+
+def test_a_checkpoint_whose_best_step_is_gone_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, 1, 10)
+    best = keep_best(tmp_path, 1, 15)
+    newest = write(tmp_path, 1, 20, best_step=15)
+    assert newest_complete(tmp_path, 2, with_best=True) == newest
+    assert find_best(tmp_path, 2, 15) == best
+    (best / "adapter.safetensors").write_bytes(b"cut")
+    found = newest_complete(tmp_path, 2, with_best=True)
+    assert found is not None
+    assert found.progress.step == 10
+    assert newest_complete(tmp_path, 2) == newest
+
+
+def test_the_best_evaluation_and_the_ones_that_were_no_better() -> None:
+    progress = Progress(10).evaluated(2.0, 0.1)
+    assert (progress.best_step, progress.best_loss, progress.stale) == (10, 2.0, 0)
+    slightly = replace(progress, step=20).evaluated(1.95, 0.1)
+    assert (slightly.best_step, slightly.best_loss, slightly.stale) == (20, 1.95, 1)
+    worse = replace(slightly, step=30).evaluated(float("nan"), 0.1)
+    assert (worse.best_step, worse.stale) == (20, 2)
+    assert replace(worse, step=40).evaluated(1.8, 0.1).stale == 0
 
 
 def test_retention_leaves_later_attempts_alone(tmp_path: Path) -> None:

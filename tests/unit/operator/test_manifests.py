@@ -42,6 +42,8 @@ FULL = fine_tune_job(
         "loss": "AllTokens",
         "gradientCheckpointing": "On",
         "evaluateEverySteps": 5,
+        "keep": "Best",
+        "earlyStopping": {"patience": 2, "minDelta": "0.01"},
     },
     checkpoints={"everySteps": 4, "keep": 3, "gracePeriodSeconds": 300},
     compute={"pods": 2, "gpusPerPod": 4, "strategy": "ZeRO2"},

@@ -23,7 +23,7 @@ from support.worlds import (
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
-from vernacular_trainer.contract import Outcome, StageReport, summary_to_dict
+from vernacular_trainer.contract import Outcome, StageReport, TrainSummary, summary_to_dict
 from vernacular_trainer.contract import Stage as ContractStage
 
 
@@ -88,6 +88,35 @@ def test_the_last_stage_completes_the_job_in_the_same_status() -> None:
     assert plan.status.mlflow.model_version == "1"
     assert plan.end_run is not None
     assert (plan.end_run.run_id, plan.end_run.status) == (RUN.run_id, "FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        (
+            TrainSummary(step=30, total_steps=40, result_step=20, stopped_early=True),
+            "ended early at step 30 of 40, the result is that of step 20, which had the lowest loss on the rows that"
+            " were kept back",
+        ),
+        (
+            TrainSummary(step=30, total_steps=40, result_step=30, stopped_early=True),
+            "ended early at step 30 of 40, the result is that of step 30",
+        ),
+        (
+            TrainSummary(step=40, total_steps=40, result_step=20),
+            "the result is that of step 20, which had the lowest loss on the rows that were kept back",
+        ),
+        (TrainSummary(step=40, total_steps=40, result_step=40), None),
+    ],
+)
+def test_the_status_says_which_step_is_the_result(summary: TrainSummary, message: str | None) -> None:
+    snapshot = until_stage(Stage.TRAIN)
+    report = StageReport(Outcome.DONE, summary=summary_to_dict(summary))
+    done = replace(snapshot, jobs=(child(Stage.TRAIN, complete=True),), pods=(ended(Stage.TRAIN, report=report),))
+
+    stages = {item.name: item for item in reconcile(done, NOW).status.stages}
+
+    assert stages[Stage.TRAIN].message == message
 
 
 def _without_publish(snapshot: Snapshot) -> FineTuneJob:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -208,10 +208,18 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """End when `patience` evaluations in a row have not lowered the loss by more than `min_delta`."""
+
+    patience: int | None = None
+    min_delta: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps.
 
-    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto.
+    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `keep`: Best or Last.
     """
 
     epochs: int | None = None
@@ -229,6 +237,8 @@ class TrainingConfig:
     loss: str | None = None
     gradient_checkpointing: str | None = None
     evaluate_every_steps: int | None = None
+    keep: str | None = None
+    early_stopping: EarlyStoppingConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -377,7 +387,10 @@ class PrepareSummary:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """How far training came. Losses are decimal strings ("" when not measured)."""
+    """How far training came. Losses are decimal strings ("" when not measured).
+
+    `result_step`: the step whose weights are the result; 0 while there is none.
+    """
 
     step: int
     total_steps: int
@@ -388,6 +401,8 @@ class TrainSummary:
     resumed_from_step: int = 0
     checkpoint_step: int = 0
     complete_checkpoints: int = 0
+    result_step: int = 0
+    stopped_early: bool = False
 
 
 @dataclass(frozen=True)

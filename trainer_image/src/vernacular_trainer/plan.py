@@ -14,6 +14,9 @@ from vernacular_trainer.contract import ContractError, RepairConfig
 class ResolvedPlan:
     """Settings of one training, complete. `effective_batch_size` rows go into each optimizer step over all ranks:
     effective_batch_size = micro_batch_size x accumulation x world_size, the last micro batches may be short.
+
+    `keep`: "Best" evaluation's weights or the "Last" ones. `patience`: evaluations in a row that may fail to lower the
+    loss by more than `min_delta` before the training ends; 0: it never ends early.
     """
 
     method: str
@@ -35,6 +38,9 @@ class ResolvedPlan:
     checkpoint_every_steps: int
     evaluate_every_steps: int
     keep_checkpoints: int
+    keep: str = "Last"
+    patience: int = 0
+    min_delta: float = 0.0
     gradient_checkpointing: bool = False
     lora_rank: int = 0
     lora_alpha: int = 0

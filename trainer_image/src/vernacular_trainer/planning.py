@@ -24,6 +24,7 @@ ALL_TOKENS = "AllTokens"
 DEFAULT_SEED = 42
 DEFAULT_EPOCHS = 3
 DEFAULT_WARMUP_PERCENT = 3
+DEFAULT_PATIENCE = 3
 KEEP_CHECKPOINTS = 2
 CHECKPOINTS_PER_TRAINING = 5
 # tokens of one micro batch: what fits small devices and keeps large ones busy
@@ -100,6 +101,7 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
     warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
     lora = _lora(config.method, reasons)
+    held_out = _HeldOut.of(training, facts.validation_rows, reasons)
     plan = ResolvedPlan(
         method=config.method.type,
         strategy=reasons.choose("strategy", compute.strategy, lambda: ("DDP", "simplest that fits")),
@@ -120,6 +122,9 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         checkpoint_every_steps=_interval("checkpointEverySteps", config.checkpoints.every_steps, steps, reasons),
         evaluate_every_steps=_interval("evaluateEverySteps", training.evaluate_every_steps, steps, reasons),
         keep_checkpoints=_keep(config.checkpoints, reasons),
+        keep=held_out.keep,
+        patience=held_out.patience,
+        min_delta=held_out.min_delta,
         gradient_checkpointing=_gradient_checkpointing(training, reasons),
         lora_rank=lora.rank,
         lora_alpha=lora.alpha,
@@ -225,6 +230,31 @@ def _precision(training: TrainingConfig, compute: ComputeConfig, reasons: _Reaso
         raise _refused("training.precision FP16 needs a GPU", "write FP32 or BF16, or omit it")
     default = ("BF16", "a GPU") if compute.gpus_per_pod else ("FP32", "no GPU")
     return reasons.choose("precision", training.precision, lambda: default)
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What the losses on the rows that were kept back decide."""
+
+    keep: str
+    patience: int = 0
+    min_delta: float = 0.0
+
+    @classmethod
+    def of(cls, training: TrainingConfig, rows: int, reasons: _Reasons) -> _HeldOut:
+        early = training.early_stopping
+        for name, asked in (("keep Best", training.keep == "Best"), ("earlyStopping", early is not None)):
+            if asked and not rows:
+                what = f"training.{name} goes by the loss on rows that were kept back, and there are none"
+                raise _refused(what, "raise dataset.validation.splitPercent, or leave it out")
+        if early is None:
+            return cls(reasons.choose("keep", training.keep, lambda: ("Last", "default")))
+        best = ("Best", "the training goes on past its best step before it ends early")
+        return cls(
+            keep=reasons.choose("keep", training.keep, lambda: best),
+            patience=reasons.choose("patience", early.patience, lambda: (DEFAULT_PATIENCE, "default")),
+            min_delta=reasons.choose("minDelta", _parse(early.min_delta, "minDelta"), lambda: (0.0, "default")),
+        )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vernacular.api.strings import (
     ImageName,
     LearningRate,
     MaxGradNorm,
+    MinDelta,
     ModelURI,
     ModuleName,
     ObjectName,
@@ -86,6 +87,13 @@ class GradientCheckpointing(StrEnum):
     AUTO = "Auto"
     ON = "On"
     OFF = "Off"
+
+
+class Keep(StrEnum):
+    """Which weights become the result."""
+
+    BEST = "Best"
+    LAST = "Last"
 
 
 class Strategy(StrEnum):
@@ -247,6 +255,20 @@ class MethodSpec(SpecModel):
     lora: LoraSpec | None = Field(default=None, description="Shape of the adapter.")
 
 
+class EarlyStoppingSpec(SpecModel):
+    """The end of a training that no longer gets better."""
+
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Evaluations in a row without a lower loss after which the training ends. Default: 3.",
+    )
+    min_delta: MinDelta | None = Field(
+        default=None, description='A loss counts as lower when it is so by more than this, like "0.001". Default: 0.'
+    )
+
+
 class TrainingSpec(SpecModel):
     """Settings of the training; absent values are chosen, and status.plan says what and why."""
 
@@ -291,6 +313,14 @@ class TrainingSpec(SpecModel):
     )
     evaluate_every_steps: int | None = Field(
         default=None, ge=1, le=10_000_000, description="Steps between two losses on the rows that were kept back."
+    )
+    keep: Keep | None = Field(
+        default=None,
+        description="Best: the result is the step with the lowest loss on the rows that were kept back. Last: the last"
+        " one. Absent: Best with earlyStopping, else Last.",
+    )
+    early_stopping: EarlyStoppingSpec | None = Field(
+        default=None, description="End when the loss on the rows that were kept back falls no more."
     )
 
 

@@ -104,6 +104,15 @@ MaxGradNorm = Annotated[
         also=("double(self) > 0.0", lambda text: float(text) > 0),
     ),
 ]
+MinDelta = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number from 0 to 10, in quotes, like "0.001"',
+        also=("double(self) <= 10.0", lambda text: float(text) <= 10),
+    ),
+]
 ModuleName = Annotated[
     str,
     Field(min_length=1, max_length=128),

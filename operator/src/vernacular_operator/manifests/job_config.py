@@ -17,6 +17,7 @@ from vernacular_trainer.contract import (
     CheckpointsConfig,
     ComputeConfig,
     DatasetConfig,
+    EarlyStoppingConfig,
     EvaluationConfig,
     JobConfig,
     JobIdentity,
@@ -134,6 +135,7 @@ def _method(job: FineTuneJob) -> MethodConfig:
 
 
 def _training(training: TrainingSpec) -> TrainingConfig:
+    early = training.early_stopping
     return TrainingConfig(
         epochs=training.epochs,
         max_steps=training.max_steps,
@@ -150,6 +152,8 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         loss=training.loss,
         gradient_checkpointing=training.gradient_checkpointing,
         evaluate_every_steps=training.evaluate_every_steps,
+        keep=training.keep,
+        early_stopping=EarlyStoppingConfig(early.patience, early.min_delta) if early else None,
     )
 
 

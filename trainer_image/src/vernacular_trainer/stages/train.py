@@ -19,7 +19,6 @@ from vernacular_trainer.training.arguments import ZERO_STAGES, training_argument
 from vernacular_trainer.training.metrics import LoggedSink, NoSink
 from vernacular_trainer.training.plan_file import load_plan
 from vernacular_trainer.training.ranks import Ranks, join
-from vernacular_trainer.training.result import write_result
 from vernacular_trainer.training.rows import RowTable
 from vernacular_trainer.training.stop import StopRequest
 from vernacular_trainer.training.trainer import StageTrainer
@@ -46,7 +45,7 @@ def _train(
     config: JobConfig, workspace: Workspace, plan: ResolvedPlan, ranks: Ranks, phases: PhaseReporter
 ) -> TrainSummary:
     phases.enter(Phase.LOADING_MODEL)
-    resumed = ranks.share(lambda: _find_checkpoint(workspace, config.attempt))
+    resumed = ranks.share(lambda: _find_checkpoint(workspace, config.attempt, plan))
     if resumed:
         resumed.require_shape(plan)
     attempt_folder = workspace.attempt(config.attempt)
@@ -65,6 +64,7 @@ def _train(
                 ranks=ranks,
                 train=RowTable.open(workspace.train_rows),
                 validation=RowTable.open(workspace.validation_rows),
+                base=config.model,
                 attempt_folder=attempt_folder,
                 stop=stop,
                 sink=sink,
@@ -75,17 +75,17 @@ def _train(
         finally:
             sink.close()
         summary = _summarise(trainer, resumed)
-        if summary.step < plan.total_steps:
+        if summary.step < plan.total_steps and not summary.stopped_early:
             ranks.leave()
             raise _preempted(summary)
         phases.enter(Phase.SAVING, lambda: "the result")
-        write_result(trainer, plan, config.model, workspace.result, ranks)
+        trainer.write_result(workspace.result)
         ranks.leave()
     return summary
 
 
-def _find_checkpoint(workspace: Workspace, attempt: int) -> checkpoints.Checkpoint | None:
-    found = checkpoints.newest_complete(workspace.checkpoints, attempt)
+def _find_checkpoint(workspace: Workspace, attempt: int, plan: ResolvedPlan) -> checkpoints.Checkpoint | None:
+    found = checkpoints.newest_complete(workspace.checkpoints, attempt, with_best=plan.keep == "Best")
     log.info("resuming from step %d", found.progress.step if found else 0)
     return found
 
@@ -106,16 +106,20 @@ def _load_model(plan: ResolvedPlan, path: Path) -> Any:
 
 def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) -> TrainSummary:
     progress = trainer.progress
+    ended = trainer.stopped_early or progress.step >= trainer.plan.total_steps
+    best = ended and trainer.result_step == progress.best_step
     return TrainSummary(
         step=progress.step,
         total_steps=trainer.plan.total_steps,
         loss=_decimal(progress.loss),
-        eval_loss=_decimal(progress.eval_loss),
+        eval_loss=_decimal(progress.best_loss if best else progress.eval_loss),
         tokens=progress.tokens,
         training_seconds=round(progress.training_seconds),
         resumed_from_step=resumed.progress.step if resumed else 0,
         checkpoint_step=trainer.checkpoint_step,
         complete_checkpoints=trainer.completed,
+        result_step=trainer.result_step if ended else 0,
+        stopped_early=trainer.stopped_early,
     )
 
 

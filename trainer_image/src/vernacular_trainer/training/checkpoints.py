@@ -1,6 +1,7 @@
 """Checkpoints on the shared volume: complete or not there at all.
 
     checkpoints/attempt-<n>/checkpoint-<step>/    complete; COMPLETE.json lists its files with their digests
+    checkpoints/attempt-<n>/best-<step>/          complete; what would be the result if no later step were better
     checkpoints/attempt-<n>/.partial/             being written; worthless once its writer is gone
 
 An attempt writes below its own folder alone, and resumes from the newest complete checkpoint of all attempts so far.
@@ -8,10 +9,12 @@ An attempt writes below its own folder alone, and resumes from the newest comple
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +28,8 @@ from vernacular_trainer.plan import ResolvedPlan
 
 MARK = "COMPLETE.json"
 PARTIAL = ".partial"
+CHECKPOINT = "checkpoint"
+BEST = "best"
 
 _READ_BYTES = 1 << 20
 # Optimizer shards and parameter names fit only a training of the same shape.
@@ -35,13 +40,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training had come when a checkpoint was taken."""
+    """How far a training had come when a checkpoint was taken.
+
+    `best_step` is the evaluation with the lowest loss so far (0: none yet), `stale` the number of evaluations since the
+    last one that lowered it by enough.
+    """
 
     step: int
     tokens: int = 0
     training_seconds: float = 0.0
     loss: float | None = None
     eval_loss: float | None = None
+    best_step: int = 0
+    best_loss: float | None = None
+    stale: int = 0
+
+    def evaluated(self, loss: float, min_delta: float) -> Progress:
+        """This progress after an evaluation at its step."""
+        best = math.inf if self.best_loss is None else self.best_loss
+        stale = 0 if loss < best - min_delta else self.stale + 1
+        progress = dataclasses.replace(self, eval_loss=loss, stale=stale)
+        return dataclasses.replace(progress, best_step=self.step, best_loss=loss) if loss < best else progress
 
 
 @dataclass(frozen=True)
@@ -71,25 +90,35 @@ def shape_of(plan: ResolvedPlan) -> dict[str, Any]:
     return shape
 
 
-def newest_complete(root: Path, attempt: int) -> Checkpoint | None:
+def newest_complete(root: Path, attempt: int, *, with_best: bool = False) -> Checkpoint | None:
     """The checkpoint to resume from: the furthest complete one of the attempts up to `attempt`; None to start from
     step 0.
 
-    One that is incomplete or damaged is passed over, and the log says so.
+    One that is incomplete or damaged is passed over, and the log says so; `with_best`: so is one whose best step was
+    not kept.
     """
     for path in _candidates(root, attempt):
         checkpoint = _verify(path)
-        if checkpoint is not None:
+        best = checkpoint.progress.best_step if checkpoint and with_best else 0
+        if checkpoint and (not best or find_best(root, attempt, best)):
             return checkpoint
     return None
 
 
-def _candidates(root: Path, attempt: int) -> list[Path]:
+def find_best(root: Path, attempt: int, step: int) -> Path | None:
+    """The folder in which an attempt up to `attempt` kept the weights of `step`, complete; None when none did."""
+    for path in _candidates(root, attempt, BEST):
+        if _number(path) == step and _verify(path):
+            return path
+    return None
+
+
+def _candidates(root: Path, attempt: int, kind: str = CHECKPOINT) -> list[Path]:
     found = [
         (step, number, path)
         for number, folder in _attempt_folders(root)
         if number <= attempt
-        for path in folder.glob("checkpoint-*")
+        for path in folder.glob(f"{kind}-*")
         if (step := _number(path)) is not None
     ]
     return [path for _, _, path in sorted(found, reverse=True)]
@@ -108,8 +137,7 @@ def _number(path: Path) -> int | None:
 
 def _verify(path: Path) -> Checkpoint | None:
     try:
-        mark = json.loads((path / MARK).read_text(encoding="utf-8"))
-        progress = Progress(**mark["progress"])
+        progress, mark = _read_mark(path)
         for name, expected in mark["files"].items():
             if (path / name).stat().st_size != expected["size"] or _digest(path / name) != expected["sha256"]:
                 raise ValueError(name)
@@ -120,8 +148,13 @@ def _verify(path: Path) -> Checkpoint | None:
     return Checkpoint(path, progress, mark["shape"])
 
 
+def _read_mark(path: Path) -> tuple[Progress, dict[str, Any]]:
+    mark = json.loads((path / MARK).read_text(encoding="utf-8"))
+    return Progress(**mark["progress"]), mark
+
+
 def begin(attempt_folder: Path) -> Path:
-    """The empty folder in which the next checkpoint is to be written as `checkpoint-<step>`."""
+    """The empty folder in which what comes next is to be written, as `checkpoint-<step>` or `best-<step>`."""
     partial = attempt_folder / PARTIAL
     if partial.exists():
         shutil.rmtree(partial)
@@ -129,9 +162,9 @@ def begin(attempt_folder: Path) -> Path:
     return partial
 
 
-def complete(attempt_folder: Path, progress: Progress, plan: ResolvedPlan) -> Checkpoint:
+def complete(attempt_folder: Path, progress: Progress, plan: ResolvedPlan, kind: str = CHECKPOINT) -> Checkpoint:
     """Turn what was written since begin() into a checkpoint: durable first, then visible under its name."""
-    written = attempt_folder / PARTIAL / f"checkpoint-{progress.step}"
+    written = attempt_folder / PARTIAL / f"{kind}-{progress.step}"
     shape = shape_of(plan)
     mark = {"progress": dataclasses.asdict(progress), "shape": shape, "files": _seal(written)}
     (written / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
@@ -159,7 +192,8 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def retain(root: Path, attempt: int, newest: Checkpoint, keep: int) -> None:
-    """Delete all but the `keep` furthest checkpoints, and what earlier attempts left unfinished; `newest` always stays.
+    """Delete all but the `keep` furthest checkpoints and the best steps that they name, and what earlier attempts left
+    unfinished; `newest` always stays.
 
     Call it only after `newest` is complete.
     """
@@ -168,11 +202,23 @@ def retain(root: Path, attempt: int, newest: Checkpoint, keep: int) -> None:
         if path == newest.path or _step_is_kept(path, keepers, keep):
             continue
         shutil.rmtree(path, ignore_errors=True)
+    retain_best(root, attempt, newest.progress.best_step)
     for number, folder in _attempt_folders(root):
         if number < attempt:
             shutil.rmtree(folder / PARTIAL, ignore_errors=True)
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def retain_best(root: Path, attempt: int, step: int) -> None:
+    """Delete the kept weights of all steps but `step` and those that a checkpoint still names as its best."""
+    named = {step}
+    for path in _candidates(root, attempt):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            named.add(_read_mark(path)[0].best_step)
+    for path in _candidates(root, attempt, BEST):
+        if _number(path) not in named:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _step_is_kept(path: Path, keepers: list[Path], keep: int) -> bool:

@@ -20,13 +20,12 @@ from vernacular_trainer.training.ranks import Ranks
 _LEFT_OUT = ("training_args.bin", "README.md")
 
 
-def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folder: Path, ranks: Ranks) -> Path:
+def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folder: Path, ranks: Ranks) -> None:
     """Write `folder`/adapter (LoRA) or `folder`/model (Full), replacing an older one at once; all ranks call it.
 
     Raises StageError (NonFiniteLoss) when a weight is not finite.
     """
-    final = folder / ("adapter" if plan.method == "LoRA" else "model")
-    draft = folder / f".{final.name}.partial"
+    draft = _draft(plan, folder)
     if ranks.is_first:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -36,11 +35,31 @@ def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folde
     ranks.barrier()
     if ranks.is_first:
         _finish(draft, model)
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
-        sync(folder)
+        _replace(draft, folder / _name(plan))
     ranks.barrier()
-    return final
+
+
+def copy_result(source: Path, plan: ResolvedPlan, folder: Path) -> None:
+    """Make what write_result once wrote into `source` the result in `folder`; one rank calls it."""
+    draft = _draft(plan, folder)
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(source / _name(plan), draft)
+    _make_durable(draft)
+    _replace(draft, folder / _name(plan))
+
+
+def _name(plan: ResolvedPlan) -> str:
+    return "adapter" if plan.method == "LoRA" else "model"
+
+
+def _draft(plan: ResolvedPlan, folder: Path) -> Path:
+    return folder / f".{_name(plan)}.partial"
+
+
+def _replace(draft: Path, final: Path) -> None:
+    shutil.rmtree(final, ignore_errors=True)
+    draft.rename(final)
+    sync(final.parent)
 
 
 def _finish(draft: Path, model: ModelConfig) -> None:
@@ -50,6 +69,10 @@ def _finish(draft: Path, model: ModelConfig) -> None:
     # the chat template belongs to the result: served with another one, the model does not know its own language
     AutoTokenizer.from_pretrained(model.path, local_files_only=True).save_pretrained(draft)
     _name_base(draft / "adapter_config.json", model)
+    _make_durable(draft)
+
+
+def _make_durable(draft: Path) -> None:
     for path in draft.iterdir():
         path.chmod(0o644)
         sync(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vernacular_trainer.contract import Phase, StageFailure
+from vernacular_trainer.contract import ModelConfig, Phase, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
 from vernacular_trainer.training import checkpoints
@@ -21,6 +22,7 @@ from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
 from vernacular_trainer.training.order import StepOrder, micro_batches
 from vernacular_trainer.training.ranks import Ranks
+from vernacular_trainer.training.result import copy_result, write_result
 from vernacular_trainer.training.rows import Batch, RowTable, collate
 from vernacular_trainer.training.stop import StopRequest
 
@@ -61,6 +63,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         ranks: Ranks,
         train: RowTable,
         validation: RowTable,
+        base: ModelConfig,
         attempt_folder: Path,
         stop: StopRequest,
         sink: MetricSink,
@@ -75,11 +78,13 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.validation = validation
         self.throughput = Throughput()
         self.completed = 0
+        self.stopped_early = False
         self.checkpoint_step = resumed.progress.step if resumed else 0
         self.progress = resumed.progress if resumed else Progress(step=0)
         self._before = self.progress
         self._resumed = resumed
         self._train_table = train
+        self._base = base
         self._attempt_folder = attempt_folder
         self._sink = sink
         self._enter = enter
@@ -162,11 +167,31 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 loss += float(self._loss(self.model_wrapped, **self._prepare_inputs(_to_inputs(batch))))
             count += batch.supervised
         total, tokens = self.ranks.sum([loss, count])
-        mean = total / max(tokens, 1.0)
-        self._note(eval_loss=mean)
-        self._sink.log(self.state.global_step, {"eval/loss": mean})
+        self._judge(total / max(tokens, 1.0))
         self._resume()
-        return {"eval_loss": mean}
+        return {}
+
+    def _judge(self, loss: float) -> None:
+        """Note the loss of an evaluation; keep the weights when it is the best, end when it has long been no better."""
+        self._note()
+        self.progress = self.progress.evaluated(loss, self.plan.min_delta)
+        self._sink.log(self.state.global_step, {"eval/loss": loss})
+        if self.state.global_step >= self.plan.total_steps:
+            return
+        if self.plan.keep == "Best" and self.progress.best_step == self.state.global_step:
+            self._keep_best()
+        if self.plan.patience and self.progress.stale >= self.plan.patience:
+            self.stopped_early = self.control.should_training_stop = True
+            self.control.should_save = False
+
+    def _keep_best(self) -> None:
+        self._enter(Phase.SAVING)
+        partial = self._begin_to_write()
+        write_result(self, self.plan, self._base, partial / f"{checkpoints.BEST}-{self.state.global_step}", self.ranks)
+        if self.ranks.is_first:
+            checkpoints.complete(self._attempt_folder, self.progress, self.plan, checkpoints.BEST)
+            checkpoints.retain_best(self._attempt_folder.parent, self._attempt, self.state.global_step)
+        self.ranks.barrier()
 
     def _validation_batches(self) -> Iterator[Batch]:
         """This rank's batches; every rank gets the same number, since all compute together under ZeRO-3."""
@@ -197,13 +222,13 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             metrics["train/grad_norm"] = logs["grad_norm"]
         self._sink.log(self.state.global_step, metrics)
 
-    def _note(self, *, loss: float | None = None, eval_loss: float | None = None) -> None:
-        self.progress = Progress(
+    def _note(self, *, loss: float | None = None) -> None:
+        self.progress = replace(
+            self.progress,
             step=self.state.global_step,
             tokens=self._before.tokens + self.throughput.tokens,
             training_seconds=self._before.training_seconds + self.throughput.seconds,
             loss=self.progress.loss if loss is None else loss,
-            eval_loss=self.progress.eval_loss if eval_loss is None else eval_loss,
         )
 
     def begin(self) -> None:
@@ -217,18 +242,41 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     # checkpoints
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self._enter(Phase.SAVING)
+    def write_result(self, folder: Path) -> None:
+        """Write the last step's weights or the best one's, as the plan says; all ranks call it."""
+        if self.result_step == self.state.global_step:
+            write_result(self, self.plan, self._base, folder, self.ranks)
+        elif self.ranks.is_first:
+            best = checkpoints.find_best(self._attempt_folder.parent, self._attempt, self.result_step)
+            assert best is not None
+            copy_result(best, self.plan, folder)
+        self.ranks.barrier()
+
+    @property
+    def result_step(self) -> int:
+        """The step whose weights are the result when the training ends here."""
+        best = self.progress.best_step if self.plan.keep == "Best" else 0
+        return best or self.progress.step
+
+    @property
+    def _attempt(self) -> int:
+        return int(self._attempt_folder.name.rpartition("-")[2])
+
+    def _begin_to_write(self) -> Path:
         if self.ranks.is_first:
             checkpoints.begin(self._attempt_folder)
         self.ranks.barrier()
+        return self._attempt_folder / checkpoints.PARTIAL
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._enter(Phase.SAVING)
+        self._begin_to_write()
         super()._save_checkpoint(model, trial)
         self.ranks.barrier()
         self._note()
         if self.ranks.is_first:
             newest = checkpoints.complete(self._attempt_folder, self.progress, self.plan)
-            attempt = int(self._attempt_folder.name.rpartition("-")[2])
-            checkpoints.retain(self._attempt_folder.parent, attempt, newest, self.plan.keep_checkpoints)
+            checkpoints.retain(self._attempt_folder.parent, self._attempt, newest, self.plan.keep_checkpoints)
         self.completed += 1
         self.checkpoint_step = self.state.global_step
         self._sink.log(self.state.global_step, {"progress/checkpoint_step": float(self.checkpoint_step)})

@@ -39,8 +39,19 @@ def succeed(draft: Draft, stage: Stage, attempt: int) -> None:
         start_time=draft.record(stage).start_time or timestamp(ended),
         completion_time=timestamp(ended),
         reason=Reason.STAGE_SUCCEEDED,
-        message=report.message or None if report else "its pod was gone before its report was read",
+        message=_message(report, stage) if report else "its pod was gone before its report was read",
     )
+
+
+def _message(report: contract.StageReport, stage: Stage) -> str | None:
+    summary = summary_of(report, stage)
+    if not isinstance(summary, contract.TrainSummary) or summary.result_step in (0, summary.total_steps):
+        return report.message or None
+    best = f"the result is that of step {summary.result_step}"
+    if summary.result_step < summary.step:
+        best += ", which had the lowest loss on the rows that were kept back"
+    early = f"ended early at step {summary.step} of {summary.total_steps}, " if summary.stopped_early else ""
+    return early + best
 
 
 def note(draft: Draft, stage: Stage, report: contract.StageReport | None) -> None:
