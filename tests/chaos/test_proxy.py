@@ -63,6 +63,24 @@ async def test_a_write_fails_as_told_and_has_happened_or_not(
     assert ("a" in names) is written
 
 
+async def test_a_deletion_that_met_a_conflict_has_not_happened(
+    api_server: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    made = api_server.request("POST", _path(namespace), {"metadata": {"name": "a"}})
+    with ChaosProxy(api_server, always(Fault.CONFLICT)) as proxy:
+        async with client_behind(proxy, tmp_path) as client:
+            with pytest.raises(ConflictError):
+                await client.delete(MAPS, namespace, "a", uid=made["metadata"]["uid"])
+            proxy.calm = True
+            with pytest.raises(ConflictError):
+                await client.delete(MAPS, namespace, "a", uid="that-of-another")
+            assert await client.get(MAPS, namespace, "a")
+            await client.delete(MAPS, namespace, "a", uid=made["metadata"]["uid"])
+            await client.delete(MAPS, namespace, "a", uid=made["metadata"]["uid"])
+    names = [item["metadata"]["name"] for item in api_server.request("GET", _path(namespace))["items"]]
+    assert "a" not in names
+
+
 async def test_a_stale_read_answers_what_was_true_before(api_server: ApiServer, namespace: str, tmp_path: Path) -> None:
     with ChaosProxy(api_server, always(Fault.STALE_READ)) as proxy:
         async with client_behind(proxy, tmp_path) as client:

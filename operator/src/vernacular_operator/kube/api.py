@@ -78,7 +78,10 @@ class KubeApi(Protocol):
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
     ) -> None:
-        """Delete exactly the object with this uid, its dependents in the background. Gone already is success."""
+        """Delete exactly the object with this uid, its dependents in the background. Gone already is success.
+
+        Raises KubeError, ConflictError also when another object has the name by now: a watch is about to tell of that.
+        """
         ...
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from vernacular_operator.kube.api import Kind, Object, Page
-from vernacular_operator.kube.errors import ConflictError, NotFoundError, UnavailableError, error_for
+from vernacular_operator.kube.errors import NotFoundError, UnavailableError, error_for
 from vernacular_operator.kube.shapes import read_event, read_list
 from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
@@ -114,11 +115,8 @@ class KubernetesClient:
         options: Object = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        try:
+        with suppress(NotFoundError):
             await self._call("DELETE", kind, _path(kind, namespace, name), options)
-        except (NotFoundError, ConflictError):
-            # a conflict means that another object has this name by now: the one meant is gone as well
-            return
 
     async def close(self) -> None:
         await self._api.close()
