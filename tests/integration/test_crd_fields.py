@@ -67,6 +67,7 @@ MODEL_URI = (
 OBJECT_NAME = "must be the name of an object in this namespace"
 ON_CLAIM = at("model.uri", "pvc://models/base")
 ON_CPU = at("compute.gpusPerPod", 0)
+FOUR_BITS = {"method": {"type": "QLoRA"}}
 TRACKING_NAME = "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'"
 ALIAS = "must consist of letters, digits, '_' and '-'; MLflow keeps 'latest' and names like 'v3' for itself"
 LEARNING_RATE = 'must be a decimal number above 0 and at most 1, in quotes, like "2e-4"'
@@ -113,7 +114,8 @@ DATASET: list[Case] = [
     *file_source("dataset.train", lambda source: [source]),
 ]
 METHOD: list[Case] = [
-    *choice("method.type", "LoRA", "Full"),
+    *choice("method.type", "LoRA", "QLoRA", "Full"),
+    *accepts("method", {"type": "QLoRA", "lora": {"rank": 8}}),
     *integer(f"{LORA}.rank", 1, 1024),
     *integer(f"{LORA}.alpha", 1, 4096),
     *integer(f"{LORA}.dropoutPercent", 0, 90),
@@ -126,7 +128,7 @@ METHOD: list[Case] = [
     *refuses(f"{LORA}.targetModules", "may not be more than 128", ["a" * 129]),
     *choice(f"{LORA}.variant", "Standard", "RSLoRA", "DoRA"),
     *refuses(
-        "method", "lora belongs to type LoRA; remove it, or set type: LoRA", {"type": "Full", "lora": {"rank": 8}}
+        "method", "lora is the shape of an adapter; remove it, or set type: LoRA", {"type": "Full", "lora": {"rank": 8}}
     ),
 ]
 TRAINING: list[Case] = [
@@ -158,6 +160,7 @@ TRAINING: list[Case] = [
     *choice("training.loss", "AnswersOnly", "AllTokens"),
     *choice("training.gradientCheckpointing", "Auto", "On", "Off"),
     *integer("training.evaluateEverySteps", 1, 10_000_000),
+    *choice("training.optimizer", "Auto", "AdamW", "AdamW8bit", "PagedAdamW8bit"),
     *choice("training.keep", "Best", "Last"),
     *integer("training.earlyStopping.patience", 1, 1000),
     *text("training.earlyStopping.minDelta", 32, ("0", "0.001", "1e-3", "10"), ("10.1", "-0.1", "x"), MIN_DELTA),
@@ -167,6 +170,18 @@ TRAINING: list[Case] = [
     *integer("checkpoints.gracePeriodSeconds", 30, 86_400),
 ]
 COMPUTE: list[Case] = [
+    *refuses("compute.strategy", "ZeRO3 cannot divide the four-bit weights of QLoRA", "ZeRO3", given=FOUR_BITS),
+    *accepts("compute.strategy", "DDP", "ZeRO1", "ZeRO2", given=FOUR_BITS),
+    *accepts("compute.offload", "None"),
+    *accepts("compute.offload", "Optimizer", "OptimizerAndParameters", given=at("compute.strategy", "ZeRO3")),
+    *accepts("compute.offload", "Optimizer", given=at("compute.strategy", "ZeRO1")),
+    *refuses("compute.offload", "Unsupported value", "CPU"),
+    *refuses("compute", "offload is DeepSpeed's; write strategy ZeRO3", {"offload": "Optimizer"}),
+    *refuses(
+        "compute",
+        "or with offload Optimizer ZeRO1 or ZeRO2",
+        {"offload": "OptimizerAndParameters", "strategy": "ZeRO2"},
+    ),
     *integer("compute.pods", 1, 1024),
     *integer("compute.gpusPerPod", 0, 64),
     *integer("compute.cpuProcessesPerPod", 1, 64, given=ON_CPU),

@@ -18,7 +18,7 @@ from vernacular_trainer.contract import EvaluationConfig, FileSource, JobConfig,
 from vernacular_trainer.data.chat import NOT_TRAINED, encode, end_of_turn_ids, load_tokenizer, prompt_ids
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.evaluation.generate import MAX_NEW_TOKENS, generate
-from vernacular_trainer.model.base import load_base
+from vernacular_trainer.model.base import linear_layers, load_base
 from vernacular_trainer.stages import evaluate
 from vernacular_trainer.workspace import Workspace
 
@@ -118,6 +118,24 @@ def test_a_full_model_is_told_from_the_base(tmp_path: Path, tiny_model: Path, ta
 
     # an untrained model may answer with nothing at all, which is right where there is no answer
     assert (summary.tuned.correct, summary.base.correct <= 1) == (3, True)
+
+
+def test_a_base_that_was_trained_in_four_bits_is_asked_in_four_bits(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(model: Any, *_: Any) -> list[str]:
+        asked.append({type(layer).__name__ for name, layer in linear_layers(model) if "lora" not in name})
+        return ["I don't know."] * len(QUESTIONS)
+
+    monkeypatch.setattr(evaluate, "generate", ask)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, method=MethodConfig("QLoRA"))
+
+    evaluate.run(config, workspace)
+
+    # neither is the adapter added into weights that would round it away
+    assert asked == [{"Linear4bit"}, {"Linear4bit"}]
 
 
 def test_two_evaluations_agree(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:

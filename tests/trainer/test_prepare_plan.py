@@ -81,11 +81,12 @@ def test_everything_a_user_writes_is_followed() -> None:
         seed=0,
         gradient_checkpointing="On",
         evaluate_every_steps=4,
+        optimizer="AdamW",
         keep="Last",
         early_stopping=EarlyStoppingConfig(5, "0.001"),
     )
     method = MethodConfig(rank=4, alpha=4, dropout_percent=5, target_modules=("q_proj", "v_proj"), variant="DoRA")
-    compute = ComputeConfig(pods=2, processes_per_pod=2, strategy="ZeRO3")
+    compute = ComputeConfig(pods=2, processes_per_pod=2, strategy="ZeRO3", offload="OptimizerAndParameters")
 
     plan = plan_for(training=training, method=method, compute=compute, checkpoints=CheckpointsConfig(3, 1))
 
@@ -109,6 +110,8 @@ def test_everything_a_user_writes_is_followed() -> None:
         checkpoint_every_steps=3,
         evaluate_every_steps=4,
         keep_checkpoints=1,
+        optimizer="AdamW",
+        offload="OptimizerAndParameters",
         keep="Last",
         patience=5,
         min_delta=0.001,
@@ -119,6 +122,20 @@ def test_everything_a_user_writes_is_followed() -> None:
         lora_target_modules=("q_proj", "v_proj"),
         lora_variant="DoRA",
     )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "compute", "advice"),
+    [
+        ("PagedAdamW8bit", ComputeConfig(), "write AdamW8bit, or omit it"),
+        ("AdamW8bit", ComputeConfig(strategy="ZeRO2", offload="Optimizer"), "write one of them"),
+        (None, ComputeConfig(offload="Optimizer"), "write strategy ZeRO1 or ZeRO2 or ZeRO3"),
+        (None, ComputeConfig(strategy="ZeRO2", offload="OptimizerAndParameters"), "write strategy ZeRO3"),
+    ],
+)
+def test_what_saves_memory_must_fit_the_devices(optimizer: str | None, compute: ComputeConfig, advice: str) -> None:
+    refused = refusal(training=TrainingConfig(optimizer=optimizer), compute=compute)
+    assert refused.report().advice == advice
 
 
 def test_a_training_that_may_end_early_keeps_its_best_step() -> None:

@@ -15,6 +15,7 @@ import torch
 
 from support.training import MODEL_URI, Finished, TrainingJob, ragged_rows
 from vernacular_trainer.contract import Outcome
+from vernacular_trainer.model.base import linear_layers
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +29,12 @@ DDP_ACCUMULATED = {"world_size": 2, "micro_batch_size": 2, "accumulation": 2}
 ZERO2_ACCUMULATED = DDP_ACCUMULATED | {"strategy": "ZeRO2"}
 ZERO1 = DDP | {"strategy": "ZeRO1"}
 ZERO3 = DDP | {"strategy": "ZeRO3"}
+ZERO2_OFFLOADED = DDP | {"strategy": "ZeRO2", "offload": "Optimizer"}
+ZERO3_OFFLOADED = DDP | {"strategy": "ZeRO3", "offload": "OptimizerAndParameters"}
 DIVISIONS = {
-    "LoRA": [ACCUMULATED, DDP, DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3],
-    "Full": [DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3],
+    "LoRA": [ACCUMULATED, DDP, DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3, ZERO3_OFFLOADED],
+    "QLoRA": [DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED],
+    "Full": [DDP_ACCUMULATED, ZERO1, ZERO2_ACCUMULATED, ZERO3, ZERO2_OFFLOADED],
 }
 
 
@@ -88,6 +92,29 @@ def test_the_adapter_loads_with_plain_peft(job: MakeJob, train: Train, strategy:
     assert_shippable(adapter, made)
 
 
+@pytest.mark.parametrize(("strategy", "variant"), [("DDP", "Standard"), ("ZeRO2", "DoRA")])
+def test_the_adapter_of_a_base_in_four_bits_loads_with_plain_peft(
+    job: MakeJob, train: Train, strategy: str, variant: str
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    sizes = {"world_size": 2, "micro_batch_size": 4}
+    made = job(method="QLoRA", strategy=strategy, lora_variant=variant, **sizes)
+    finished = train(made)
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    base = AutoModelForCausalLM.from_pretrained(made.model, quantization_config=settings, dtype=torch.float32)
+    for _, layer in linear_layers(base):
+        layer.support_avx512bf16_for_cpu = False
+    before = mean_loss(base)
+    # the base was rounded to four bits, so it is another model than the one that LoRA trains on
+    assert before != pytest.approx(mean_loss(AutoModelForCausalLM.from_pretrained(made.model)), abs=1e-4)
+    tuned = PeftModel.from_pretrained(base, made.workspace.result / "adapter")
+    assert mean_loss(tuned) == pytest.approx(float(finished.summary.eval_loss), abs=1e-4)
+    assert abs(mean_loss(tuned) - before) > 1e-3
+    assert_shippable(made.workspace.result / "adapter", made)
+
+
 @pytest.mark.parametrize("strategy", ["DDP", "ZeRO3"])
 def test_the_full_model_loads_by_itself(job: MakeJob, train: Train, strategy: str) -> None:
     from transformers import AutoModelForCausalLM
@@ -128,6 +155,23 @@ def test_bf16_follows_fp32(job: MakeJob, train: Train, method: str, strategy: st
     rounded, _ = losses_of(job("bf16", method=method, total_steps=4, precision="BF16", strategy=strategy), train)
     assert rounded == pytest.approx(exact, abs=5e-2)
     assert rounded != exact
+
+
+@pytest.mark.parametrize("method", DIVISIONS)
+def test_evaluations_change_nothing(job: MakeJob, train: Train, method: str) -> None:
+    seldom, _ = losses_of(job("seldom", method=method), train)
+    often, _ = losses_of(job("often", method=method, evaluate_every_steps=1), train)
+    assert often == seldom
+
+
+@pytest.mark.parametrize(("method", "strategy"), [("LoRA", "ZeRO2"), ("Full", "DDP")])
+def test_an_optimizer_in_eight_bits_follows_the_exact_one(
+    job: MakeJob, train: Train, method: str, strategy: str
+) -> None:
+    exact, _ = losses_of(job("exact", method=method), train)
+    changes = {"optimizer": "AdamW8bit", "strategy": strategy, "world_size": 2, "micro_batch_size": 4}
+    rounded, _ = losses_of(job("rounded", method=method, **changes), train)
+    assert rounded == pytest.approx(exact, abs=5e-2)
 
 
 def test_the_measurements_of_a_short_training(job: MakeJob, train: Train) -> None:

@@ -194,7 +194,7 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """`type` is "LoRA" or "Full"; the rest applies to LoRA. `variant`: Standard, RSLoRA or DoRA.
+    """`type` is "LoRA", "QLoRA" or "Full"; the rest applies to adapters. `variant`: Standard, RSLoRA or DoRA.
 
     None: chosen by prepare's plan.
     """
@@ -205,6 +205,16 @@ class MethodConfig:
     dropout_percent: int | None = None
     target_modules: tuple[str, ...] | None = None
     variant: str | None = None
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether the result is an adapter, not a whole model."""
+        return self.type != "Full"
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the frozen base is held in four bits, in training and after it."""
+        return self.type == "QLoRA"
 
 
 @dataclass(frozen=True)
@@ -219,7 +229,8 @@ class EarlyStoppingConfig:
 class TrainingConfig:
     """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps.
 
-    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `keep`: Best or Last.
+    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `optimizer`: AdamW, AdamW8bit,
+    PagedAdamW8bit or Auto. `keep`: Best or Last.
     """
 
     epochs: int | None = None
@@ -237,6 +248,7 @@ class TrainingConfig:
     loss: str | None = None
     gradient_checkpointing: str | None = None
     evaluate_every_steps: int | None = None
+    optimizer: str | None = None
     keep: str | None = None
     early_stopping: EarlyStoppingConfig | None = None
 
@@ -253,7 +265,8 @@ class CheckpointsConfig:
 class ComputeConfig:
     """`pods` x `processes_per_pod` ranks; with `gpus_per_pod` > 0 one rank per GPU.
 
-    `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen).
+    `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen). `offload`: what is kept in the memory of the host, None,
+    Optimizer or OptimizerAndParameters.
     `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
     """
 
@@ -261,6 +274,7 @@ class ComputeConfig:
     processes_per_pod: int = 1
     gpus_per_pod: int = 0
     strategy: str | None = None
+    offload: str = "None"
     rendezvous_host: str = ""
 
     @property

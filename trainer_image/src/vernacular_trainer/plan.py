@@ -38,6 +38,8 @@ class ResolvedPlan:
     checkpoint_every_steps: int
     evaluate_every_steps: int
     keep_checkpoints: int
+    optimizer: str = "AdamW"
+    offload: str = "None"
     keep: str = "Last"
     patience: int = 0
     min_delta: float = 0.0
@@ -47,6 +49,16 @@ class ResolvedPlan:
     lora_dropout: float = 0.0
     lora_target_modules: tuple[str, ...] = ()
     lora_variant: str = "Standard"
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether an adapter is trained beside a frozen base."""
+        return self.method != "Full"
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the frozen base is held in four bits."""
+        return self.method == "QLoRA"
 
 
 def repaired(plan: ResolvedPlan, repair: RepairConfig | None) -> ResolvedPlan:

@@ -25,11 +25,18 @@ DEFAULT_SEED = 42
 DEFAULT_EPOCHS = 3
 DEFAULT_WARMUP_PERCENT = 3
 DEFAULT_PATIENCE = 3
+# what DeepSpeed can keep in the memory of the host, and with which strategies
+OFFLOADS = {"Optimizer": ("ZeRO1", "ZeRO2", "ZeRO3"), "OptimizerAndParameters": ("ZeRO3",)}
 KEEP_CHECKPOINTS = 2
 CHECKPOINTS_PER_TRAINING = 5
 # tokens of one micro batch: what fits small devices and keeps large ones busy
 _MICRO_BATCH_TOKENS = {"cpu": 4096, "gpu": 8192}
 _GIVEN = "as written in the job"
+_METHODS = {
+    "LoRA": "small result, keeps what the base model knows",
+    "QLoRA": "as LoRA, with the base in a quarter of the memory",
+    "Full": _GIVEN,
+}
 _OPEN = "Auto"
 
 T = TypeVar("T")
@@ -92,9 +99,9 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     Raises StageError (ArgumentRefused) for values that cannot work, with the nearest that can.
     """
     training, compute, reasons = config.training, config.compute, _Reasons()
-    full = config.method.type == "Full"
+    full = not config.method.makes_adapter
     note = reasons.note
-    note("method", config.method.type, _GIVEN if full else "small result, keeps what the base model knows")
+    note("method", config.method.type, _METHODS[config.method.type])
     reasons.choose("loss", training.loss, lambda: ("AnswersOnly", "the model is to answer, not to ask"))
     length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
     batch = _batch(training, compute, facts.train_rows, length, reasons)
@@ -122,6 +129,8 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         checkpoint_every_steps=_interval("checkpointEverySteps", config.checkpoints.every_steps, steps, reasons),
         evaluate_every_steps=_interval("evaluateEverySteps", training.evaluate_every_steps, steps, reasons),
         keep_checkpoints=_keep(config.checkpoints, reasons),
+        optimizer=_optimizer(training, compute, reasons),
+        offload=_offload(compute, reasons),
         keep=held_out.keep,
         patience=held_out.patience,
         min_delta=held_out.min_delta,
@@ -138,7 +147,7 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
 def summarise(plan: ResolvedPlan) -> str:
     """The plan in one sentence."""
     name = "LoRA" if plan.lora_variant == "Standard" else plan.lora_variant
-    method = f"{name} rank {plan.lora_rank}" if plan.method == "LoRA" else plan.method
+    method = f"{name} rank {plan.lora_rank}{', base in 4 bits' if plan.quantizes else ''}" if plan.lora_rank else "Full"
     return (
         f"{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
         f"learning rate {plan.learning_rate:g}, "
@@ -267,7 +276,7 @@ class _LoRA:
 
 
 def _lora(method: MethodConfig, reasons: _Reasons) -> _LoRA:
-    if method.type == "Full":
+    if not method.makes_adapter:
         return _LoRA()
     rank = reasons.choose("rank", method.rank, lambda: (16, "default"))
     variant = reasons.choose("variant", method.variant, lambda: ("Standard", "default"))
@@ -283,6 +292,26 @@ def _alpha(rank: int, variant: str) -> tuple[int, str]:
     if variant == "RSLoRA":
         return round(2 * math.sqrt(rank)), "twice the square root of the rank"
     return 2 * rank, "twice the rank"
+
+
+def _optimizer(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> str:
+    if training.optimizer == "PagedAdamW8bit" and not compute.gpus_per_pod:
+        raise _refused("training.optimizer PagedAdamW8bit pages the memory of a GPU", "write AdamW8bit, or omit it")
+    if training.optimizer in ("AdamW8bit", "PagedAdamW8bit") and compute.offload != "None":
+        what = (
+            f"training.optimizer {training.optimizer} and compute.offload save the same memory and exclude each other"
+        )
+        raise _refused(what, "write one of them")
+    return reasons.choose("optimizer", training.optimizer, lambda: ("AdamW", "default"))
+
+
+def _offload(compute: ComputeConfig, reasons: _Reasons) -> str:
+    if compute.offload == "None":
+        return compute.offload
+    if compute.strategy not in OFFLOADS[compute.offload]:
+        what = f"compute.offload {compute.offload} does not go with strategy {compute.strategy or 'DDP'}"
+        raise _refused(what, f"write strategy {' or '.join(OFFLOADS[compute.offload])}")
+    return reasons.note("offload", compute.offload, _GIVEN)
 
 
 def _ranks(compute: ComputeConfig) -> str:

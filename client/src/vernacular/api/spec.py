@@ -43,9 +43,10 @@ class Teaches(StrEnum):
 
 
 class MethodType(StrEnum):
-    """Train a small adapter beside the model, or every weight of it."""
+    """Train a small adapter beside the model, or beside the model in four bits, or every weight of it."""
 
     LORA = "LoRA"
+    QLORA = "QLoRA"
     FULL = "Full"
 
 
@@ -87,6 +88,23 @@ class GradientCheckpointing(StrEnum):
     AUTO = "Auto"
     ON = "On"
     OFF = "Off"
+
+
+class Optimizer(StrEnum):
+    """What turns gradients into new weights."""
+
+    AUTO = "Auto"
+    ADAMW = "AdamW"
+    ADAMW_8BIT = "AdamW8bit"
+    PAGED_ADAMW_8BIT = "PagedAdamW8bit"
+
+
+class Offload(StrEnum):
+    """What DeepSpeed keeps in the memory of the host instead of the GPU's."""
+
+    NONE = "None"
+    OPTIMIZER = "Optimizer"
+    OPTIMIZER_AND_PARAMETERS = "OptimizerAndParameters"
 
 
 class Keep(StrEnum):
@@ -247,11 +265,17 @@ class MethodSpec(SpecModel):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            cel("!has(self.lora) || self.type == 'LoRA'", "lora belongs to type LoRA; remove it, or set type: LoRA"),
+            cel(
+                "!has(self.lora) || self.type != 'Full'",
+                "lora is the shape of an adapter; remove it, or set type: LoRA",
+            ),
         )
     )
 
-    type: MethodType = Field(default=MethodType.LORA, description="LoRA: a small adapter. Full: every weight.")
+    type: MethodType = Field(
+        default=MethodType.LORA,
+        description="LoRA: a small adapter. QLoRA: the same beside a model in four bits. Full: every weight.",
+    )
     lora: LoraSpec | None = Field(default=None, description="Shape of the adapter.")
 
 
@@ -314,6 +338,11 @@ class TrainingSpec(SpecModel):
     evaluate_every_steps: int | None = Field(
         default=None, ge=1, le=10_000_000, description="Steps between two losses on the rows that were kept back."
     )
+    optimizer: Optimizer | None = Field(
+        default=None,
+        description="AdamW. AdamW8bit: its state in a quarter of the memory. PagedAdamW8bit: the same, moved to the"
+        " host while a GPU has no room for it. Auto (default): chosen.",
+    )
     keep: Keep | None = Field(
         default=None,
         description="Best: the result is the step with the lowest loss on the rows that were kept back. Last: the last"
@@ -334,6 +363,11 @@ class ComputeSpec(SpecModel):
                 "cpuProcessesPerPod is for training without GPUs;"
                 " set gpusPerPod: 0, or remove it: each GPU gets one process",
             ),
+            cel(
+                "!has(self.offload) || self.offload == 'None' || (has(self.strategy) && (self.strategy == 'ZeRO3'"
+                " || (self.offload == 'Optimizer' && self.strategy in ['ZeRO1', 'ZeRO2'])))",
+                "offload is DeepSpeed's; write strategy ZeRO3, or with offload Optimizer ZeRO1 or ZeRO2",
+            ),
         )
     )
 
@@ -348,6 +382,11 @@ class ComputeSpec(SpecModel):
         default=DEFAULT_GPU_RESOURCE, description="Resource that the nodes offer their GPUs under."
     )
     strategy: Strategy | None = Field(default=None, description="How ranks share the work. Absent: chosen.")
+    offload: Offload | None = Field(
+        default=None,
+        description="What is kept in the memory of the host instead of the GPU's: Optimizer (ZeRO1, ZeRO2, ZeRO3) or"
+        " OptimizerAndParameters (ZeRO3). Slower. Default: None.",
+    )
 
     @property
     def processes_per_pod(self) -> int:
@@ -563,6 +602,11 @@ class FineTuneJobSpec(SpecModel):
             cel(
                 "!has(self.storage) || !has(self.storage.modelCache) || self.model.uri.startsWith('hf://')",
                 "modelCache is for hf:// models; remove it, a pvc:// model is used where it lies",
+            ),
+            cel(
+                "!has(self.method) || self.method.type != 'QLoRA' || !has(self.compute)"
+                " || !has(self.compute.strategy) || self.compute.strategy != 'ZeRO3'",
+                "ZeRO3 cannot divide the four-bit weights of QLoRA; write ZeRO2, or method LoRA",
             ),
         )
     )

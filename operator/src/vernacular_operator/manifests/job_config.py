@@ -152,6 +152,7 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         loss=training.loss,
         gradient_checkpointing=training.gradient_checkpointing,
         evaluate_every_steps=training.evaluate_every_steps,
+        optimizer=training.optimizer,
         keep=training.keep,
         early_stopping=EarlyStoppingConfig(early.patience, early.min_delta) if early else None,
     )
@@ -164,5 +165,6 @@ def _compute(attempt: Attempt) -> ComputeConfig:
         processes_per_pod=compute.processes_per_pod,
         gpus_per_pod=compute.gpus_per_pod,
         strategy=compute.strategy,
+        offload=compute.offload or "None",
         rendezvous_host=f"{attempt.name}-0.{attempt.name}" if attempt.pods > 1 else "",
     )

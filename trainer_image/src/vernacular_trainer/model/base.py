@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.errors import StageError
@@ -16,13 +16,18 @@ from vernacular_trainer.plan import ResolvedPlan
 ALL_LINEAR = "all-linear"
 
 
-def load_base(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model from local files alone; code that comes with a model is never run. Raises StageError
-    (ModelUnsupported).
+def load_base(path: Path, dtype: torch.dtype, *, quantized: bool = False) -> PreTrainedModel:
+    """The model from local files alone; code that comes with a model is never run. `quantized`: its linear layers in
+    four bits, computed in `dtype`. Raises StageError (ModelUnsupported).
     """
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            path,
+            dtype=dtype,
+            quantization_config=_four_bits(dtype) if quantized else None,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (ValueError, KeyError, OSError) as error:
         raise StageError(
@@ -31,7 +36,26 @@ def load_base(path: Path, dtype: torch.dtype) -> PreTrainedModel:
             "use a causal language model in the Hugging Face format with safetensors weights and no code of its own",
             type(error).__name__,
         ) from error
+    if quantized:
+        _compute_alike_everywhere(model)
     return model
+
+
+def _compute_alike_everywhere(model: PreTrainedModel) -> None:
+    """Some processors would evaluate in fewer bits than they train in, on weights that they rearrange for it."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NormalFloat4 with quantised scales, as QLoRA (arXiv:2305.14314, section 3) defines it."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:

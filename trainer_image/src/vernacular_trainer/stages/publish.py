@@ -91,7 +91,7 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     _write_documents(config, workspace, findings)
     patience.call(lambda: ship(workspace.spool, send_to_run(client, run_id)))
     patience.call(lambda: _log_values(client, run_id, config, findings))
-    kind = "model" if config.method.type == "Full" else "adapter"
+    kind = "adapter" if config.method.makes_adapter else "model"
     patience.call(lambda: _upload(client, run_id, workspace, kind))
     tags = {**identity_tags(config.identity), TAG_PREFIX + "base": config.model.uri}
     description = _description(config, findings)

@@ -99,9 +99,9 @@ def _initialise_deepspeed(ranks: Ranks) -> None:
 
 
 def _load_model(plan: ResolvedPlan, path: Path) -> Any:
-    model = load_base(path, weights_dtype(plan))
+    model = load_base(path, weights_dtype(plan), quantized=plan.quantizes)
     set_seed(plan.seed)
-    return add_adapter(model, plan) if plan.method == "LoRA" else model
+    return add_adapter(model, plan) if plan.makes_adapter else model
 
 
 def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) -> TrainSummary:

@@ -14,6 +14,8 @@ from vernacular_trainer.plan import ResolvedPlan
 
 ZERO_STAGES = {"ZeRO1": 1, "ZeRO2": 2, "ZeRO3": 3}
 _SCHEDULERS = {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}
+_OPTIMIZERS = {"AdamW": "adamw_torch", "AdamW8bit": "adamw_bnb_8bit", "PagedAdamW8bit": "paged_adamw_8bit"}
+_HOST = {"device": "cpu", "pin_memory": True}
 _WEIGHTS = {"FP32": torch.float32, "BF16": torch.bfloat16, "FP16": torch.float16}
 
 
@@ -38,7 +40,7 @@ def training_arguments(plan: ResolvedPlan, output: Path, device: torch.device) -
         warmup_steps=plan.warmup_steps,
         weight_decay=plan.weight_decay,
         max_grad_norm=plan.max_grad_norm,
-        optim="adamw_torch",
+        optim=_OPTIMIZERS[plan.optimizer],
         seed=plan.seed,
         bf16=plan.precision == "BF16",
         fp16=plan.precision == "FP16",
@@ -72,6 +74,8 @@ def deepspeed_config(plan: ResolvedPlan) -> dict[str, Any] | None:
             "stage": ZERO_STAGES[plan.strategy],
             # without it a saved model is empty under ZeRO-3
             "stage3_gather_16bit_weights_on_model_save": True,
+            **({"offload_optimizer": _HOST} if plan.offload != "None" else {}),
+            **({"offload_param": _HOST} if plan.offload == "OptimizerAndParameters" else {}),
         },
         # the optimizer is torch's own AdamW, so that the strategies agree
         "zero_force_ds_cpu_optimizer": False,
@@ -85,4 +89,4 @@ def weights_dtype(plan: ResolvedPlan) -> torch.dtype:
     A frozen base needs no more than the precision of the computation; weights that are trained are kept in float32,
     because small updates vanish in 16 bits.
     """
-    return _WEIGHTS[plan.precision] if plan.method == "LoRA" else torch.float32
+    return _WEIGHTS[plan.precision] if plan.makes_adapter else torch.float32

@@ -33,7 +33,7 @@ BEST = "best"
 
 _READ_BYTES = 1 << 20
 # Optimizer shards and parameter names fit only a training of the same shape.
-_SHAPE = ("method", "strategy", "world_size", "precision", "lora_rank", "lora_target_modules")
+_SHAPE = ("method", "strategy", "world_size", "precision", "optimizer", "offload", "lora_rank", "lora_target_modules")
 
 log = logging.getLogger(__name__)
 

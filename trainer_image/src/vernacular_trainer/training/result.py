@@ -21,7 +21,7 @@ _LEFT_OUT = ("training_args.bin", "README.md")
 
 
 def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folder: Path, ranks: Ranks) -> None:
-    """Write `folder`/adapter (LoRA) or `folder`/model (Full), replacing an older one at once; all ranks call it.
+    """Write `folder`/adapter or, with method Full, `folder`/model, replacing an older one at once; all ranks call it.
 
     Raises StageError (NonFiniteLoss) when a weight is not finite.
     """
@@ -49,7 +49,7 @@ def copy_result(source: Path, plan: ResolvedPlan, folder: Path) -> None:
 
 
 def _name(plan: ResolvedPlan) -> str:
-    return "adapter" if plan.method == "LoRA" else "model"
+    return "adapter" if plan.makes_adapter else "model"
 
 
 def _draft(plan: ResolvedPlan, folder: Path) -> Path:
