@@ -20,6 +20,7 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.data.split import split_rows
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.extra_arguments import ALLOWED, FIELDS
 from vernacular_trainer.plan import ResolvedPlan
 from vernacular_trainer.planning import DataFacts, resolve, summarise
 
@@ -82,6 +83,7 @@ def test_everything_a_user_writes_is_followed() -> None:
         gradient_checkpointing="On",
         evaluate_every_steps=4,
         optimizer="AdamW",
+        extra_arguments={"tf32": "true", "adam_beta2": "0.95"},
         keep="Last",
         early_stopping=EarlyStoppingConfig(5, "0.001"),
     )
@@ -112,6 +114,7 @@ def test_everything_a_user_writes_is_followed() -> None:
         keep_checkpoints=1,
         optimizer="AdamW",
         offload="OptimizerAndParameters",
+        extra_arguments={"adam_beta2": 0.95, "tf32": True},
         keep="Last",
         patience=5,
         min_delta=0.001,
@@ -136,6 +139,31 @@ def test_everything_a_user_writes_is_followed() -> None:
 def test_what_saves_memory_must_fit_the_devices(optimizer: str | None, compute: ComputeConfig, advice: str) -> None:
     refused = refusal(training=TrainingConfig(optimizer=optimizer), compute=compute)
     assert refused.report().advice == advice
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("learning_rate", "1e-4", "write it as training.learningRate"),
+        ("label_smoothing_factor", "0.1", "remove it; what can be set is adam_beta1,"),
+        ("adam_beta1", "1.0", "write a number from 0 to below 1, in quotes"),
+        ("adam_epsilon", "nan", "write a number above 0 and below 1, in quotes"),
+        ("tf32", "yes", "write true or false, in quotes"),
+        ("ddp_bucket_cap_mb", "2.5", "write a whole number from 1 to 4096, in quotes"),
+    ],
+)
+def test_extra_arguments_that_cannot_work(name: str, value: str, advice: str) -> None:
+    refused = refusal(training=TrainingConfig(extra_arguments={name: value}))
+    assert f"training.extraArguments.{name}" in str(refused)
+    assert refused.report().advice.startswith(advice)
+
+
+def test_extra_arguments_are_those_of_transformers() -> None:
+    from transformers import TrainingArguments
+
+    known = {item.name for item in dataclasses.fields(TrainingArguments)}
+    assert ALLOWED.keys() <= known
+    assert not ALLOWED.keys() & FIELDS.keys()
 
 
 def test_a_training_that_may_end_early_keeps_its_best_step() -> None:

@@ -174,6 +174,15 @@ def test_an_optimizer_in_eight_bits_follows_the_exact_one(
     assert rounded == pytest.approx(exact, abs=5e-2)
 
 
+def test_extra_arguments_have_their_effect(job: MakeJob, train: Train) -> None:
+    plain, _ = losses_of(job("plain"), train)
+    noisy, _ = losses_of(job("noisy", extra_arguments={"neftune_noise_alpha": 20.0}), train)
+    slower, _ = losses_of(job("slower", extra_arguments={"adam_beta1": 0.0}), train)
+    assert plain[0] != noisy[0]
+    assert plain[0] == slower[0]
+    assert plain[-1] != slower[-1]
+
+
 def test_the_measurements_of_a_short_training(job: MakeJob, train: Train) -> None:
     made = job(total_steps=5, evaluate_every_steps=2, warmup_steps=2, learning_rate=0.01)
     summary = train(made).summary

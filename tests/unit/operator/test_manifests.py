@@ -43,6 +43,7 @@ FULL = fine_tune_job(
         "gradientCheckpointing": "On",
         "evaluateEverySteps": 5,
         "optimizer": "AdamW8bit",
+        "extraArguments": {"adam_beta2": "0.95"},
         "keep": "Best",
         "earlyStopping": {"patience": 2, "minDelta": "0.01"},
     },

@@ -230,7 +230,7 @@ class TrainingConfig:
     """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps.
 
     `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `optimizer`: AdamW, AdamW8bit,
-    PagedAdamW8bit or Auto. `keep`: Best or Last.
+    PagedAdamW8bit or Auto. `extra_arguments`: of transformers.TrainingArguments. `keep`: Best or Last.
     """
 
     epochs: int | None = None
@@ -249,6 +249,7 @@ class TrainingConfig:
     gradient_checkpointing: str | None = None
     evaluate_every_steps: int | None = None
     optimizer: str | None = None
+    extra_arguments: dict[str, str] = field(default_factory=dict)
     keep: str | None = None
     early_stopping: EarlyStoppingConfig | None = None
 
@@ -560,6 +561,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ContractError(f"{where}: expected a list")
         return tuple(_convert(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {name: _convert(typing.get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ContractError(f"{where}: expected an object")

@@ -5,7 +5,8 @@ No torch: prepare resolves the plan on a CPU pod, train follows it to the letter
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vernacular_trainer.contract import ContractError, RepairConfig
 
@@ -40,6 +41,7 @@ class ResolvedPlan:
     keep_checkpoints: int
     optimizer: str = "AdamW"
     offload: str = "None"
+    extra_arguments: dict[str, Any] = field(default_factory=dict)
     keep: str = "Last"
     patience: int = 0
     min_delta: float = 0.0

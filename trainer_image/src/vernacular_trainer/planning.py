@@ -17,6 +17,7 @@ from vernacular_trainer.contract import (
     TrainingConfig,
 )
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.extra_arguments import Value, read_arguments
 from vernacular_trainer.plan import ResolvedPlan
 
 SEQUENCE_CAP = 4096
@@ -131,6 +132,7 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         keep_checkpoints=_keep(config.checkpoints, reasons),
         optimizer=_optimizer(training, compute, reasons),
         offload=_offload(compute, reasons),
+        extra_arguments=_extra_arguments(training, reasons),
         keep=held_out.keep,
         patience=held_out.patience,
         min_delta=held_out.min_delta,
@@ -303,6 +305,11 @@ def _optimizer(training: TrainingConfig, compute: ComputeConfig, reasons: _Reaso
         )
         raise _refused(what, "write one of them")
     return reasons.choose("optimizer", training.optimizer, lambda: ("AdamW", "default"))
+
+
+def _extra_arguments(training: TrainingConfig, reasons: _Reasons) -> dict[str, Value]:
+    arguments = read_arguments(training.extra_arguments)
+    return {name: reasons.note(f"extraArguments.{name}", value, _GIVEN) for name, value in arguments.items()}
 
 
 def _offload(compute: ComputeConfig, reasons: _Reasons) -> str:

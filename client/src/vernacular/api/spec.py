@@ -14,6 +14,8 @@ from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE
 from vernacular.api.pod_overrides import PodOverride
 from vernacular.api.strings import (
     Alias,
+    ArgumentName,
+    ArgumentValue,
     ClusterObjectName,
     ConfigMapKey,
     FileURI,
@@ -342,6 +344,18 @@ class TrainingSpec(SpecModel):
         default=None,
         description="AdamW. AdamW8bit: its state in a quarter of the memory. PagedAdamW8bit: the same, moved to the"
         " host while a GPU has no room for it. Auto (default): chosen.",
+    )
+    extra_arguments: dict[ArgumentName, ArgumentValue] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="More of transformers.TrainingArguments, like neftune_noise_alpha; prepare refuses those without"
+        " effect here, and says which have one.",
+        json_schema_extra=rules(
+            cel(
+                "self.all(name, name.matches('^[a-z][a-z0-9_]{0,63}$'))",
+                "names are those of transformers.TrainingArguments, like neftune_noise_alpha",
+            )
+        ),
     )
     keep: Keep | None = Field(
         default=None,

@@ -140,6 +140,8 @@ StorageSize = Annotated[
         ),
     ),
 ]
+ArgumentName = Annotated[str, Field(max_length=64)]
+ArgumentValue = Annotated[str, Field(min_length=1, max_length=64)]
 TagKey = Annotated[str, Field(max_length=250)]
 TagValue = Annotated[str, Field(max_length=500)]
 LabelKey = Annotated[

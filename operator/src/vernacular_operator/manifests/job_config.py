@@ -153,6 +153,7 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         gradient_checkpointing=training.gradient_checkpointing,
         evaluate_every_steps=training.evaluate_every_steps,
         optimizer=training.optimizer,
+        extra_arguments=dict(training.extra_arguments),
         keep=training.keep,
         early_stopping=EarlyStoppingConfig(early.patience, early.min_delta) if early else None,
     )

@@ -56,6 +56,7 @@ def training_arguments(plan: ResolvedPlan, output: Path, device: torch.device) -
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
+        **plan.extra_arguments,
     )
 
 
