@@ -110,6 +110,17 @@ DATASET: list[Case] = [
     *refuses("dataset.train", "must be of type array", "pvc://d/x"),
     *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
     *file_source("dataset.train", lambda source: [source]),
+    *choice("dataset.format", "Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text"),
+    *accepts("dataset.columns", {}, {"frage": "question", "antwort": "answer"}, {"Frage 1": "messages", "": "tools"}),
+    *refuses("dataset.columns", "a column stands for one of messages, tools, prompt", {"a": "chosen"}, {"a": ""}),
+    *refuses("dataset.columns", "two columns cannot stand for the same name", {"a": "prompt", "b": "prompt"}),
+    *refuses("dataset.columns", "must have at most 16 items", {f"k{i}": "text" for i in range(17)}),
+    *refuses("dataset.columns", "may not be more than 32", {"a": "t" * 33}),
+    *refuses("dataset.columns", "must be of type string", {"a": 1}),
+    *accepts("dataset.systemPrompt", "Be brief.", "ä" * 8192),
+    *refuses("dataset.systemPrompt", "at least 1 chars long", ""),
+    *refuses("dataset.systemPrompt", "may not be more than 8192", "a" * 8193),
+    *refuses("dataset.systemPrompt", "must be of type string", 7),
 ]
 METHOD: list[Case] = [
     *choice("method.type", "LoRA", "Full"),

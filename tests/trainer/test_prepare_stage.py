@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xlsxwriter
 
 from support.stage_jobs import AWAY, handbook_rows, make_job, write_lines
 from vernacular_trainer.contract import (
@@ -132,6 +133,30 @@ def test_several_sources_are_mixed(tmp_path: Path, tiny_model: Path) -> None:
     assert summary.rows == 40
     assert {row.row.partition(":")[0] for row in read_rows(workspace.train_rows)} == {"pvc"}
     assert (workspace.inputs / "train-1.jsonl").exists()
+
+
+def test_a_workbook_with_columns_of_its_own_is_trained_with_the_system_prompt(tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "hr.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet("HR")
+        for number, cells in enumerate([("Frage", "Antwort"), *((f"how long {i}", f"{i} days") for i in range(40))]):
+            sheet.write_row(number, 0, cells)
+    dataset = DatasetConfig(
+        (FileSource("pvc://hr/hr.xlsx", str(path)),),
+        teaches="Skill",
+        format="PromptCompletion",
+        columns={"Frage": "question", "Antwort": "answer"},
+        system_prompt="Be brief.",
+    )
+    config, workspace = make_job(tmp_path, tiny_model, path, dataset=dataset)
+
+    summary = prepare.run(config, workspace)
+
+    assert (summary.rows, summary.train, summary.validation) == (40, 36, 4)
+    assert read_rows(workspace.train_rows)[0].row == "pvc://hr/hr.xlsx:HR!A2"
+    assert (workspace.inputs / "train-0.xlsx").exists()
+    for question in parse_questions(workspace.questions.read_text(), "held-out rows"):
+        assert question.messages[0].content == "Be brief."
 
 
 def test_a_cut_answer_is_counted_and_a_cut_away_one_dropped(tmp_path: Path, tiny_model: Path) -> None:

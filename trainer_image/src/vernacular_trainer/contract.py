@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -185,11 +185,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Training sources and how to split them. `teaches` is "Facts" or "Skill"."""
+    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill".
+
+    `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
+    `system_prompt` goes before each row and question that has no system message ("": nothing does).
+    """
 
     train: tuple[FileSource, ...]
     teaches: str = "Facts"
     validation_split_percent: int = 10
+    format: str = "Auto"
+    columns: dict[str, str] = field(default_factory=dict)
+    system_prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vernacular_trainer.contract import Problem
+from vernacular_trainer.data.findings import FINDINGS
 
 FIRST_ROWS = 5
 
@@ -17,10 +18,10 @@ class ProblemLog:
     _rows: dict[str, list[str]] = field(default_factory=dict)
     _advice: dict[str, str] = field(default_factory=dict)
 
-    def add(self, code: str, row: str, advice: str) -> None:
-        """Note one finding at `row` ("train.jsonl:12"); the first advice of a code is kept."""
+    def add(self, code: str, row: str, advice: str = "") -> None:
+        """Note one finding at `row` ("train.jsonl:12"); the first `advice` that says more than the table is kept."""
         self._counts[code] = self._counts.get(code, 0) + 1
-        self._advice.setdefault(code, advice)
+        self._advice.setdefault(code, advice or FINDINGS[code].advice)
         rows = self._rows.setdefault(code, [])
         if len(rows) < FIRST_ROWS:
             rows.append(row)

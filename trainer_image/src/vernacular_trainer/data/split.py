@@ -39,7 +39,7 @@ def split_rows(rows: list[Conversation], percent: int, teaches: str, seed: int) 
 def _groups(rows: list[Conversation], teaches: str) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        key = row.digest if teaches == "Facts" else hashlib.sha256(row.question.encode()).hexdigest()
+        key = row.digest if teaches == "Facts" or row.plain else hashlib.sha256(row.question.encode()).hexdigest()
         groups.setdefault(key, []).append(index)
     return groups
 

@@ -27,7 +27,7 @@ from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token
 from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions, questions_of_rows
-from vernacular_trainer.data.rows import ADVICE, Conversation, RowError
+from vernacular_trainer.data.rows import Conversation, RowError
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources, schema_error
 from vernacular_trainer.data.split import Split, split_rows
 from vernacular_trainer.data.table import write_rows
@@ -70,7 +70,7 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.CHECKING_DATA)
     copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, problems)
+    checked = check_sources(copies, config.dataset, problems)
     questions = _copy_questions(config, workspace)
     _require_rows(len(checked.conversations), "has")
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
@@ -151,17 +151,17 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
 def _tokenise(config: JobConfig, model: BaseModel, checked: Checked, problems: ProblemLog) -> Tokenised:
     tokenizer = load_tokenizer(model.folder, config.model.uri)
     encoded: list[list[TokenRow]] = []
-    refused: str | None = None
+    refused: tuple[str, str] | None = None
     everything = config.training.loss == planning.ALL_TOKENS
     for conversation in checked.conversations:
         try:
             rows = encode(tokenizer, conversation)
             encoded.append([row.fully_trained() for row in rows] if everything else rows)
         except RowError as error:
-            problems.add(error.code, conversation.row, ADVICE[error.code])
-            refused = refused or conversation.row
+            problems.add(error.code, conversation.row)
+            refused = refused or (conversation.row, error.code)
     if refused:
-        raise schema_error(refused, "TemplateRefused", problems)
+        raise schema_error(*refused, problems)
     longest = max(len(row.input_ids) for rows in encoded for row in rows)
     length, _ = planning.sequence_length(config.training, longest, model.max_length)
     return _cut(checked, encoded, length, longest, problems)
@@ -191,13 +191,9 @@ def _cut(checked: Checked, encoded: list[list[TokenRow]], length: int, longest: 
 
 def _note_split(split: Split, tokenised: Tokenised, has_questions: bool, problems: ProblemLog) -> None:
     for index in split.untaught:
-        advice = (
-            "write each fact in two or more wordings, or set dataset.validation.splitPercent to 0 and give questions"
-        )
-        problems.add("HeldOutNotTaught", tokenised.conversations[index].row, advice)
+        problems.add("HeldOutNotTaught", tokenised.conversations[index].row)
     if not split.validation and not has_questions:
-        advice = "give evaluation.questions, or a dataset.validation.splitPercent above 0"
-        problems.add("NothingHeldOut", "", advice)
+        problems.add("NothingHeldOut", "")
 
 
 def _pick(tokenised: Tokenised, indexes: tuple[int, ...]) -> list[TokenRow]:
