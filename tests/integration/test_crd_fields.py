@@ -121,6 +121,9 @@ DATASET: list[Case] = [
     *refuses("dataset.systemPrompt", "at least 1 chars long", ""),
     *refuses("dataset.systemPrompt", "may not be more than 8192", "a" * 8193),
     *refuses("dataset.systemPrompt", "must be of type string", 7),
+    *choice("dataset.duplicates", "Report", "DropExact", "DropNear"),
+    *choice("dataset.personalData", "Report", "Redact", "Fail"),
+    *integer("dataset.maxBadRowsPercent", 0, 100),
 ]
 METHOD: list[Case] = [
     *choice("method.type", "LoRA", "Full"),

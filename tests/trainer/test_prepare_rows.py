@@ -9,6 +9,7 @@ import pytest
 
 from support.stage_jobs import handbook_rows, write_lines
 from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
+from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.findings import FINDINGS
 from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
@@ -26,7 +27,11 @@ def check(folder: Path, *lines: Any, problems: ProblemLog | None = None, **chang
     source = FileSource("ConfigMap hr-data, key train.jsonl", str(path))
     copies = copy_sources((source,), Workspace(folder / "workspace"))
     config = DatasetConfig((source,), **changes)
-    return check_sources(copies, config, problems if problems is not None else ProblemLog())
+    problems = problems if problems is not None else ProblemLog()
+    checked = check_sources(copies, config, problems)
+    assert checked.rows == len(checked.conversations) + len(problems.rejected)
+    require_few_bad_rows(problems, checked.rows, config.max_bad_rows_percent)
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -228,8 +233,11 @@ def test_text_that_is_not_utf_8_is_unreadable_at_its_line(tmp_path: Path) -> Non
     source = FileSource("train.jsonl", str(path))
     copies = copy_sources((source,), Workspace(tmp_path / "workspace"))
 
+    problems = ProblemLog()
+    checked = check_sources(copies, DatasetConfig((source,)), problems)
+
     with pytest.raises(StageError, match=r"train.jsonl, line 2: not UTF-8") as caught:
-        check_sources(copies, DatasetConfig((source,)), ProblemLog())
+        require_few_bad_rows(problems, checked.rows, 0)
 
     assert caught.value.code is StageFailure.DATASET_UNREADABLE
 
@@ -249,17 +257,27 @@ def test_byte_order_marks_and_unicode_line_separators_are_no_trouble(tmp_path: P
     assert [message.content for message in conversation.messages] == ["a\u2028b", "c\x85d"]
 
 
-def test_duplicates_are_counted_and_kept_and_unused_columns_reported(tmp_path: Path) -> None:
-    problems = ProblemLog()
-    rows = [{"prompt": "Why?", "completion": "So."}, {"prompt": "why? ", "completion": "so."}, {"id": 1}]
-    rows[2] |= {"prompt": "How?", "completion": "So."}
+def test_unused_columns_are_reported(tmp_path: Path) -> None:
+    rows = [{"prompt": "Why?", "completion": "So."}, {"id": 1, "prompt": "How?", "completion": "So."}]
 
-    checked = check(tmp_path, *rows, problems=problems)
+    assert check(tmp_path, *rows).unused_columns == ("id",)
 
-    assert len(checked.conversations) == 3
-    assert problems.count("Duplicate") == 1
-    assert problems.problems()[0].first_rows == ("ConfigMap hr-data, key train.jsonl:2",)
-    assert checked.unused_columns == ("id",)
+
+@pytest.mark.parametrize(("percent", "fails"), [(33, True), (34, False), (100, False)])
+def test_bad_rows_are_left_out_up_to_the_given_part(tmp_path: Path, percent: int, fails: bool) -> None:
+    good = {"prompt": "Why?", "completion": "So."}
+
+    if fails:
+        with pytest.raises(StageError) as caught:
+            check(tmp_path, good, "{secret", good, max_bad_rows_percent=percent)
+        assert caught.value.code is StageFailure.DATASET_TOO_MANY_BAD_ROWS
+        expected = (
+            "1 of 3 rows cannot be trained on, more than 33 %; the first: ConfigMap hr-data, key train.jsonl, line 2"
+        )
+        assert caught.value.message == f"{expected}: not valid JSON"
+        assert "dataset.maxBadRowsPercent" in caught.value.advice
+    else:
+        assert len(check(tmp_path, good, "{secret", good, max_bad_rows_percent=percent).conversations) == 2
 
 
 def test_a_question_with_every_field() -> None:

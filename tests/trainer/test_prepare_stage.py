@@ -27,7 +27,7 @@ from vernacular_trainer.contract import (
     TrainingConfig,
     summary_to_dict,
 )
-from vernacular_trainer.data.chat import NOT_TRAINED
+from vernacular_trainer.data.chat import NOT_TRAINED, load_tokenizer
 from vernacular_trainer.data.questions import parse_questions
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
@@ -159,6 +159,41 @@ def test_a_workbook_with_columns_of_its_own_is_trained_with_the_system_prompt(tm
         assert question.messages[0].content == "Be brief."
 
 
+def test_every_row_that_was_read_is_trained_held_out_or_dropped(tmp_path: Path, tiny_model: Path) -> None:
+    good = handbook_rows(60)
+    refused = {"messages": [*good[0]["messages"][:1], {"role": "assistant", "content": "b"}], "tools": [{"name": "f"}]}
+    mail = {"prompt": "who is asked", "completion": "ann@example.com is asked"}
+    rows = [*good, good[0], "{", refused, mail]
+    dataset = DatasetConfig(
+        (FileSource("train.jsonl", str(write_lines(tmp_path / "in" / "train.jsonl", rows))),),
+        duplicates="DropExact",
+        personal_data="Redact",
+        max_bad_rows_percent=4,
+    )
+    config, workspace = make_job(tmp_path, tiny_model, tmp_path, dataset=dataset)
+
+    summary = prepare.run(config, workspace)
+
+    assert (summary.rows, summary.dropped, summary.duplicates) == (64, 3, 1)
+    assert summary.train + summary.validation == 61
+    assert [(problem.severity, problem.code) for problem in summary.problems] == [
+        ("Error", "BrokenJson"),
+        ("Error", "ToolsIgnored"),
+        ("Warning", "PersonalData"),
+        ("Warning", "Duplicate"),
+        ("Warning", "ContradictingAnswers"),
+    ]
+    tokenizer = load_tokenizer(tiny_model, "tiny")
+    trained = [row for path in (workspace.train_rows, workspace.validation_rows) for row in read_rows(path)]
+    assert "[EMAIL] is asked" in tokenizer.decode(next(row for row in trained if row.row == "train.jsonl:64").input_ids)
+
+    strict = dataclasses.replace(config, dataset=dataclasses.replace(dataset, max_bad_rows_percent=3))
+    with pytest.raises(StageError) as caught:
+        prepare.run(strict, workspace)
+    assert caught.value.code is StageFailure.DATASET_TOO_MANY_BAD_ROWS
+    assert caught.value.message.startswith("2 of 64 rows cannot be trained on, more than 3 %; the first: train.jsonl,")
+
+
 def test_a_cut_answer_is_counted_and_a_cut_away_one_dropped(tmp_path: Path, tiny_model: Path) -> None:
     long_answer = {"prompt": "how long", "completion": "days " * 60}
     long_question = {"prompt": "days " * 60, "completion": "yes"}
@@ -213,7 +248,7 @@ def test_nothing_held_out_is_said(tmp_path: Path, tiny_model: Path) -> None:
     summary = prepare.run(config, workspace)
 
     assert summary.validation == 0
-    assert [problem.code for problem in summary.problems] == ["NothingHeldOut"]
+    assert [problem.code for problem in summary.problems] == ["NothingHeldOut", "FewRows"]
     assert read_rows(workspace.validation_rows) == []
     assert workspace.questions.read_text() == ""
 

@@ -35,6 +35,9 @@ FULL = fine_tune_job(
         "format": "PromptCompletion",
         "columns": {"frage": "prompt", "antwort": "completion"},
         "systemPrompt": "Answer in one sentence.",
+        "duplicates": "DropNear",
+        "personalData": "Redact",
+        "maxBadRowsPercent": 5,
     },
     method={"type": "LoRA", "lora": {"rank": 8, "targetModules": ["q_proj"], "variant": "DoRA"}},
     training={

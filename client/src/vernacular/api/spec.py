@@ -57,6 +57,22 @@ class RowFormat(StrEnum):
     TEXT = "Text"
 
 
+class Duplicates(StrEnum):
+    """What becomes of rows that repeat an earlier one."""
+
+    REPORT = "Report"
+    DROP_EXACT = "DropExact"
+    DROP_NEAR = "DropNear"
+
+
+class PersonalData(StrEnum):
+    """What becomes of personal data and secrets in rows."""
+
+    REPORT = "Report"
+    REDACT = "Redact"
+    FAIL = "Fail"
+
+
 class MethodType(StrEnum):
     """Train a small adapter beside the model, or every weight of it."""
 
@@ -258,6 +274,22 @@ class DatasetSpec(SpecModel):
         min_length=1,
         max_length=8192,
         description="Goes before each row and each question that has no system message of its own.",
+    )
+    duplicates: Duplicates = Field(
+        default=Duplicates.REPORT,
+        description="Report: rows that repeat an earlier one stay. DropExact: they are left out. DropNear: so are rows"
+        " that nearly repeat one, question and answer.",
+    )
+    personal_data: PersonalData = Field(
+        default=PersonalData.REPORT,
+        description="Report: personal data and secrets are counted. Redact: they are replaced, like [EMAIL], before"
+        " training. Fail: the job fails.",
+    )
+    max_bad_rows_percent: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Rows that cannot be trained on are left out up to this percentage; the job fails beyond it.",
     )
 
 

@@ -113,6 +113,9 @@ def _dataset(job: FineTuneJob) -> DatasetConfig:
         format=dataset.format.value,
         columns=dict(dataset.columns or {}),
         system_prompt=dataset.system_prompt or "",
+        duplicates=dataset.duplicates.value,
+        personal_data=dataset.personal_data.value,
+        max_bad_rows_percent=dataset.max_bad_rows_percent,
     )
 
 

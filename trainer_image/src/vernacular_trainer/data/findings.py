@@ -103,6 +103,46 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "raise training.maxSequenceLength, or shorten the row",
         ),
         "Duplicate": _warning("says the same as an earlier row", "remove repeated rows unless they shall weigh more"),
+        "NearDuplicate": _warning(
+            "says nearly the same as an earlier row",
+            "keep the better of the two, or set dataset.duplicates to DropNear",
+        ),
+        "ContradictingNumbers": _warning(
+            "the same question is answered with other numbers",
+            "find out which number is right and correct the other row",
+        ),
+        "ContradictingAnswers": _warning(
+            "the same question has an altogether different answer",
+            "keep one answer, or put what makes the difference into the question",
+        ),
+        "LeakedQuestion": _warning(
+            "asks a question of evaluation.questions in the same words",
+            "word the question differently, or remove the row: answers learnt by heart prove nothing",
+        ),
+        "TurnsOutOfOrder": _warning(
+            "the turns do not alternate",
+            "let user and assistant take turns, a system message only first, tools after calls",
+        ),
+        "ControlCharacters": _warning("holds control characters", "remove what is not text; export the data again"),
+        "Mojibake": _warning(
+            "holds characters of a wrong encoding",
+            "read the source with its right encoding and export it again as UTF-8",
+        ),
+        "HtmlLeftOver": _warning("holds HTML", "take the markup out, unless the model shall write HTML"),
+        "AnswersAlike": _warning(
+            "has the same answer as at least half of the rows",
+            "add rows with other answers, or the model will give this one to everything",
+        ),
+        "LengthOutlier": Finding(
+            Severity.INFO, "has an answer many times longer than usual", "see whether the row is what it should be"
+        ),
+        "FewRows": Finding(
+            Severity.INFO, "fewer than 50 rows are left", "add rows: some hundred good ones are a useful start"
+        ),
+        "PersonalData": _warning(
+            "holds personal data", "remove it, or set dataset.personalData to Redact: what is trained can be asked for"
+        ),
+        "Secret": _warning("holds a secret", "remove it and make it invalid: what is trained can be asked for"),
         "HeldOutNotTaught": _warning(
             "held out, but no training row teaches its answer",
             "write each fact in two or more wordings, or set dataset.validation.splitPercent to 0 and give questions",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
-_SPACES = re.compile(r"\s+")
 
 
 class RowError(ValueError):
@@ -69,6 +67,16 @@ class Conversation:
         return normalised("\n".join(f"{m.role}: {m.content}" for m in self.messages[:last]))
 
     @property
+    def asked(self) -> str:
+        """The turns before the last answer, normalised, without the system message; "" for plain text."""
+        return normalised("\n".join(m.content for m in self.messages[: self._last_answer()] if m.role != "system"))
+
+    @property
+    def system(self) -> str:
+        """The text of the system message, "" when there is none."""
+        return self.messages[0].content if self.messages[0].role == "system" else ""
+
+    @property
     def answer(self) -> str:
         """The last answer, normalised."""
         return normalised(self.messages[self._last_answer()].content)
@@ -85,7 +93,7 @@ class Conversation:
 
 def normalised(text: str) -> str:
     """Lower case with single spaces."""
-    return _SPACES.sub(" ", text).strip().casefold()
+    return " ".join(text.split()).casefold()
 
 
 def with_system_prompt(messages: tuple[Message, ...], prompt: str) -> tuple[Message, ...]:

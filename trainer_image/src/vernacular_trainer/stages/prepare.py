@@ -22,13 +22,15 @@ from vernacular_trainer.contract import (
     StageReport,
     summary_to_dict,
 )
+from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
 from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import parse_questions, questions_of_rows
+from vernacular_trainer.data.questions import Question, parse_questions, questions_of_rows
+from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.rows import Conversation, RowError
-from vernacular_trainer.data.sources import Checked, check_sources, copy_sources, schema_error
+from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
 from vernacular_trainer.data.split import Split, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.errors import StageError
@@ -46,13 +48,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokenised:
-    """Usable rows and their tokens, row by row, cut to `length` tokens; `dropped` rows had nothing left to learn."""
+    """Usable rows and their tokens, row by row, cut to `length` tokens."""
 
     conversations: list[Conversation]
     rows: list[list[TokenRow]]
     length: int
     longest: int
-    dropped: int
 
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
@@ -71,13 +72,18 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     phases.enter(Phase.CHECKING_DATA)
     copies = copy_sources(config.dataset.train, workspace)
     checked = check_sources(copies, config.dataset, problems)
-    questions = _copy_questions(config, workspace)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    questions, asked = _copy_questions(config, workspace)
     _require_rows(len(checked.conversations), "has")
+    reviewed = review(checked.conversations, config.dataset, asked, problems)
+    _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
     phases.enter(Phase.TOKENISING)
-    tokenised = _tokenise(config, model, checked, problems)
+    tokenised = _tokenise(config, model, reviewed, problems)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    _require_trainable(tokenised, len(reviewed.conversations))
     split = split_rows(
         tokenised.conversations,
         config.dataset.validation_split_percent,
@@ -99,8 +105,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_json(workspace.plan, dataclasses.asdict(plan))
     write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*copies, *questions)])
     summary = PrepareSummary(
-        rows=len(checked.conversations),
-        dropped=tokenised.dropped,
+        rows=checked.rows,
+        dropped=len(problems.rejected),
         duplicates=problems.count("Duplicate"),
         train=len(split.train),
         validation=len(split.validation),
@@ -117,14 +123,13 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     return _fitted(summary)
 
 
-def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[InputCopy, ...]:
+def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[tuple[InputCopy, ...], tuple[Question, ...]]:
     source = config.evaluation.questions
     if source is None:
-        return ()
+        return (), ()
     unreadable = StageFailure.QUESTIONS_UNREADABLE
     copy = copy_input(source, workspace.questions, unreadable, unreadable)
-    parse_questions(read_text(copy, unreadable), source.name)
-    return (copy,)
+    return (copy,), parse_questions(read_text(copy, unreadable), source.name)
 
 
 def _write_held_out_questions(tokenised: Tokenised, split: Split, workspace: Workspace) -> None:
@@ -148,45 +153,50 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
             raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"write all-linear, or some of: {present}")
 
 
-def _tokenise(config: JobConfig, model: BaseModel, checked: Checked, problems: ProblemLog) -> Tokenised:
+def _tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: ProblemLog) -> Tokenised:
     tokenizer = load_tokenizer(model.folder, config.model.uri)
+    conversations: list[Conversation] = []
     encoded: list[list[TokenRow]] = []
-    refused: tuple[str, str] | None = None
     everything = config.training.loss == planning.ALL_TOKENS
-    for conversation in checked.conversations:
+    for conversation in reviewed.conversations:
         try:
             rows = encode(tokenizer, conversation)
-            encoded.append([row.fully_trained() for row in rows] if everything else rows)
         except RowError as error:
-            problems.add(error.code, conversation.row)
-            refused = refused or (conversation.row, error.code)
-    if refused:
-        raise schema_error(*refused, problems)
-    longest = max(len(row.input_ids) for rows in encoded for row in rows)
+            problems.reject(error.code, conversation.row)
+            continue
+        conversations.append(conversation)
+        encoded.append([row.fully_trained() for row in rows] if everything else rows)
+    longest = max((len(row.input_ids) for rows in encoded for row in rows), default=0)
     length, _ = planning.sequence_length(config.training, longest, model.max_length)
-    return _cut(checked, encoded, length, longest, problems)
+    return _cut(conversations, encoded, length, longest, problems)
 
 
-def _cut(checked: Checked, encoded: list[list[TokenRow]], length: int, longest: int, problems: ProblemLog) -> Tokenised:
-    conversations, kept = [], []
-    for conversation, rows in zip(checked.conversations, encoded, strict=True):
-        usable = [cut for row in rows if (cut := row.cut(length)).trained]
-        if not usable:
+def _cut(
+    conversations: list[Conversation], encoded: list[list[TokenRow]], length: int, longest: int, problems: ProblemLog
+) -> Tokenised:
+    usable: list[Conversation] = []
+    kept: list[list[TokenRow]] = []
+    for conversation, rows in zip(conversations, encoded, strict=True):
+        trainable = [cut for row in rows if (cut := row.cut(length)).trained]
+        if not trainable:
             advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
-            problems.add("AnswerCutAway", conversation.row, advice)
+            problems.reject("AnswerCutAway", conversation.row, advice)
             continue
         if any(len(row.input_ids) > length for row in rows):
             advice = f"raise training.maxSequenceLength to {longest}, or shorten the row: the end of its answer is lost"
             problems.add("AnswerCut", conversation.row, advice)
-        conversations.append(conversation)
-        kept.append(usable)
-    if not kept:
-        message = f"no row has an answer within the first {length} tokens, so there is nothing to learn"
-        raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, f"set training.maxSequenceLength to {longest}")
-    dropped = len(encoded) - len(kept)
-    if dropped:
-        _require_rows(len(kept), "keeps, after cutting to training.maxSequenceLength,")
-    return Tokenised(conversations, kept, length, longest, dropped)
+        usable.append(conversation)
+        kept.append(trainable)
+    return Tokenised(usable, kept, length, longest)
+
+
+def _require_trainable(tokenised: Tokenised, before: int) -> None:
+    if not tokenised.rows:
+        message = f"no row has an answer within the first {tokenised.length} tokens, so there is nothing to learn"
+        advice = f"set training.maxSequenceLength to {tokenised.longest}"
+        raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, advice)
+    if len(tokenised.rows) < before:
+        _require_rows(len(tokenised.rows), "keeps, after cutting to training.maxSequenceLength,")
 
 
 def _note_split(split: Split, tokenised: Tokenised, has_questions: bool, problems: ProblemLog) -> None:
@@ -238,10 +248,12 @@ def _fitted(summary: PrepareSummary) -> PrepareSummary:
     """The summary, less what a termination message has no room for; the report in the workspace keeps everything."""
     short = tuple(dataclasses.replace(problem, first_rows=problem.first_rows[:1]) for problem in summary.problems)
     silent = tuple(dataclasses.replace(value, reason="") for value in summary.plan)
+    bare = tuple(dataclasses.replace(problem, advice="") for problem in short)
     candidates = [
         summary,
         dataclasses.replace(summary, problems=short),
         dataclasses.replace(summary, problems=short, plan=silent),
+        dataclasses.replace(summary, problems=bare, plan=silent),
         dataclasses.replace(summary, problems=(), plan=silent),
     ]
     return next(
