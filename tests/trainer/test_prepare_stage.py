@@ -19,6 +19,7 @@ from vernacular_trainer.contract import (
     FileSource,
     MethodConfig,
     Outcome,
+    PlanValue,
     PrepareSummary,
     Stage,
     StageFailure,
@@ -92,11 +93,14 @@ def test_all_tokens_are_trained_when_the_user_says_so(tmp_path: Path, tiny_model
 
 
 def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, tiny_model: Path) -> None:
-    _, workspace = run(tmp_path, tiny_model, handbook_rows(40))
+    summary, workspace = run(tmp_path, tiny_model, handbook_rows(40))
 
     questions = parse_questions(workspace.questions.read_text(), "held-out rows")
 
     assert len(questions) == 4
+    assert [value for value in summary.plan if value.name == "provableGain"] == [
+        PlanValue("provableGain", "above 49 points", "4 questions are asked; 93 more prove gains above 10")
+    ]
     assert all(question.expected.startswith("The leave is") for question in questions)
 
 
@@ -182,7 +186,11 @@ def test_every_row_that_was_read_is_trained_held_out_or_dropped(tmp_path: Path, 
         ("Warning", "PersonalData"),
         ("Warning", "Duplicate"),
         ("Warning", "ContradictingAnswers"),
+        ("Info", "WordedOnce"),
+        ("Info", "FewQuestions"),
     ]
+    to_write = workspace.questions_to_write.read_text("utf-8-sig").splitlines()
+    assert to_write == ["row,question,answer", "train.jsonl:64,who is asked,[EMAIL] is asked"]
     tokenizer = load_tokenizer(tiny_model, "tiny")
     trained = [row for path in (workspace.train_rows, workspace.validation_rows) for row in read_rows(path)]
     assert "[EMAIL] is asked" in tokenizer.decode(next(row for row in trained if row.row == "train.jsonl:64").input_ids)

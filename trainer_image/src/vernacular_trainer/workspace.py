@@ -6,7 +6,7 @@ data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (
 plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
-reports/                      data.json, evaluation.json
+reports/                      data.json, questions-to-write.csv, evaluation.json
 spool/                        metrics on their way to MLflow
 """
 
@@ -64,6 +64,10 @@ class Workspace:
     @property
     def data_report(self) -> Path:
         return self.reports / "data.json"
+
+    @property
+    def questions_to_write(self) -> Path:
+        return self.reports / "questions-to-write.csv"
 
     @property
     def evaluation_report(self) -> Path:

@@ -147,6 +147,16 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "held out, but no training row teaches its answer",
             "write each fact in two or more wordings, or set dataset.validation.splitPercent to 0 and give questions",
         ),
+        "WordedOnce": Finding(
+            Severity.INFO,
+            "teaches a fact that no other row words differently, so no question about it is held out",
+            "write another question for each line of questions-to-write.csv",
+        ),
+        "FewQuestions": Finding(
+            Severity.INFO,
+            "too few questions are asked to prove a gain of 10 points",
+            "write more questions, or hold out more rows",
+        ),
         "NothingHeldOut": _warning(
             "no row is held out and no question is given",
             "give evaluation.questions, or a dataset.validation.splitPercent above 0",

@@ -25,13 +25,14 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
-from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
+from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import Question, parse_questions, questions_of_rows
+from vernacular_trainer.data.questions import Question, parse_questions
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.rows import Conversation, RowError
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
-from vernacular_trainer.data.split import Split, split_rows
+from vernacular_trainer.data.split import split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
@@ -40,17 +41,16 @@ from vernacular_trainer.workspace import Workspace
 
 # below this a split leaves nothing to learn from, and mistakes like a wrong key look like a tiny data set
 MINIMUM_ROWS = 8
-# without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
-HELD_OUT_QUESTIONS = 100
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Tokenised:
-    """Usable rows and their tokens, row by row, cut to `length` tokens."""
+    """Usable rows and their tokens, row by row, cut to `length` tokens. `similar`: pairs that ask nearly the same."""
 
     conversations: list[Conversation]
+    similar: list[tuple[int, int]]
     rows: list[list[TokenRow]]
     length: int
     longest: int
@@ -86,20 +86,22 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     _require_trainable(tokenised, len(reviewed.conversations))
     split = split_rows(
         tokenised.conversations,
+        tokenised.similar,
         config.dataset.validation_split_percent,
         config.dataset.teaches,
         config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED,
     )
-    _note_split(split, tokenised, bool(questions), problems)
+    number = len(asked) if questions else ask_held_out(tokenised.conversations, split, workspace)
+    note_split(tokenised.conversations, split, number, problems)
+    write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length)
     plan, values = planning.resolve(config, facts)
+    values = (*values, provable_gain(number))
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
 
-    if not questions:
-        _write_held_out_questions(tokenised, split, workspace)
     write_rows(workspace.train_rows, train)
     write_rows(workspace.validation_rows, validation)
     write_json(workspace.plan, dataclasses.asdict(plan))
@@ -132,12 +134,6 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[tuple[Inpu
     return (copy,), parse_questions(read_text(copy, unreadable), source.name)
 
 
-def _write_held_out_questions(tokenised: Tokenised, split: Split, workspace: Workspace) -> None:
-    """Without questions of the user, the evaluation asks what the held-out rows ask."""
-    held_out = (tokenised.conversations[index] for index in split.validation[:HELD_OUT_QUESTIONS])
-    write_bytes(workspace.questions, questions_of_rows(held_out).encode())
-
-
 def _require_rows(rows: int, verb: str) -> None:
     if rows < MINIMUM_ROWS:
         message = f"the data set {verb} {rows} usable rows; at least {MINIMUM_ROWS} are needed"
@@ -155,39 +151,39 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
 
 def _tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: ProblemLog) -> Tokenised:
     tokenizer = load_tokenizer(model.folder, config.model.uri)
-    conversations: list[Conversation] = []
-    encoded: list[list[TokenRow]] = []
+    encoded: dict[int, list[TokenRow]] = {}
     everything = config.training.loss == planning.ALL_TOKENS
-    for conversation in reviewed.conversations:
+    for index, conversation in enumerate(reviewed.conversations):
         try:
             rows = encode(tokenizer, conversation)
         except RowError as error:
             problems.reject(error.code, conversation.row)
             continue
-        conversations.append(conversation)
-        encoded.append([row.fully_trained() for row in rows] if everything else rows)
-    longest = max((len(row.input_ids) for rows in encoded for row in rows), default=0)
+        encoded[index] = [row.fully_trained() for row in rows] if everything else rows
+    longest = max((len(row.input_ids) for rows in encoded.values() for row in rows), default=0)
     length, _ = planning.sequence_length(config.training, longest, model.max_length)
-    return _cut(conversations, encoded, length, longest, problems)
+    kept = _cut(reviewed, encoded, length, longest, problems)
+    place = {index: number for number, index in enumerate(kept)}
+    similar = [(place[a], place[b]) for a, b in reviewed.similar if a in place and b in place]
+    return Tokenised([reviewed.conversations[index] for index in kept], similar, [*kept.values()], length, longest)
 
 
 def _cut(
-    conversations: list[Conversation], encoded: list[list[TokenRow]], length: int, longest: int, problems: ProblemLog
-) -> Tokenised:
-    usable: list[Conversation] = []
-    kept: list[list[TokenRow]] = []
-    for conversation, rows in zip(conversations, encoded, strict=True):
+    reviewed: Reviewed, encoded: dict[int, list[TokenRow]], length: int, longest: int, problems: ProblemLog
+) -> dict[int, list[TokenRow]]:
+    kept: dict[int, list[TokenRow]] = {}
+    for index, rows in encoded.items():
+        place = reviewed.conversations[index].row
         trainable = [cut for row in rows if (cut := row.cut(length)).trained]
         if not trainable:
             advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
-            problems.reject("AnswerCutAway", conversation.row, advice)
+            problems.reject("AnswerCutAway", place, advice)
             continue
         if any(len(row.input_ids) > length for row in rows):
             advice = f"raise training.maxSequenceLength to {longest}, or shorten the row: the end of its answer is lost"
-            problems.add("AnswerCut", conversation.row, advice)
-        usable.append(conversation)
-        kept.append(trainable)
-    return Tokenised(usable, kept, length, longest)
+            problems.add("AnswerCut", place, advice)
+        kept[index] = trainable
+    return kept
 
 
 def _require_trainable(tokenised: Tokenised, before: int) -> None:
@@ -197,13 +193,6 @@ def _require_trainable(tokenised: Tokenised, before: int) -> None:
         raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, advice)
     if len(tokenised.rows) < before:
         _require_rows(len(tokenised.rows), "keeps, after cutting to training.maxSequenceLength,")
-
-
-def _note_split(split: Split, tokenised: Tokenised, has_questions: bool, problems: ProblemLog) -> None:
-    for index in split.untaught:
-        problems.add("HeldOutNotTaught", tokenised.conversations[index].row)
-    if not split.validation and not has_questions:
-        problems.add("NothingHeldOut", "")
 
 
 def _pick(tokenised: Tokenised, indexes: tuple[int, ...]) -> list[TokenRow]:
