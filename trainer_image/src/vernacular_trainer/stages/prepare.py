@@ -24,16 +24,18 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
+from vernacular_trainer.data.chat import TokenRow, token_histogram
+from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
-from vernacular_trainer.data.rows import Conversation, RowError
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
-from vernacular_trainer.data.split import split_rows
+from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
+from vernacular_trainer.data.tokenising import Tokenised, tokenise
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
@@ -46,14 +48,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tokenised:
-    """Usable rows and their tokens, row by row, cut to `length` tokens. `similar`: pairs that ask nearly the same."""
+class Questions:
+    """The user's questions and the copy that they came from; nothing when the job gives none."""
 
-    conversations: list[Conversation]
-    similar: list[tuple[int, int]]
-    rows: list[list[TokenRow]]
-    length: int
-    longest: int
+    copies: tuple[InputCopy, ...] = ()
+    asked: tuple[Question, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.asked)
 
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
@@ -64,24 +67,19 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
             return _prepare(config, workspace, problems, phases)
     except StageError:
         if problems.problems():
-            write_json(workspace.data_report, {"problems": _plain(problems.problems())})
+            write_report({"problems": _plain(problems.problems())}, workspace)
+            write_rejected_rows(workspace.rejected_rows, problems.rejected)
         raise
 
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.CHECKING_DATA)
-    copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, config.dataset, problems)
-    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
-    questions, asked = _copy_questions(config, workspace)
-    _require_rows(len(checked.conversations), "has")
-    reviewed = review(checked.conversations, config.dataset, asked, problems)
-    _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
+    checked, reviewed, questions = _check(config, workspace, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
     phases.enter(Phase.TOKENISING)
-    tokenised = _tokenise(config, model, reviewed, problems)
+    tokenised = tokenise(config, model, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
     split = split_rows(
@@ -91,7 +89,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         config.dataset.teaches,
         config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED,
     )
-    number = len(asked) if questions else ask_held_out(tokenised.conversations, split, workspace)
+    number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
     write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
@@ -105,7 +103,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_rows(workspace.train_rows, train)
     write_rows(workspace.validation_rows, validation)
     write_json(workspace.plan, dataclasses.asdict(plan))
-    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*copies, *questions)])
+    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*checked.copies, *questions.copies)])
     summary = PrepareSummary(
         rows=checked.rows,
         dropped=len(problems.rejected),
@@ -113,25 +111,44 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         train=len(split.train),
         validation=len(split.validation),
         tokens=sum(len(row.input_ids) for row in train),
-        digest=combined_digest([*copies, *questions]),
+        digest=combined_digest([*checked.copies, *questions.copies]),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
         plan=values,
         problems=problems.problems(),
     )
-    write_json(
-        workspace.data_report, _report(config, summary, checked, questions, model, [*train, *validation], tracking)
-    )
+    write_clean_rows(workspace.clean_rows, tokenised.conversations)
+    write_rejected_rows(workspace.rejected_rows, problems.rejected)
+    findings = {
+        "truncation": dataclasses.asdict(tokenised.truncation),
+        "held_out": {"questions": number, "provable_points": provable_points(number)},
+        "personal_data": reviewed.personal_data,
+        "samples": sample_texts(reviewed.samples),
+    }
+    report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
+    write_report({**report, **findings}, workspace)
     return _fitted(summary)
 
 
-def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[tuple[InputCopy, ...], tuple[Question, ...]]:
+def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tuple[Checked, Reviewed, Questions]:
+    """Read and check everything that the user gave, before the model is touched."""
+    copies = copy_sources(config.dataset.train, workspace)
+    checked = check_sources(copies, config.dataset, problems)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    questions = _copy_questions(config, workspace)
+    _require_rows(len(checked.conversations), "has")
+    reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
+    _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
+    return checked, reviewed, questions
+
+
+def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     source = config.evaluation.questions
     if source is None:
-        return (), ()
+        return Questions()
     unreadable = StageFailure.QUESTIONS_UNREADABLE
     copy = copy_input(source, workspace.questions, unreadable, unreadable)
-    return (copy,), parse_questions(read_text(copy, unreadable), source.name)
+    return Questions((copy,), parse_questions(read_text(copy, unreadable), source.name))
 
 
 def _require_rows(rows: int, verb: str) -> None:
@@ -147,43 +164,6 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
             present = ", ".join(sorted(name for name in modules if name.endswith(("proj", "dense", "fc", "attn"))))
             message = f"method.lora.targetModules: {config.model.uri} has no module {target}"
             raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"write all-linear, or some of: {present}")
-
-
-def _tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: ProblemLog) -> Tokenised:
-    tokenizer = load_tokenizer(model.folder, config.model.uri)
-    encoded: dict[int, list[TokenRow]] = {}
-    everything = config.training.loss == planning.ALL_TOKENS
-    for index, conversation in enumerate(reviewed.conversations):
-        try:
-            rows = encode(tokenizer, conversation)
-        except RowError as error:
-            problems.reject(error.code, conversation.row)
-            continue
-        encoded[index] = [row.fully_trained() for row in rows] if everything else rows
-    longest = max((len(row.input_ids) for rows in encoded.values() for row in rows), default=0)
-    length, _ = planning.sequence_length(config.training, longest, model.max_length)
-    kept = _cut(reviewed, encoded, length, longest, problems)
-    place = {index: number for number, index in enumerate(kept)}
-    similar = [(place[a], place[b]) for a, b in reviewed.similar if a in place and b in place]
-    return Tokenised([reviewed.conversations[index] for index in kept], similar, [*kept.values()], length, longest)
-
-
-def _cut(
-    reviewed: Reviewed, encoded: dict[int, list[TokenRow]], length: int, longest: int, problems: ProblemLog
-) -> dict[int, list[TokenRow]]:
-    kept: dict[int, list[TokenRow]] = {}
-    for index, rows in encoded.items():
-        place = reviewed.conversations[index].row
-        trainable = [cut for row in rows if (cut := row.cut(length)).trained]
-        if not trainable:
-            advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
-            problems.reject("AnswerCutAway", place, advice)
-            continue
-        if any(len(row.input_ids) > length for row in rows):
-            advice = f"raise training.maxSequenceLength to {longest}, or shorten the row: the end of its answer is lost"
-            problems.add("AnswerCut", place, advice)
-        kept[index] = trainable
-    return kept
 
 
 def _require_trainable(tokenised: Tokenised, before: int) -> None:
