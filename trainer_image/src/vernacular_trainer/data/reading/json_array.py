@@ -11,7 +11,7 @@ from vernacular_trainer.data.reading.record import Record, unreadable
 from vernacular_trainer.errors import StageError
 
 # a list of lists or texts is no data set: such lines are bad rows of JSON Lines
-STARTS_ARRAY = re.compile(rb"\s*\[\s*(\{|\]|$)")
+STARTS_ARRAY = re.compile(rb"\s*\[\s*(\{|\]?\s*$)")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _ADVICE = "mend the place, or write the file as JSON Lines, one object a line: then every bad row is found at once"
