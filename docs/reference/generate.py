@@ -11,6 +11,7 @@ from vernacular.api import FAILURES, Consequence, FailureCode, Reason
 from vernacular_operator.domain.classifier import RULES
 from vernacular_operator.domain.policies.repair import MAX_REPAIRS
 from vernacular_operator.telemetry.catalogue import CATALOGUE
+from vernacular_trainer.data.findings import FINDINGS, Severity
 
 FOLDER = Path(__file__).resolve().parent
 _CONSEQUENCES = {
@@ -24,6 +25,14 @@ _CONSEQUENCES = {
     Consequence.CONTINUED: "A new attempt from the newest checkpoint. It costs a restart only when no newer checkpoint"
     " was saved since the last interruption, so that a job that never gets anywhere comes to an end.",
     Consequence.WAITED_FOR: "The job waits, says so in `status.reason`, and goes on by itself.",
+}
+
+_SEVERITIES = {
+    Severity.ERROR: "The row cannot be trained on. It is left out when `spec.dataset.maxBadRowsPercent` allows it, else"
+    " the job fails in prepare.",
+    Severity.WARNING: "Look at it before training. The row stays, unless its text or `spec.dataset.duplicates` says"
+    " otherwise.",
+    Severity.INFO: "Good to know.",
 }
 
 
@@ -85,7 +94,37 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"failures.md": failures_page, "metrics.md": metrics_page}
+def data_problems_page() -> str:
+    """Every finding of the checks of the data."""
+    lines = [
+        "# Problems in the data",
+        "",
+        "`status.dataset.problems` and the data report use these codes. They are never renamed and never change their",
+        "meaning.",
+    ]
+    for severity, text in _SEVERITIES.items():
+        lines += [
+            "",
+            f"## {severity}",
+            "",
+            text,
+            "",
+            "| code | the row | what to do |",
+            "| --- | --- | --- |",
+            *(
+                f"| {code} | {_cell(item.what)} | {_cell(item.advice)} |"
+                for code, item in FINDINGS.items()
+                if item.severity is severity
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "data-problems.md": data_problems_page,
+    "failures.md": failures_page,
+    "metrics.md": metrics_page,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -180,3 +181,13 @@ def test_sampling_settings_of_a_model_are_not_followed(tiny_model: Path) -> None
     model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=3.0)
 
     assert generate(model, tokenizer, [prompt], end_of_turn_ids(tokenizer)) == plain
+
+
+def test_questions_get_the_system_prompt_of_the_rows(tmp_path: Path, tiny_model: Path) -> None:
+    config, workspace = make_job(tmp_path, tiny_model, tmp_path / "train.jsonl", Stage.EVALUATE)
+    config = dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, system_prompt="Be brief."))
+    write_lines(workspace.questions, QUESTIONS)
+
+    questions = evaluate.load_questions(config, workspace)
+
+    assert {question.messages[0].content for question in questions} == {"Be brief."}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ NO_END = (
 ALTERNATING = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system ' + messages[0]['content']) }}{% endif %}"
 ) + CHAT_TEMPLATE
+WITH_TOOLS = (
+    "{% if tools %}{{ '<|im_start|>system\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+    "{% for call in m.get('tool_calls', []) %}{{ '<call>' + (call['function'] | tojson) }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 WITH_BEGINNING = "{{ bos_token }}" + CHAT_TEMPLATE
 
 
@@ -116,6 +123,49 @@ def test_an_answer_without_the_thought_that_the_prompt_begins_is_trained_whole(t
     (row,) = encode(tokenizer, chat("a", "plain"))
 
     assert trained_text(tokenizer, row) == "plain<|im_end|>"
+
+
+def test_answers_of_weight_0_are_read_and_not_trained(tokenizer: Any, tmp_path: Path) -> None:
+    first, answer, second, last = chat("a", "wrong", "b", "right").messages
+    conversation = Conversation("r:1", (first, dataclasses.replace(answer, weight=0), second, last))
+
+    (row,) = encode(tokenizer, conversation)
+    (forgetful,) = encode(tokenizer_with(tmp_path, FORGETFUL), conversation)
+
+    assert trained_text(tokenizer, row) == trained_text(tokenizer, forgetful) == "right<|im_end|>"
+    assert "wrong" in tokenizer.decode(row.input_ids)
+
+
+CALL = {"type": "function", "function": {"name": "days", "arguments": {"of": "notice"}}}
+
+
+def test_tools_and_calls_are_written_by_the_template(tmp_path: Path) -> None:
+    tokenizer = tokenizer_with(tmp_path, WITH_TOOLS)
+    messages = (Message("user", "a"), Message("assistant", "", tool_calls=(CALL,)), Message("tool", "90"))
+    tools = ({"name": "days"},)
+
+    (row,) = encode(tokenizer, Conversation("r:1", (*messages, Message("assistant", "b")), tools))
+
+    assert tokenizer.decode(row.input_ids).startswith('<|im_start|>system\n[{"name": "days"}]')
+    called = '<call>{"name": "days", "arguments": {"of": "notice"}}<|im_end|>'
+    assert trained_text(tokenizer, row) == f"{called}b<|im_end|>"
+
+
+@pytest.mark.parametrize(("calls", "tools"), [((CALL,), ()), ((), ({"name": "days"},))], ids=["a call", "a definition"])
+def test_a_template_that_leaves_out_tools_is_the_rows_error(
+    tokenizer: Any, calls: tuple[dict[str, Any], ...], tools: tuple[dict[str, Any], ...]
+) -> None:
+    messages = (Message("user", "a"), Message("assistant", "b", tool_calls=calls))
+
+    with pytest.raises(RowError, match="ToolsIgnored"):
+        encode(tokenizer, Conversation("r:1", messages, tools))
+
+
+def test_plain_text_is_trained_whole_with_its_end_and_without_a_template(tokenizer: Any) -> None:
+    (row,) = encode(tokenizer, Conversation("r:1", (Message("assistant", "Once upon a time."),), plain=True))
+
+    assert tokenizer.decode(row.input_ids) == "Once upon a time." + tokenizer.eos_token
+    assert row.labels == (NOT_TRAINED, *row.input_ids[1:])
 
 
 def test_a_template_without_an_end_of_turn_still_teaches_to_stop(tmp_path: Path) -> None:

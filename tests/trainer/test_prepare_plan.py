@@ -18,7 +18,7 @@ from vernacular_trainer.contract import (
     TrainingConfig,
 )
 from vernacular_trainer.data.rows import Conversation, Message
-from vernacular_trainer.data.split import split_rows
+from vernacular_trainer.data.split import Split, provable_points, questions_for, split_rows
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.extra_arguments import ALLOWED, FIELDS
 from vernacular_trainer.plan import ResolvedPlan
@@ -259,60 +259,106 @@ def rows_of(*pairs: tuple[str, str]) -> list[Conversation]:
     ]
 
 
-FACT_ROWS = rows_of(*[(f"question {i} wording {j}", f"answer {i}") for i in range(30) for j in range(3)])
+FACT_ROWS = rows_of(*[(f"question {i} wording {j}", f"the answer {i}") for i in range(300) for j in range(3)])
+
+
+def split_of(rows: list[Conversation], **settings: Any) -> Split:
+    split = split_rows(rows, **{"similar": (), "percent": 10, "teaches": "Facts", "seed": 42, **settings})
+    assert sorted([*split.train, *split.validation]) == list(range(len(rows)))
+    return split
 
 
 def held_out(rows: list[Conversation], **settings: Any) -> set[str]:
-    split = split_rows(rows, **{"percent": 10, "teaches": "Facts", "seed": 42, **settings})
-    assert sorted([*split.train, *split.validation]) == list(range(len(rows)))
-    return {rows[index].digest for index in split.validation}
+    return {rows[index].row for index in split_of(rows, **settings).validation}
 
 
-def test_a_split_depends_on_content_and_seed_alone() -> None:
-    assert held_out(FACT_ROWS) == held_out(FACT_ROWS[::-1])
-    assert held_out(FACT_ROWS) != held_out(FACT_ROWS, seed=43)
-    assert len(held_out(FACT_ROWS)) == 9
+@pytest.mark.parametrize("teaches", ["Facts", "Skill"])
+def test_about_the_wanted_part_is_held_out_and_the_seed_decides_which(teaches: str) -> None:
+    held = held_out(FACT_ROWS, teaches=teaches)
+
+    assert held == held_out(FACT_ROWS, teaches=teaches)
+    assert held != held_out(FACT_ROWS, teaches=teaches, seed=43)
+    assert 60 <= len(held) <= 120  # 90 of 900 on average
 
 
-def test_held_out_facts_are_still_taught_in_other_words() -> None:
-    split = split_rows(FACT_ROWS, 50, "Facts", 42)
+@pytest.mark.parametrize("teaches", ["Facts", "Skill"])
+def test_what_is_held_out_stays_so_when_rows_are_appended(teaches: str) -> None:
+    for rows in (200, 500, 899):
+        assert held_out(FACT_ROWS[:rows], teaches=teaches) <= held_out(FACT_ROWS, teaches=teaches)
 
-    taught = {FACT_ROWS[index].answer for index in split.train}
-    assert {FACT_ROWS[index].answer for index in split.validation} <= taught
+
+def test_of_each_fact_one_wording_at_most_is_held_out_and_the_others_teach_it() -> None:
+    split = split_of(FACT_ROWS, percent=50)
+
+    answers = [FACT_ROWS[index].answer for index in split.validation]
+    assert len(answers) == len(set(answers)) == 300
+    assert set(answers) <= {FACT_ROWS[index].answer for index in split.train}
+    assert split.untaught == split.worded_once == ()
+
+
+def test_facts_that_are_worded_once_are_taught_and_named() -> None:
+    rows = [*FACT_ROWS[:3], *rows_of(*[(f"lone {i}", f"lone answer {i}") for i in range(7)])]
+
+    split = split_of(rows, percent=20)
+
+    assert len(split.validation) == 1
+    assert set(split.validation) <= {0, 1}
+    assert split.worded_once == tuple(range(3, 10))
     assert split.untaught == ()
-    assert len(split.validation) == 45
 
 
-def test_facts_that_are_worded_once_are_held_out_last_and_reported() -> None:
-    rows = FACT_ROWS[:3] + rows_of(*[(f"lone {i}", f"lone answer {i}") for i in range(7)])
+def test_facts_that_are_all_worded_once_are_held_out_and_reported() -> None:
+    rows = rows_of(*[(f"lone {i}", f"lone answer {i}") for i in range(100)])
 
-    few = split_rows(rows, 20, "Facts", 42)
-    many = split_rows(rows, 40, "Facts", 42)
+    split = split_of(rows)
 
-    assert few.untaught == ()
-    assert set(few.validation) <= {0, 1, 2}
-    assert len(many.validation) == 4
-    assert len(many.untaught) == 2
+    assert split.validation == split.untaught
+    assert 3 <= len(split.untaught) <= 20
 
 
-def test_a_skill_is_tried_on_questions_never_seen() -> None:
-    rows = rows_of(*[(f"question {i // 2}", f"answer {i}") for i in range(60)])
+def test_short_answers_make_no_cluster_but_similar_questions_do() -> None:
+    rows = rows_of(("may i fly", "Yes."), ("may i drive", "Yes."), ("may i drive now", "Yes."))
 
-    split = split_rows(rows, 20, "Skill", 42)
+    assert split_of(rows).worded_once == (0, 1, 2)
+    assert split_of(rows, similar=((1, 2),)).worded_once == (0,)
 
-    asked = {rows[index].question for index in split.validation}
-    assert asked.isdisjoint({rows[index].question for index in split.train})
-    assert len(split.validation) == 12
+
+def test_a_skill_is_tried_on_questions_never_seen_nor_nearly_seen() -> None:
+    rows = rows_of(*[(f"question {i // 2}", f"answer {i}") for i in range(600)])
+    similar = tuple((i, i + 2) for i in range(0, 600, 4))
+
+    split = split_of(rows, teaches="Skill", percent=20, similar=similar)
+
+    assert {i // 4 for i in split.validation}.isdisjoint({i // 4 for i in split.train})
+    assert 60 <= len(split.validation) <= 180
 
 
 def test_repeated_rows_stay_together() -> None:
-    rows = rows_of(*[(f"question {i % 30}", "the same") for i in range(60)])
+    rows = rows_of(*[(f"question {i % 30}", "the same answer") for i in range(60)])
 
-    split = split_rows(rows, 10, "Facts", 1)
+    split = split_of(rows)
 
+    assert len(split.validation) == 2
     assert {rows[i].digest for i in split.validation}.isdisjoint({rows[i].digest for i in split.train})
 
 
-def test_nothing_or_at_least_one_row_is_held_out() -> None:
-    assert split_rows(FACT_ROWS, 0, "Facts", 42).validation == ()
-    assert len(split_rows(FACT_ROWS[:4], 1, "Facts", 42).validation) == 1
+def test_plain_texts_are_rows_of_their_own() -> None:
+    rows = [Conversation(f"r:{i}", (Message("assistant", f"the text {i}"),), plain=True) for i in range(300)]
+
+    for teaches in ("Facts", "Skill"):
+        assert 10 <= len(held_out(rows, teaches=teaches)) <= 60
+
+
+@pytest.mark.parametrize("teaches", ["Facts", "Skill"])
+def test_nothing_or_at_least_one_row_is_held_out_but_never_all_that_is_alike(teaches: str) -> None:
+    alike = rows_of(*[("the question", "the only answer")] * 10)
+
+    assert held_out(FACT_ROWS, percent=0, teaches=teaches) == set()
+    assert len(held_out(rows_of(*[(f"q {i}", f"a {i}") for i in range(4)]), percent=1, teaches=teaches)) == 1
+    assert held_out(alike, percent=50, teaches=teaches) == set()
+
+
+@pytest.mark.parametrize(("questions", "points"), [(0, 100), (1, 98), (30, 18), (96, 11), (97, 10), (400, 5)])
+def test_what_a_number_of_questions_can_prove(questions: int, points: int) -> None:
+    assert provable_points(questions) == points
+    assert points == 100 or questions_for(points) <= questions

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from support.stage_jobs import handbook_rows, write_lines
-from vernacular_trainer.contract import FileSource, StageFailure
+from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
+from vernacular_trainer.data.bad_rows import require_few_bad_rows
+from vernacular_trainer.data.findings import FINDINGS
+from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions
-from vernacular_trainer.data.rows import ADVICE, Message, RowError, parse_row
+from vernacular_trainer.data.rows import Message, RowError
 from vernacular_trainer.data.sources import check_sources, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -19,11 +22,16 @@ from vernacular_trainer.workspace import Workspace
 USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
 
 
-def check(folder: Path, *lines: Any, problems: ProblemLog | None = None) -> Any:
+def check(folder: Path, *lines: Any, problems: ProblemLog | None = None, **changes: Any) -> Any:
     path = write_lines(folder / "in" / "train.jsonl", lines)
     source = FileSource("ConfigMap hr-data, key train.jsonl", str(path))
     copies = copy_sources((source,), Workspace(folder / "workspace"))
-    return check_sources(copies, problems if problems is not None else ProblemLog())
+    config = DatasetConfig((source,), **changes)
+    problems = problems if problems is not None else ProblemLog()
+    checked = check_sources(copies, config, problems)
+    assert checked.rows == len(checked.conversations) + len(problems.rejected)
+    require_few_bad_rows(problems, checked.rows, config.max_bad_rows_percent)
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -34,16 +42,88 @@ def check(folder: Path, *lines: Any, problems: ProblemLog | None = None) -> Any:
         {"prompt": "Why?", "completion": "Because."},
         {"instruction": "Why?", "input": "", "output": "Because."},
         {"instruction": "Why?", "output": "Because.", "topic": "x"},
+        {"question": "Why?", "answer": "Because."},
+        {"prompt": "Why?", "completion": "Because.", "system": None},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]},
+        {"conversations": [{"from": "user", "value": "Why?"}, {"from": "assistant", "value": "Because.", "weight": 1}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}], "system": " "},
     ],
 )
 def test_every_format_gives_the_same_conversation(row: dict[str, Any]) -> None:
-    assert parse_row(row) == (Message("user", "Why?"), Message("assistant", "Because."))
+    assert parse_row(row).messages == (Message("user", "Why?"), Message("assistant", "Because."))
 
 
 def test_an_instruction_and_its_input_are_one_question() -> None:
-    (question, _) = parse_row({"instruction": "Sum up.", "input": "A text.", "output": "Short."})
+    (question, _) = parse_row({"instruction": "Sum up.", "input": "A text.", "output": "Short."}).messages
 
     assert question.content == "Sum up.\n\nA text."
+
+
+def test_a_system_column_is_the_first_message() -> None:
+    row = {"instruction": "Why?", "output": "Because.", "system": "Be brief."}
+
+    assert parse_row(row).messages[0] == Message("system", "Be brief.")
+
+
+def test_plain_text_is_one_message_without_turns() -> None:
+    parsed = parse_row({"text": "Once upon a time."})
+
+    assert parsed.plain
+    assert parsed.messages == (Message("assistant", "Once upon a time."),)
+
+
+def test_tools_and_their_calls_are_kept_with_arguments_as_objects() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "days", "arguments": '{"of": "notice"}'}}
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [call], "weight": 0},
+        {"role": "tool", "content": "90", "tool_call_id": "1", "name": "days"},
+        ANSWER,
+    ]
+
+    parsed = parse_row({"messages": messages, "tools": '[{"type": "function"}]'})
+
+    called, told = parsed.messages[1:3]
+    assert called.tool_calls[0]["function"] == {"name": "days", "arguments": {"of": "notice"}}
+    assert (called.weight, called.trained, parsed.messages[3].trained) == (0, False, True)
+    assert told.to_dict() == messages[2]
+    assert parsed.tools == ({"type": "function"},)
+
+
+def test_a_named_format_decides_and_other_keys_are_unused() -> None:
+    row = {"messages": [USER, ANSWER], "prompt": "a", "completion": "b"}
+
+    parsed = parse_row(row, "PromptCompletion")
+
+    assert [message.content for message in parsed.messages] == ["a", "b"]
+    assert parsed.unused == {"messages"}
+
+
+def test_columns_are_renamed() -> None:
+    parsed = parse_row({"Frage": "Why?", "Antwort": "Because."}, columns={"Frage": "prompt", "Antwort": "completion"})
+
+    assert [message.content for message in parsed.messages] == ["Why?", "Because."]
+
+
+def test_columns_that_meet_are_ambiguous() -> None:
+    with pytest.raises(RowError, match="AmbiguousFormat"):
+        parse_row({"Frage": "Why?", "prompt": "How?", "completion": "b"}, columns={"Frage": "prompt"})
+
+
+@pytest.mark.parametrize("named", ["Messages", "PromptCompletion", "Instruction", "Conversations", "Text"])
+def test_a_row_of_another_format_than_the_named_lacks_its_fields(named: str) -> None:
+    with pytest.raises(RowError, match="MissingField"):
+        parse_row({"other": "Why?"}, named)
+
+
+def test_the_system_prompt_goes_before_rows_that_have_none(tmp_path: Path) -> None:
+    own = {"role": "system", "content": "Be long."}
+    rows = [{"messages": [USER, ANSWER]}, {"messages": [own, USER, ANSWER]}, {"text": "Once."}]
+
+    checked = check(tmp_path, *rows, system_prompt="Be brief.")
+
+    first = [conversation.messages[0].content for conversation in checked.conversations]
+    assert first == ["Be brief.", "Be long.", "Once."]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +131,27 @@ def test_an_instruction_and_its_input_are_one_question() -> None:
     [
         (["a list"], "NotAnObject"),
         ("a text", "NotAnObject"),
-        ({"question": "Why?", "answer": "Because."}, "UnknownFormat"),
+        ({"query": "Why?", "answer": "Because."}, "UnknownFormat"),
+        ({"prompt": "Why?", "question": "Why?", "completion": "a", "answer": "a"}, "AmbiguousFormat"),
+        ({"prompt": "a", "completion": "b", "system": 3}, "WrongType"),
+        ({"prompt": "a", "completion": "\ud83d"}, "BrokenText"),
+        ({"text": ""}, "EmptyTurn"),
+        ({"text": ["a"]}, "WrongType"),
+        ({"conversations": []}, "WrongType"),
+        ({"conversations": [{"from": "bard", "value": "a"}]}, "UnknownRole"),
+        ({"conversations": [{"from": "human", "value": "a", "id": 1}]}, "UnknownMessageField"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "NoAssistantTurn"),
+        ({"messages": [USER, {**ANSWER, "weight": 2}]}, "WrongWeight"),
+        ({"messages": [USER, {**ANSWER, "weight": True}]}, "WrongWeight"),
+        ({"messages": [{**USER, "weight": 0}, ANSWER]}, "WrongWeight"),
+        ({"messages": [USER, {**ANSWER, "weight": 0}]}, "NothingTrained"),
+        ({"messages": [{**USER, "name": "Ann"}, ANSWER]}, "UnknownMessageField"),
+        ({"messages": [USER, {**ANSWER, "tool_calls": "x"}]}, "WrongType"),
+        ({"messages": [USER, {**ANSWER, "tool_calls": [{"function": "x"}]}]}, "WrongType"),
+        ({"messages": [USER, {**ANSWER, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}, "WrongType"),
+        ({"messages": [USER, {**ANSWER, "tool_calls": [{"function": {"name": "f", "arguments": 3}}]}]}, "WrongType"),
+        ({"messages": [USER, ANSWER], "tools": "nothing"}, "WrongType"),
+        ({"messages": [USER, ANSWER], "tools": [{"name": "\udc00"}]}, "BrokenText"),
         ({}, "UnknownFormat"),
         ({"messages": [USER, ANSWER], "prompt": "a", "completion": "b"}, "AmbiguousFormat"),
         ({"prompt": 3, "completion": "b"}, "WrongType"),
@@ -61,7 +161,7 @@ def test_an_instruction_and_its_input_are_one_question() -> None:
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "WrongType"),
         ({"messages": [USER, {"role": "assistant"}]}, "WrongType"),
         ({"messages": [{"role": "human", "content": "Why?"}, ANSWER]}, "UnknownRole"),
-        ({"messages": [USER, {**ANSWER, "weight": 0}]}, "UnknownMessageField"),
+        ({"messages": [USER, {**ANSWER, "refusal": "no"}]}, "UnknownMessageField"),
         ({"messages": [USER]}, "NoAssistantTurn"),
         ({"messages": [USER, ANSWER, USER]}, "NoAssistantTurn"),
         ({"prompt": "a", "completion": " "}, "EmptyTurn"),
@@ -74,7 +174,7 @@ def test_a_bad_row_has_a_code_with_advice(row: Any, code: str) -> None:
         parse_row(row)
 
     assert caught.value.code == code
-    assert ADVICE[code]
+    assert FINDINGS[code].advice
 
 
 def test_all_bad_rows_are_found_and_the_first_is_named(tmp_path: Path) -> None:
@@ -87,7 +187,7 @@ def test_all_bad_rows_are_found_and_the_first_is_named(tmp_path: Path) -> None:
     assert caught.value.code is StageFailure.DATASET_SCHEMA
     expected = "ConfigMap hr-data, key train.jsonl, line 3: not valid JSON (2 more bad rows)"
     assert caught.value.message == expected
-    assert caught.value.advice == ADVICE["BrokenJson"]
+    assert caught.value.advice == FINDINGS["BrokenJson"].advice
     assert "secret" not in caught.value.message + caught.value.evidence
     broken, no_answer = problems.problems()
     assert (broken.code, broken.count) == ("BrokenJson", 2)
@@ -130,10 +230,14 @@ def test_a_folder_is_unreadable(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8_is_unreadable_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "Gr\xfc\xdfe", "completion": "b"}\n')
-    copies = copy_sources((FileSource("train.jsonl", str(path)),), Workspace(tmp_path / "workspace"))
+    source = FileSource("train.jsonl", str(path))
+    copies = copy_sources((source,), Workspace(tmp_path / "workspace"))
+
+    problems = ProblemLog()
+    checked = check_sources(copies, DatasetConfig((source,)), problems)
 
     with pytest.raises(StageError, match=r"train.jsonl, line 2: not UTF-8") as caught:
-        check_sources(copies, ProblemLog())
+        require_few_bad_rows(problems, checked.rows, 0)
 
     assert caught.value.code is StageFailure.DATASET_UNREADABLE
 
@@ -153,17 +257,27 @@ def test_byte_order_marks_and_unicode_line_separators_are_no_trouble(tmp_path: P
     assert [message.content for message in conversation.messages] == ["a\u2028b", "c\x85d"]
 
 
-def test_duplicates_are_counted_and_kept_and_unused_columns_reported(tmp_path: Path) -> None:
-    problems = ProblemLog()
-    rows = [{"prompt": "Why?", "completion": "So."}, {"prompt": "why? ", "completion": "so."}, {"id": 1}]
-    rows[2] |= {"prompt": "How?", "completion": "So."}
+def test_unused_columns_are_reported(tmp_path: Path) -> None:
+    rows = [{"prompt": "Why?", "completion": "So."}, {"id": 1, "prompt": "How?", "completion": "So."}]
 
-    checked = check(tmp_path, *rows, problems=problems)
+    assert check(tmp_path, *rows).unused_columns == ("id",)
 
-    assert len(checked.conversations) == 3
-    assert problems.count("Duplicate") == 1
-    assert problems.problems()[0].first_rows == ("ConfigMap hr-data, key train.jsonl:2",)
-    assert checked.unused_columns == ("id",)
+
+@pytest.mark.parametrize(("percent", "fails"), [(33, True), (34, False), (100, False)])
+def test_bad_rows_are_left_out_up_to_the_given_part(tmp_path: Path, percent: int, fails: bool) -> None:
+    good = {"prompt": "Why?", "completion": "So."}
+
+    if fails:
+        with pytest.raises(StageError) as caught:
+            check(tmp_path, good, "{secret", good, max_bad_rows_percent=percent)
+        assert caught.value.code is StageFailure.DATASET_TOO_MANY_BAD_ROWS
+        expected = (
+            "1 of 3 rows cannot be trained on, more than 33 %; the first: ConfigMap hr-data, key train.jsonl, line 2"
+        )
+        assert caught.value.message == f"{expected}: not valid JSON"
+        assert "dataset.maxBadRowsPercent" in caught.value.advice
+    else:
+        assert len(check(tmp_path, good, "{secret", good, max_bad_rows_percent=percent).conversations) == 2
 
 
 def test_a_question_with_every_field() -> None:
@@ -191,6 +305,7 @@ def test_a_question_with_every_field() -> None:
         ('{"question": " ", "expected": "b"}', "does not end with a user's question"),
         ('{"messages": [{"role": "assistant", "content": "a"}], "expected": "b"}', "does not end with a user's"),
         ('{"messages": 3, "expected": "b"}', "messages must be a list"),
+        ('{"messages": [{"role": "tool", "name": "x", "content": "a"}], "expected": "b"}', "role and content only"),
         ('{"question": 3, "expected": "b"}', "question must be a text"),
         ('{"question": "a"}', "neither expected nor mustContain"),
         ('{"question": "a", "expected": "b", "mustContain": ["90"]}', "mustContain must be a list of lists"),
@@ -214,6 +329,15 @@ def test_a_bad_question_is_named_by_its_line(line: str, what: str) -> None:
 def test_no_questions_at_all_are_unreadable() -> None:
     with pytest.raises(StageError, match=r"q.jsonl has no questions"):
         parse_questions("\n", "q.jsonl")
+
+
+def test_the_system_prompt_goes_before_questions_that_have_none() -> None:
+    own = '{"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "a"}], "expected": "b"}'
+
+    first, second = parse_questions('{"question": "a", "expected": "b"}\n' + own, "q", "Be brief.")
+
+    assert first.messages[0] == Message("system", "Be brief.")
+    assert second.messages[0] == Message("system", "x")
 
 
 def test_unanswerable_questions_need_no_expected_answer() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xlsxwriter
 
 from support.stage_jobs import AWAY, handbook_rows, make_job, write_lines
 from vernacular_trainer.contract import (
@@ -18,6 +19,7 @@ from vernacular_trainer.contract import (
     FileSource,
     MethodConfig,
     Outcome,
+    PlanValue,
     PrepareSummary,
     Stage,
     StageFailure,
@@ -26,7 +28,7 @@ from vernacular_trainer.contract import (
     TrainingConfig,
     summary_to_dict,
 )
-from vernacular_trainer.data.chat import NOT_TRAINED
+from vernacular_trainer.data.chat import NOT_TRAINED, load_tokenizer
 from vernacular_trainer.data.questions import parse_questions
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
@@ -91,11 +93,14 @@ def test_all_tokens_are_trained_when_the_user_says_so(tmp_path: Path, tiny_model
 
 
 def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, tiny_model: Path) -> None:
-    _, workspace = run(tmp_path, tiny_model, handbook_rows(40))
+    summary, workspace = run(tmp_path, tiny_model, handbook_rows(40))
 
     questions = parse_questions(workspace.questions.read_text(), "held-out rows")
 
     assert len(questions) == 4
+    assert [value for value in summary.plan if value.name == "provableGain"] == [
+        PlanValue("provableGain", "above 49 points", "4 questions are asked; 93 more prove gains above 10")
+    ]
     assert all(question.expected.startswith("The leave is") for question in questions)
 
 
@@ -132,6 +137,69 @@ def test_several_sources_are_mixed(tmp_path: Path, tiny_model: Path) -> None:
     assert summary.rows == 40
     assert {row.row.partition(":")[0] for row in read_rows(workspace.train_rows)} == {"pvc"}
     assert (workspace.inputs / "train-1.jsonl").exists()
+
+
+def test_a_workbook_with_columns_of_its_own_is_trained_with_the_system_prompt(tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "hr.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet("HR")
+        for number, cells in enumerate([("Frage", "Antwort"), *((f"how long {i}", f"{i} days") for i in range(40))]):
+            sheet.write_row(number, 0, cells)
+    dataset = DatasetConfig(
+        (FileSource("pvc://hr/hr.xlsx", str(path)),),
+        teaches="Skill",
+        format="PromptCompletion",
+        columns={"Frage": "question", "Antwort": "answer"},
+        system_prompt="Be brief.",
+    )
+    config, workspace = make_job(tmp_path, tiny_model, path, dataset=dataset)
+
+    summary = prepare.run(config, workspace)
+
+    assert (summary.rows, summary.train, summary.validation) == (40, 36, 4)
+    assert read_rows(workspace.train_rows)[0].row == "pvc://hr/hr.xlsx:HR!A2"
+    assert (workspace.inputs / "train-0.xlsx").exists()
+    for question in parse_questions(workspace.questions.read_text(), "held-out rows"):
+        assert question.messages[0].content == "Be brief."
+
+
+def test_every_row_that_was_read_is_trained_held_out_or_dropped(tmp_path: Path, tiny_model: Path) -> None:
+    good = handbook_rows(60)
+    refused = {"messages": [*good[0]["messages"][:1], {"role": "assistant", "content": "b"}], "tools": [{"name": "f"}]}
+    mail = {"prompt": "who is asked", "completion": "ann@example.com is asked"}
+    rows = [*good, good[0], "{", refused, mail]
+    dataset = DatasetConfig(
+        (FileSource("train.jsonl", str(write_lines(tmp_path / "in" / "train.jsonl", rows))),),
+        duplicates="DropExact",
+        personal_data="Redact",
+        max_bad_rows_percent=4,
+    )
+    config, workspace = make_job(tmp_path, tiny_model, tmp_path, dataset=dataset)
+
+    summary = prepare.run(config, workspace)
+
+    assert (summary.rows, summary.dropped, summary.duplicates) == (64, 3, 1)
+    assert summary.train + summary.validation == 61
+    assert [(problem.severity, problem.code) for problem in summary.problems] == [
+        ("Error", "BrokenJson"),
+        ("Error", "ToolsIgnored"),
+        ("Warning", "PersonalData"),
+        ("Warning", "Duplicate"),
+        ("Warning", "ContradictingAnswers"),
+        ("Info", "WordedOnce"),
+        ("Info", "FewQuestions"),
+    ]
+    to_write = workspace.questions_to_write.read_text("utf-8-sig").splitlines()
+    assert to_write == ["row,question,answer", "train.jsonl:64,who is asked,[EMAIL] is asked"]
+    tokenizer = load_tokenizer(tiny_model, "tiny")
+    trained = [row for path in (workspace.train_rows, workspace.validation_rows) for row in read_rows(path)]
+    assert "[EMAIL] is asked" in tokenizer.decode(next(row for row in trained if row.row == "train.jsonl:64").input_ids)
+
+    strict = dataclasses.replace(config, dataset=dataclasses.replace(dataset, max_bad_rows_percent=3))
+    with pytest.raises(StageError) as caught:
+        prepare.run(strict, workspace)
+    assert caught.value.code is StageFailure.DATASET_TOO_MANY_BAD_ROWS
+    assert caught.value.message.startswith("2 of 64 rows cannot be trained on, more than 3 %; the first: train.jsonl,")
 
 
 def test_a_cut_answer_is_counted_and_a_cut_away_one_dropped(tmp_path: Path, tiny_model: Path) -> None:
@@ -188,7 +256,7 @@ def test_nothing_held_out_is_said(tmp_path: Path, tiny_model: Path) -> None:
     summary = prepare.run(config, workspace)
 
     assert summary.validation == 0
-    assert [problem.code for problem in summary.problems] == ["NothingHeldOut"]
+    assert [problem.code for problem in summary.problems] == ["NothingHeldOut", "FewRows"]
     assert read_rows(workspace.validation_rows) == []
     assert workspace.questions.read_text() == ""
 

@@ -25,7 +25,9 @@ from vernacular_trainer.contract import (
     StageFailure,
     TrackingConfig,
 )
+from vernacular_trainer.data.exports import write_rejected_rows
 from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.problems import Rejected
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
@@ -68,6 +70,8 @@ def fill(workspace: Workspace, kind: str) -> None:
     problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
     data = {"rows": 40, "train": 36, "validation": 4, "digest": "sha256:abc", "plan_summary": "LoRA rank 16"}
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
+    workspace.data_page.write_text("<!doctype html>")
+    write_rejected_rows(workspace.rejected_rows, [Rejected("train.jsonl:3", "BrokenJson")])
     counts = {"correct": 1, "wrong": 0, "declined": 0, "invented": 0}
     answer = {"score": "correct", "invented": False}
     question = {
@@ -123,6 +127,8 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert paths >= {
         "adapter/adapter_config.json",
         "reports/data.json",
+        "reports/data.html",
+        "reports/rejected.xlsx",
         "reports/evaluation.json",
         "reports/evaluation_table.json",
         "plan.json",

@@ -32,6 +32,12 @@ FULL = fine_tune_job(
             {"uri": "pvc://mine/d.jsonl"},
         ],
         "validation": {"splitPercent": 20},
+        "format": "PromptCompletion",
+        "columns": {"frage": "prompt", "antwort": "completion"},
+        "systemPrompt": "Answer in one sentence.",
+        "duplicates": "DropNear",
+        "personalData": "Redact",
+        "maxBadRowsPercent": 5,
     },
     method={"type": "LoRA", "lora": {"rank": 8, "targetModules": ["q_proj"], "variant": "DoRA"}},
     training={

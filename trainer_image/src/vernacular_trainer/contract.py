@@ -86,6 +86,8 @@ class StageFailure(StrEnum):
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
+    DATASET_TOO_MANY_BAD_ROWS = "DatasetTooManyBadRows"
+    DATASET_PERSONAL_DATA = "DatasetPersonalData"
     NO_TRAINABLE_TOKENS = "NoTrainableTokens"
     QUESTIONS_UNREADABLE = "QuestionsUnreadable"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
@@ -185,11 +187,23 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Training sources and how to split them. `teaches` is "Facts" or "Skill"."""
+    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill".
+
+    `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
+    `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
+    Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
+    that cannot be trained on are a failure, fewer are left out.
+    """
 
     train: tuple[FileSource, ...]
     teaches: str = "Facts"
     validation_split_percent: int = 10
+    format: str = "Auto"
+    columns: dict[str, str] = field(default_factory=dict)
+    system_prompt: str = ""
+    duplicates: str = "Report"
+    personal_data: str = "Report"
+    max_bad_rows_percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -366,12 +380,15 @@ class JobConfig:
 
 @dataclass(frozen=True)
 class Problem:
-    """A finding in the data: stable code, number of rows, the first of them (file and 1-based line), advice."""
+    """A finding in the data: stable code, number of rows, the first of them (file and 1-based line), advice, and
+    severity: Error, Warning or Info.
+    """
 
     code: str
     count: int
     first_rows: tuple[str, ...] = ()
     advice: str = ""
+    severity: str = ""
 
 
 @dataclass(frozen=True)
@@ -385,7 +402,9 @@ class PlanValue:
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """Counts after checking and splitting, and the resolved plan. `tokens`: of the training split, per epoch."""
+    """Counts after checking and splitting, and the resolved plan. Of the `rows` that were read, `dropped` are not used;
+    all others are in `train` or `validation`. `tokens`: of the training split, per epoch.
+    """
 
     rows: int
     dropped: int

@@ -3,10 +3,11 @@
 inputs/                       copies of every file the user named, with digests; later stages read only these
 model/                        base model, only when it was fetched from a hub
 data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string
+data/clean.jsonl              the rows that are used, as text
 plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
-reports/                      data.json, evaluation.json
+reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, evaluation.json
 spool/                        metrics on their way to MLflow
 """
 
@@ -64,6 +65,22 @@ class Workspace:
     @property
     def data_report(self) -> Path:
         return self.reports / "data.json"
+
+    @property
+    def data_page(self) -> Path:
+        return self.reports / "data.html"
+
+    @property
+    def clean_rows(self) -> Path:
+        return self.root / "data" / "clean.jsonl"
+
+    @property
+    def rejected_rows(self) -> Path:
+        return self.reports / "rejected.xlsx"
+
+    @property
+    def questions_to_write(self) -> Path:
+        return self.reports / "questions-to-write.csv"
 
     @property
     def evaluation_report(self) -> Path:

@@ -17,6 +17,8 @@ class FailureCode(StrEnum):
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
+    DATASET_TOO_MANY_BAD_ROWS = "DatasetTooManyBadRows"
+    DATASET_PERSONAL_DATA = "DatasetPersonalData"
     NO_TRAINABLE_TOKENS = "NoTrainableTokens"
     QUESTIONS_UNREADABLE = "QuestionsUnreadable"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
@@ -80,9 +82,9 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             ),
         ),
         FailureCode.DATASET_UNREADABLE: Failure(
-            "A training file is no UTF-8 text.",
+            "A training file is damaged, of an unknown kind, or no UTF-8 text.",
             Consequence.NEVER_RETRIED,
-            "Write the file as UTF-8 JSONL, one JSON object a line, and mend the line that the message names.",
+            "Mend the place that the message names, or save the file again as UTF-8 text, .xlsx or Parquet.",
         ),
         FailureCode.DATASET_SCHEMA: Failure(
             "A row has none of the known shapes, is no JSON, or has no assistant turn.",
@@ -96,6 +98,16 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             "Too few usable rows are left.",
             Consequence.NEVER_RETRIED,
             "Add rows, or keep fewer back with spec.dataset.validation.splitPercent.",
+        ),
+        FailureCode.DATASET_TOO_MANY_BAD_ROWS: Failure(
+            "More rows cannot be trained on than spec.dataset.maxBadRowsPercent allows.",
+            Consequence.NEVER_RETRIED,
+            "Mend the rows that the data report names, or raise spec.dataset.maxBadRowsPercent to train without them.",
+        ),
+        FailureCode.DATASET_PERSONAL_DATA: Failure(
+            "Rows hold personal data or secrets, and spec.dataset.personalData is Fail.",
+            Consequence.NEVER_RETRIED,
+            "Remove them from the rows that the data report names, or set spec.dataset.personalData to Redact.",
         ),
         FailureCode.NO_TRAINABLE_TOKENS: Failure(
             "No row has an answer that fits into the sequence length.",

@@ -35,6 +35,11 @@ from vernacular.api.strings import (
 )
 
 _CLAIM_SCHEME = "pvc://"
+# what rows of the known formats are made of
+_COLUMNS = (
+    *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
+    *("conversations", "text"),
+)
 
 
 class Teaches(StrEnum):
@@ -42,6 +47,33 @@ class Teaches(StrEnum):
 
     FACTS = "Facts"
     SKILL = "Skill"
+
+
+class RowFormat(StrEnum):
+    """How rows are written; Auto: as the keys of each row show."""
+
+    AUTO = "Auto"
+    MESSAGES = "Messages"
+    PROMPT_COMPLETION = "PromptCompletion"
+    INSTRUCTION = "Instruction"
+    CONVERSATIONS = "Conversations"
+    TEXT = "Text"
+
+
+class Duplicates(StrEnum):
+    """What becomes of rows that repeat an earlier one."""
+
+    REPORT = "Report"
+    DROP_EXACT = "DropExact"
+    DROP_NEAR = "DropNear"
+
+
+class PersonalData(StrEnum):
+    """What becomes of personal data and secrets in rows."""
+
+    REPORT = "Report"
+    REDACT = "Redact"
+    FAIL = "Fail"
 
 
 class MethodType(StrEnum):
@@ -236,9 +268,57 @@ class DatasetSpec(SpecModel):
         description="Facts: held-out rows are other wordings of what was taught. Skill: they are cases never seen.",
     )
     train: Annotated[tuple[FileRef, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] = Field(
-        description="JSONL files with one row a line; their rows are mixed.",
+        description="Files of rows: JSONL, JSON, CSV, Excel (.xlsx) or Parquet, plain or packed with gzip or zstd. The"
+        " rows of all files are mixed.",
     )
     validation: ValidationSpec = Field(default=ValidationSpec(), description="Rows kept back from training.")
+    format: RowFormat = Field(
+        default=RowFormat.AUTO, description="How all rows are written. Auto: as the keys of each row show."
+    )
+    columns: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=32)]],
+            Field(
+                max_length=16,
+                json_schema_extra=rules(
+                    cel(
+                        f"self.all(key, self[key] in {list(_COLUMNS)})",
+                        f"a column stands for one of {', '.join(_COLUMNS)}",
+                    ),
+                    cel(
+                        "self.all(one, self.all(other, one == other || self[one] != self[other]))",
+                        "two columns cannot stand for the same name",
+                    ),
+                ),
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Names of columns, or keys, and what the formats call them: {frage: question, antwort: answer}.",
+    )
+    system_prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8192,
+        description="Goes before each row and each question that has no system message of its own.",
+    )
+    duplicates: Duplicates = Field(
+        default=Duplicates.REPORT,
+        description="Report: rows that repeat an earlier one stay. DropExact: they are left out. DropNear: so are rows"
+        " that nearly repeat one, question and answer.",
+    )
+    personal_data: PersonalData = Field(
+        default=PersonalData.REPORT,
+        description="Report: personal data and secrets are counted. Redact: they are replaced, like [EMAIL], before"
+        " training. Fail: the job fails.",
+    )
+    max_bad_rows_percent: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Rows that cannot be trained on are left out up to this percentage; the job fails beyond it.",
+    )
 
 
 class LoraSpec(SpecModel):

@@ -103,10 +103,13 @@ class Progress(ApiModel):
 class DatasetProblem(ApiModel):
     """One kind of problem in the rows."""
 
-    code: ReasonWord = Field(description="Stable code of the problem.")
+    code: ReasonWord = Field(description="Stable code of the problem; the reference of data problems explains each.")
+    severity: Line = Field(
+        default="", description="Error: the row cannot be trained on. Warning: look at it. Info: good to know."
+    )
     count: Count = Field(description="How many rows have it.")
     first_rows: Annotated[tuple[Line, ...], *at_most(10), ATOMIC_LIST] = Field(
-        default=(), description="The first of them: file and line."
+        default=(), description="The first of them: file and line, or sheet and cell."
     )
     advice: Text = Field(default="", description="What to do.")
 
@@ -115,13 +118,13 @@ class DatasetStatus(ApiModel):
     """The rows after checking and splitting."""
 
     rows: Count = Field(default=0, description="Rows read.")
-    dropped: Count = Field(default=0, description="Rows that cannot be trained on.")
+    dropped: Count = Field(default=0, description="Rows that are not used.")
     duplicates: Count = Field(default=0, description="Rows that say the same as an earlier one.")
     train: Count = Field(default=0, description="Rows trained on.")
     validation: Count = Field(default=0, description="Rows kept back.")
     tokens: Count = Field(default=0, description="Tokens of the training rows, per epoch.")
     digest: Line = Field(default="", description="Digest of all rows read.")
-    problems: Annotated[tuple[DatasetProblem, ...], *at_most(16), ATOMIC_LIST] = Field(
+    problems: Annotated[tuple[DatasetProblem, ...], *at_most(32), ATOMIC_LIST] = Field(
         default=(), description="Problems found in rows."
     )
 

@@ -73,11 +73,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         identity=JobIdentity(metadata.namespace, metadata.name, metadata.uid, attempt.cluster),
         workspace=workspace,
         model=_model(attempt, workspace),
-        dataset=DatasetConfig(
-            train=inputs.file_sources(job),
-            teaches=job.spec.dataset.teaches.value,
-            validation_split_percent=job.spec.dataset.validation.split_percent,
-        ),
+        dataset=_dataset(job),
         tracking=_tracking(attempt, config),
         publish=PublishConfig(registered_model_name(job), job.spec.publish.alias),
         method=_method(job),
@@ -106,6 +102,21 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
         cache=MODEL_CACHE_ROOT if inputs.model_cache(attempt.job) else "",
         credentials_name=secret,
         credentials_path=inputs.MODEL_SECRET_PATH if secret else "",
+    )
+
+
+def _dataset(job: FineTuneJob) -> DatasetConfig:
+    dataset = job.spec.dataset
+    return DatasetConfig(
+        train=inputs.file_sources(job),
+        teaches=dataset.teaches.value,
+        validation_split_percent=dataset.validation.split_percent,
+        format=dataset.format.value,
+        columns=dict(dataset.columns or {}),
+        system_prompt=dataset.system_prompt or "",
+        duplicates=dataset.duplicates.value,
+        personal_data=dataset.personal_data.value,
+        max_bad_rows_percent=dataset.max_bad_rows_percent,
     )
 
 

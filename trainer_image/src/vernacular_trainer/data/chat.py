@@ -8,7 +8,7 @@ because for many models it is the same as the end-of-turn token.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.errors import StageError
 
 NOT_TRAINED = -100
+
+Tools = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,19 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     return tokenizer
 
 
-def render(tokenizer: Any, messages: tuple[Message, ...], ask: bool) -> str:
+def render(tokenizer: Any, messages: tuple[Message, ...], ask: bool, tools: Tools = ()) -> str:
     """The conversation as text; with `ask` up to where the model's answer begins. Raises RowError (TemplateRefused)."""
     from jinja2 import TemplateError
 
     try:
         text: str = tokenizer.apply_chat_template(
-            [message.to_dict() for message in messages], tokenize=False, add_generation_prompt=ask
+            [message.to_dict() for message in messages],
+            tools=list(tools) or None,
+            tokenize=False,
+            add_generation_prompt=ask,
         )
-    except TemplateError:
+    except (TemplateError, TypeError, ValueError):
+        # templates take definitions and arguments of tools apart without asking what they are
         raise RowError("TemplateRefused") from None
     return text
 
@@ -86,23 +92,48 @@ def prompt_ids(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
 
 
 def encode(tokenizer: Any, conversation: Conversation) -> list[TokenRow]:
-    """Tokenise a conversation with every answer trained: one row, or one per answer where the template rewrites
-    earlier turns (reasoning templates drop old thoughts). Raises RowError (TemplateRefused).
+    """Tokenise a conversation with every answer of weight 1 trained: one row, or one per answer where the template
+    rewrites earlier turns (reasoning templates drop old thoughts). Plain text is trained whole, without a template.
+
+    Raises RowError (TemplateRefused, ToolsIgnored).
     """
-    messages = conversation.messages
-    whole = render(tokenizer, messages, ask=False)
-    answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
-    rendered = [(i, _rendered_answer(tokenizer, messages[: i + 1])) for i in answers]
+    if conversation.plain:
+        return [_plain_text(tokenizer, conversation)]
+    messages, tools = conversation.messages, conversation.tools
+    whole = render(tokenizer, messages, ask=False, tools=tools)
+    _check_tools(tokenizer, conversation, whole)
+    answers = [i for i, message in enumerate(messages) if message.trained]
+    rendered = [(i, _rendered_answer(tokenizer, messages[: i + 1], tools)) for i in answers]
     if all(whole.startswith(text) for _, (text, _) in rendered):
         spans = [(start, len(text)) for _, (text, start) in rendered]
         return [_tokenise(tokenizer, conversation.row, whole, spans)]
     return [_tokenise(tokenizer, conversation.row, text, [(start, len(text))]) for _, (text, start) in rendered]
 
 
-def _rendered_answer(tokenizer: Any, messages: tuple[Message, ...]) -> tuple[str, int]:
+def _check_tools(tokenizer: Any, conversation: Conversation, whole: str) -> None:
+    """Raises RowError (ToolsIgnored) when the template writes the same without the tools, or without a call."""
+    messages = conversation.messages
+    if conversation.tools and render(tokenizer, messages, ask=False) == whole:
+        raise RowError("ToolsIgnored")
+    for index, message in enumerate(messages):
+        if message.tool_calls:
+            without = (*messages[:index], replace(message, tool_calls=()), *messages[index + 1 :])
+            if render(tokenizer, without, ask=False, tools=conversation.tools) == whole:
+                raise RowError("ToolsIgnored")
+
+
+def _plain_text(tokenizer: Any, conversation: Conversation) -> TokenRow:
+    text = "".join(message.content for message in conversation.messages)
+    ids = [*tokenizer(text)["input_ids"]]
+    if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+    return TokenRow(conversation.row, tuple(ids), tuple(ids)).fully_trained()
+
+
+def _rendered_answer(tokenizer: Any, messages: tuple[Message, ...], tools: Tools) -> tuple[str, int]:
     """A rendering that ends with an answer, and the character where that answer starts."""
-    asking = render(tokenizer, messages[:-1], ask=True)
-    text = render(tokenizer, messages, ask=False)
+    asking = render(tokenizer, messages[:-1], ask=True, tools=tools)
+    text = render(tokenizer, messages, ask=False, tools=tools)
     return text, len(os.path.commonprefix([asking, text]))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vernacular_trainer.contract import StageFailure
-from vernacular_trainer.data.rows import Conversation, Message, RowError, parse_messages
+from vernacular_trainer.data.formats import parse_messages
+from vernacular_trainer.data.rows import Conversation, Message, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 
 _KEYS = {"question", "messages", "expected", "mustContain", "mustNotContain", "topic", "answerable"}
@@ -33,8 +34,9 @@ class Question:
     answerable: bool = True
 
 
-def parse_questions(text: str, name: str) -> tuple[Question, ...]:
-    """The questions of a JSON Lines text; `name` is the file as the user wrote it.
+def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Question, ...]:
+    """The questions of a JSON Lines text; `name` is the file as the user wrote it. `system_prompt` goes before each
+    that has no system message.
 
     Raises StageError (QuestionsUnreadable) that names the first bad line.
     """
@@ -43,7 +45,8 @@ def parse_questions(text: str, name: str) -> tuple[Question, ...]:
         if not line.strip():
             continue
         try:
-            questions.append(_parse_question(json.loads(line), f"{name}:{number}"))
+            question = _parse_question(json.loads(line), f"{name}:{number}")
+            questions.append(replace(question, messages=with_system_prompt(question.messages, system_prompt)))
         except RecursionError:
             raise _unreadable(f"{name}, line {number}: nested too deeply") from None
         except RowError as error:
@@ -56,9 +59,14 @@ def parse_questions(text: str, name: str) -> tuple[Question, ...]:
 
 
 def questions_of_rows(rows: Iterable[Conversation]) -> str:
-    """Held-out rows as a questions file: asked is everything before the last answer, expected is that answer."""
+    """Held-out rows as a questions file: asked is everything before the last answer, expected is that answer.
+
+    Rows with tools are left out: what is called cannot be scored as a text.
+    """
     lines = []
     for row in rows:
+        if row.tools or any(message.tool_calls for message in row.messages):
+            continue
         last = max(i for i, message in enumerate(row.messages) if message.role == "assistant")
         asked = [message.to_dict() for message in row.messages[:last]]
         if asked and asked[-1]["role"] == "user":
@@ -98,6 +106,8 @@ def _parse_asked(value: dict[str, Any]) -> tuple[Message, ...]:
             messages = parse_messages(value["messages"])
         except RowError:
             raise RowError("messages must be a list of objects with role and content") from None
+        if any(message != Message(message.role, message.content) for message in messages):
+            raise RowError("messages have role and content only")
     if messages[-1].role != "user" or not messages[-1].content.strip():
         raise RowError("does not end with a user's question")
     return messages

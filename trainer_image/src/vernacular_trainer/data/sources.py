@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePosixPath
 
-from vernacular_trainer.contract import FileSource, StageFailure
-from vernacular_trainer.data.files import InputCopy, copy_input, read_text
+from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
+from vernacular_trainer.data.files import InputCopy, copy_input
+from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.rows import ADVICE, Conversation, RowError, parse_row, unused_columns
+from vernacular_trainer.data.reading.files import read_records
+from vernacular_trainer.data.reading.record import Record
+from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
+
+_SUFFIXES = re.compile(r"(\.[A-Za-z0-9]{1,8}){0,2}$")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """All usable rows in the order of the files, the copies they came from, and columns that were not used."""
+    """All readable rows in the order of the files, the copies they came from, columns that were not used, and how many
+    rows there were.
+    """
 
     conversations: tuple[Conversation, ...]
     copies: tuple[InputCopy, ...]
     unused_columns: tuple[str, ...]
+    rows: int
 
 
 def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple[InputCopy, ...]:
@@ -28,7 +36,7 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple
     return tuple(
         copy_input(
             source,
-            workspace.inputs / f"train-{number}.jsonl",
+            workspace.inputs / f"train-{number}{_suffix(source.path)}",
             StageFailure.DATASET_NOT_FOUND,
             StageFailure.DATASET_UNREADABLE,
         )
@@ -36,74 +44,37 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple
     )
 
 
-def check_sources(copies: tuple[InputCopy, ...], problems: ProblemLog) -> Checked:
-    """Parse every row of every copy; what is wrong goes to `problems`. Raises StageError (DatasetSchema,
-    DatasetUnreadable, DatasetTooSmall) after all rows were seen.
+def check_sources(copies: tuple[InputCopy, ...], config: DatasetConfig, problems: ProblemLog) -> Checked:
+    """Parse every row of every copy; what is wrong goes to `problems`. Raises StageError (DatasetUnreadable,
+    DatasetTooSmall) when a file as a whole is of no use.
     """
     conversations: list[Conversation] = []
     unused: set[str] = set()
-    first_bad: tuple[str, str] | None = None
+    rows = 0
     for copy in copies:
-        for number, line in _lines(copy):
-            row = f"{copy.name}:{number}"
+        before = rows
+        for record in read_records(copy.path, copy.name):
+            rows += 1
             try:
-                value = _parse_json(line)
-                conversations.append(Conversation(row, parse_row(value)))
-                unused |= unused_columns(value)
+                conversation, ignored = _parse(record, config)
+                conversations.append(conversation)
+                unused |= ignored
             except RowError as error:
-                problems.add(error.code, row, ADVICE[error.code])
-                first_bad = first_bad or (row, error.code)
-    if first_bad:
-        raise schema_error(*first_bad, problems)
-    _count_duplicates(conversations, problems)
-    return Checked(tuple(conversations), copies, tuple(sorted(unused)))
+                problems.reject(error.code, record.row)
+        if rows == before:
+            message = f"{copy.name} is empty"
+            raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one row into it")
+    return Checked(tuple(conversations), copies, tuple(sorted(unused)), rows)
 
 
-def schema_error(row: str, code: str, problems: ProblemLog) -> StageError:
-    """The error for the first bad row `row` ("file:line"), with all findings so far as evidence."""
-    name, _, line = row.rpartition(":")
-    bad = sum(problem.count for problem in problems.problems() if problem.code in ADVICE)
-    others = f" ({bad - 1} more bad {'row' if bad == 2 else 'rows'})" if bad > 1 else ""
-    evidence = "; ".join(f"{p.code} x{p.count}: {', '.join(p.first_rows)}" for p in problems.problems())
-    message = f"{name}, line {line}: {_WHAT[code]}{others}"
-    return StageError(StageFailure.DATASET_SCHEMA, message, ADVICE[code], evidence)
+def _suffix(path: str) -> str:
+    found = _SUFFIXES.search(PurePosixPath(path).name)
+    return (found.group() if found else "") or ".jsonl"
 
 
-def _lines(copy: InputCopy) -> list[tuple[int, str]]:
-    text = read_text(copy, StageFailure.DATASET_UNREADABLE)
-    # not splitlines(): JSON strings may hold U+2028 and its like unescaped
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    if not lines:
-        message = f"{copy.name} is empty"
-        raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one JSON object per line into it")
-    return lines
-
-
-def _parse_json(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        raise RowError("BrokenJson") from None
-
-
-def _count_duplicates(conversations: list[Conversation], problems: ProblemLog) -> None:
-    seen: set[str] = set()
-    for conversation in conversations:
-        digest = conversation.digest
-        if digest in seen:
-            problems.add("Duplicate", conversation.row, "remove repeated rows unless they shall weigh more")
-        seen.add(digest)
-
-
-_WHAT = {
-    "BrokenJson": "not valid JSON",
-    "NotAnObject": "not a JSON object",
-    "UnknownFormat": "none of the known row formats",
-    "AmbiguousFormat": "keys of more than one row format",
-    "WrongType": "a value has the wrong type",
-    "UnknownRole": "a message has an unknown role",
-    "UnknownMessageField": "a message has a field besides role and content",
-    "NoAssistantTurn": "the row does not end with an assistant message",
-    "EmptyTurn": "a user or assistant message is empty",
-    "TemplateRefused": "the model's chat template refuses this order of roles",
-}
+def _parse(record: Record, config: DatasetConfig) -> tuple[Conversation, frozenset[str]]:
+    if record.error:
+        raise RowError(record.error)
+    parsed = parse_row(record.value, config.format, config.columns)
+    messages = parsed.messages if parsed.plain else with_system_prompt(parsed.messages, config.system_prompt)
+    return Conversation(record.row, messages, parsed.tools, parsed.plain), parsed.unused

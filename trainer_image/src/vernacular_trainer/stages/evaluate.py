@@ -55,7 +55,7 @@ def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, .
     source = config.evaluation.questions
     if source is None and not text:
         return ()
-    return parse_questions(text, source.name if source else "held-out rows")
+    return parse_questions(text, source.name if source else "held-out rows", config.dataset.system_prompt)
 
 
 def _ask_both(

@@ -22,15 +22,20 @@ from vernacular_trainer.contract import (
     StageReport,
     summary_to_dict,
 )
+from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer, token_histogram
-from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_bytes, write_json
+from vernacular_trainer.data.chat import TokenRow, token_histogram
+from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
+from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import parse_questions, questions_of_rows
-from vernacular_trainer.data.rows import ADVICE, Conversation, RowError
-from vernacular_trainer.data.sources import Checked, check_sources, copy_sources, schema_error
-from vernacular_trainer.data.split import Split, split_rows
+from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.data.report import sample_texts, write_report
+from vernacular_trainer.data.review import Reviewed, review
+from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
+from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
+from vernacular_trainer.data.tokenising import Tokenised, tokenise
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
@@ -38,21 +43,20 @@ from vernacular_trainer.workspace import Workspace
 
 # below this a split leaves nothing to learn from, and mistakes like a wrong key look like a tiny data set
 MINIMUM_ROWS = 8
-# without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
-HELD_OUT_QUESTIONS = 100
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tokenised:
-    """Usable rows and their tokens, row by row, cut to `length` tokens; `dropped` rows had nothing left to learn."""
+class Questions:
+    """The user's questions and the copy that they came from; nothing when the job gives none."""
 
-    conversations: list[Conversation]
-    rows: list[list[TokenRow]]
-    length: int
-    longest: int
-    dropped: int
+    copies: tuple[InputCopy, ...] = ()
+    asked: tuple[Question, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.asked)
 
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
@@ -63,74 +67,88 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
             return _prepare(config, workspace, problems, phases)
     except StageError:
         if problems.problems():
-            write_json(workspace.data_report, {"problems": _plain(problems.problems())})
+            write_report({"problems": _plain(problems.problems())}, workspace)
+            write_rejected_rows(workspace.rejected_rows, problems.rejected)
         raise
 
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.CHECKING_DATA)
-    copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, problems)
-    questions = _copy_questions(config, workspace)
-    _require_rows(len(checked.conversations), "has")
+    checked, reviewed, questions = _check(config, workspace, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
     phases.enter(Phase.TOKENISING)
-    tokenised = _tokenise(config, model, checked, problems)
+    tokenised = tokenise(config, model, reviewed, problems)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    _require_trainable(tokenised, len(reviewed.conversations))
     split = split_rows(
         tokenised.conversations,
+        tokenised.similar,
         config.dataset.validation_split_percent,
         config.dataset.teaches,
         config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED,
     )
-    _note_split(split, tokenised, bool(questions), problems)
+    number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
+    note_split(tokenised.conversations, split, number, problems)
+    write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length)
     plan, values = planning.resolve(config, facts)
+    values = (*values, provable_gain(number))
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
 
-    if not questions:
-        _write_held_out_questions(tokenised, split, workspace)
     write_rows(workspace.train_rows, train)
     write_rows(workspace.validation_rows, validation)
     write_json(workspace.plan, dataclasses.asdict(plan))
-    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*copies, *questions)])
+    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*checked.copies, *questions.copies)])
     summary = PrepareSummary(
-        rows=len(checked.conversations),
-        dropped=tokenised.dropped,
+        rows=checked.rows,
+        dropped=len(problems.rejected),
         duplicates=problems.count("Duplicate"),
         train=len(split.train),
         validation=len(split.validation),
         tokens=sum(len(row.input_ids) for row in train),
-        digest=combined_digest([*copies, *questions]),
+        digest=combined_digest([*checked.copies, *questions.copies]),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
         plan=values,
         problems=problems.problems(),
     )
-    write_json(
-        workspace.data_report, _report(config, summary, checked, questions, model, [*train, *validation], tracking)
-    )
+    write_clean_rows(workspace.clean_rows, tokenised.conversations)
+    write_rejected_rows(workspace.rejected_rows, problems.rejected)
+    findings = {
+        "truncation": dataclasses.asdict(tokenised.truncation),
+        "held_out": {"questions": number, "provable_points": provable_points(number)},
+        "personal_data": reviewed.personal_data,
+        "samples": sample_texts(reviewed.samples),
+    }
+    report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
+    write_report({**report, **findings}, workspace)
     return _fitted(summary)
 
 
-def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[InputCopy, ...]:
+def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tuple[Checked, Reviewed, Questions]:
+    """Read and check everything that the user gave, before the model is touched."""
+    copies = copy_sources(config.dataset.train, workspace)
+    checked = check_sources(copies, config.dataset, problems)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    questions = _copy_questions(config, workspace)
+    _require_rows(len(checked.conversations), "has")
+    reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
+    _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
+    return checked, reviewed, questions
+
+
+def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     source = config.evaluation.questions
     if source is None:
-        return ()
+        return Questions()
     unreadable = StageFailure.QUESTIONS_UNREADABLE
     copy = copy_input(source, workspace.questions, unreadable, unreadable)
-    parse_questions(read_text(copy, unreadable), source.name)
-    return (copy,)
-
-
-def _write_held_out_questions(tokenised: Tokenised, split: Split, workspace: Workspace) -> None:
-    """Without questions of the user, the evaluation asks what the held-out rows ask."""
-    held_out = (tokenised.conversations[index] for index in split.validation[:HELD_OUT_QUESTIONS])
-    write_bytes(workspace.questions, questions_of_rows(held_out).encode())
+    return Questions((copy,), parse_questions(read_text(copy, unreadable), source.name))
 
 
 def _require_rows(rows: int, verb: str) -> None:
@@ -148,56 +166,13 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
             raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"write all-linear, or some of: {present}")
 
 
-def _tokenise(config: JobConfig, model: BaseModel, checked: Checked, problems: ProblemLog) -> Tokenised:
-    tokenizer = load_tokenizer(model.folder, config.model.uri)
-    encoded: list[list[TokenRow]] = []
-    refused: str | None = None
-    everything = config.training.loss == planning.ALL_TOKENS
-    for conversation in checked.conversations:
-        try:
-            rows = encode(tokenizer, conversation)
-            encoded.append([row.fully_trained() for row in rows] if everything else rows)
-        except RowError as error:
-            problems.add(error.code, conversation.row, ADVICE[error.code])
-            refused = refused or conversation.row
-    if refused:
-        raise schema_error(refused, "TemplateRefused", problems)
-    longest = max(len(row.input_ids) for rows in encoded for row in rows)
-    length, _ = planning.sequence_length(config.training, longest, model.max_length)
-    return _cut(checked, encoded, length, longest, problems)
-
-
-def _cut(checked: Checked, encoded: list[list[TokenRow]], length: int, longest: int, problems: ProblemLog) -> Tokenised:
-    conversations, kept = [], []
-    for conversation, rows in zip(checked.conversations, encoded, strict=True):
-        usable = [cut for row in rows if (cut := row.cut(length)).trained]
-        if not usable:
-            advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
-            problems.add("AnswerCutAway", conversation.row, advice)
-            continue
-        if any(len(row.input_ids) > length for row in rows):
-            advice = f"raise training.maxSequenceLength to {longest}, or shorten the row: the end of its answer is lost"
-            problems.add("AnswerCut", conversation.row, advice)
-        conversations.append(conversation)
-        kept.append(usable)
-    if not kept:
-        message = f"no row has an answer within the first {length} tokens, so there is nothing to learn"
-        raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, f"set training.maxSequenceLength to {longest}")
-    dropped = len(encoded) - len(kept)
-    if dropped:
-        _require_rows(len(kept), "keeps, after cutting to training.maxSequenceLength,")
-    return Tokenised(conversations, kept, length, longest, dropped)
-
-
-def _note_split(split: Split, tokenised: Tokenised, has_questions: bool, problems: ProblemLog) -> None:
-    for index in split.untaught:
-        advice = (
-            "write each fact in two or more wordings, or set dataset.validation.splitPercent to 0 and give questions"
-        )
-        problems.add("HeldOutNotTaught", tokenised.conversations[index].row, advice)
-    if not split.validation and not has_questions:
-        advice = "give evaluation.questions, or a dataset.validation.splitPercent above 0"
-        problems.add("NothingHeldOut", "", advice)
+def _require_trainable(tokenised: Tokenised, before: int) -> None:
+    if not tokenised.rows:
+        message = f"no row has an answer within the first {tokenised.length} tokens, so there is nothing to learn"
+        advice = f"set training.maxSequenceLength to {tokenised.longest}"
+        raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, advice)
+    if len(tokenised.rows) < before:
+        _require_rows(len(tokenised.rows), "keeps, after cutting to training.maxSequenceLength,")
 
 
 def _pick(tokenised: Tokenised, indexes: tuple[int, ...]) -> list[TokenRow]:
@@ -242,10 +217,12 @@ def _fitted(summary: PrepareSummary) -> PrepareSummary:
     """The summary, less what a termination message has no room for; the report in the workspace keeps everything."""
     short = tuple(dataclasses.replace(problem, first_rows=problem.first_rows[:1]) for problem in summary.problems)
     silent = tuple(dataclasses.replace(value, reason="") for value in summary.plan)
+    bare = tuple(dataclasses.replace(problem, advice="") for problem in short)
     candidates = [
         summary,
         dataclasses.replace(summary, problems=short),
         dataclasses.replace(summary, problems=short, plan=silent),
+        dataclasses.replace(summary, problems=bare, plan=silent),
         dataclasses.replace(summary, problems=(), plan=silent),
     ]
     return next(

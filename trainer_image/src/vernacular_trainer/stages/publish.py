@@ -155,7 +155,11 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
     result = workspace.result / kind
-    reports = (workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE)
+    optional = (workspace.data_page, workspace.rejected_rows, workspace.questions_to_write)
+    reports = (
+        *(workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE),
+        *(path for path in optional if path.exists()),
+    )
     documents = (workspace.plan, workspace.reports / "model_card.md")
     _require_plain((result, *result.rglob("*"), *reports, *documents))
     client.log_artifacts(run_id, str(result), kind)

@@ -134,7 +134,13 @@ def _train(draft: Draft, summary: contract.TrainSummary) -> None:
 
 def _dataset(summary: contract.PrepareSummary) -> DatasetStatus:
     problems = tuple(
-        DatasetProblem(code=item.code, count=item.count, first_rows=item.first_rows, advice=item.advice)
+        DatasetProblem(
+            code=item.code,
+            severity=item.severity,
+            count=item.count,
+            first_rows=item.first_rows,
+            advice=item.advice,
+        )
         for item in summary.problems
     )
     return DatasetStatus(

@@ -1,0 +1,1 @@
+"""Checks of rows: pure functions, one policy a module. Each says which rows it is about by index or place."""

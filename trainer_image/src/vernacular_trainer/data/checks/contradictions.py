@@ -1,0 +1,45 @@
+"""Questions that are asked twice and answered differently: other numbers, or other words altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vernacular_trainer.data.checks.words import content_key, numbers, shingles, similarity
+from vernacular_trainer.data.rows import Conversation
+
+_OTHER_ANSWER = 0.2
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Indexes of two rows that ask the same, and the code of how their answers differ."""
+
+    first: int
+    second: int
+    code: str
+
+
+def contradictions(rows: Sequence[Conversation]) -> Iterator[Contradiction]:
+    """Every row whose answer differs from that of the first row with the same question."""
+    seen: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        if row.plain or not row.asked:
+            continue
+        first = seen.setdefault(hash_of(row), index)
+        if first != index and (code := _difference(rows[first].answer, row.answer)):
+            yield Contradiction(first, index, code)
+
+
+def hash_of(row: Conversation) -> int:
+    """Equal for rows that ask the same in nearly the same words of the same system message."""
+    return hash((row.system, content_key(row.asked)))
+
+
+def _difference(left: str, right: str) -> str:
+    if left == right:
+        return ""
+    given, other = numbers(left), numbers(right)
+    if given and other and given != other:
+        return "ContradictingNumbers"
+    return "ContradictingAnswers" if similarity(shingles(left), shingles(right)) < _OTHER_ANSWER else ""

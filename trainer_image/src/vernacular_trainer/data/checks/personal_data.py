@@ -1,0 +1,143 @@
+"""Personal data and secrets in texts: found by their form, checked by their check digits, masked by their kind."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vernacular_trainer.data.rows import Conversation, Message
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data: how it looks, what it is masked with, and what decides when the form alone does not."""
+
+    code: str
+    name: str
+    pattern: re.Pattern[str]
+    valid: Callable[[str], bool] = bool
+
+    def mask(self, text: str) -> str:
+        """`text` with this kind replaced by its name."""
+        return self.pattern.sub(lambda found: f"[{self.name}]" if self.valid(found.group()) else found.group(), text)
+
+    def count(self, text: str) -> int:
+        """How often `text` holds this kind."""
+        return sum(self.valid(found.group()) for found in self.pattern.finditer(text))
+
+
+def _luhn(text: str) -> bool:
+    digits = [int(letter) for letter in text if letter.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) if index % 2 else digit for index, digit in enumerate(reversed(digits))]
+    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and sum(doubled) % 10 == 0
+
+
+def _iban(text: str) -> bool:
+    """ISO 13616: the number that the letters and digits make has the remainder 1."""
+    plain = re.sub(r"\s", "", text).upper()
+    return 15 <= len(plain) <= 34 and int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _telephone(text: str) -> bool:
+    return 9 <= sum(letter.isdigit() for letter in text) <= 15
+
+
+# in this order: what a card or an account takes away is no telephone number any more
+KINDS = (
+    Kind(
+        "Secret",
+        "SECRET",
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.{0,8192}?-----END [A-Z ]*PRIVATE KEY-----)?"
+            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"
+            r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{32,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+            r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+            r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{3,128}(?=@)",
+            re.ASCII | re.DOTALL,
+        ),
+    ),
+    Kind("PersonalData", "EMAIL", re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b")),
+    Kind(
+        "PersonalData",
+        "IBAN",
+        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
+        _iban,
+    ),
+    Kind("PersonalData", "CARD", re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII), _luhn),
+    Kind(
+        "PersonalData",
+        "PHONE",
+        re.compile(r"(?<![\w.,+-])(?:\+|00)[1-9](?:[ ()/.-]{0,2}\d){7,14}(?!\w)|\(\d{3}\) ?\d{3}-\d{4}\b", re.ASCII),
+        _telephone,
+    ),
+    Kind(
+        "PersonalData", "SSN", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
+    ),
+)
+_HINT = re.compile(r"@|\d{3}|-----BEGIN|_|-|eyJ|A[KS]IA|AIza")
+
+
+def kinds_in(text: str) -> Counter[tuple[str, str]]:
+    """How often a text holds each kind, by code and name."""
+    found: Counter[tuple[str, str]] = Counter()
+    if _HINT.search(text):
+        for kind in KINDS:
+            if count := kind.count(text):
+                found[kind.code, kind.name] = count
+                text = kind.mask(text)
+    return found
+
+
+def masked(text: str) -> str:
+    """A text with everything that looks like personal data or a secret replaced by its kind: "[EMAIL]"."""
+    if _HINT.search(text):
+        for kind in KINDS:
+            text = kind.mask(text)
+    return text
+
+
+def kinds_of(row: Conversation) -> Counter[tuple[str, str]]:
+    """How often a row holds each kind, in its messages and in what its assistant calls."""
+    return sum((kinds_in(text) for text in _texts(row)), Counter())
+
+
+def redacted(row: Conversation) -> Conversation:
+    """The row with personal data and secrets masked."""
+    return replace(row, messages=tuple(map(_redacted, row.messages)))
+
+
+def _redacted(message: Message) -> Message:
+    return replace(message, content=masked(message.content), tool_calls=_mapped(message.tool_calls))
+
+
+def _mapped(value: Any) -> Any:
+    match value:
+        case str():
+            return masked(value)
+        case dict():
+            return {key: _mapped(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_mapped(item) for item in value)
+        case _:
+            return value
+
+
+def _texts(row: Conversation) -> list[str]:
+    return [message.content for message in row.messages] + [
+        text for message in row.messages for text in _strings(message.tool_calls)
+    ]
+
+
+def _strings(value: Any) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for item in value.values() for text in _strings(item)]
+        case list() | tuple():
+            return [text for item in value for text in _strings(item)]
+        case _:
+            return []

@@ -1,0 +1,63 @@
+"""Files for the person who owns the data: the rows that are used, and those that are not with the reason."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vernacular_trainer.data.files import write_atomically, write_bytes
+from vernacular_trainer.data.findings import FINDINGS
+from vernacular_trainer.data.problems import Rejected
+from vernacular_trainer.data.rows import Conversation, Message
+
+# the sheet of a workbook holds 1,048,576 rows
+_SHEET_ROWS = 1_000_000
+# a fixed date of creation: equal data gives equal files
+_CREATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=None)
+
+
+def write_clean_rows(path: Path, rows: Iterable[Conversation]) -> None:
+    """The rows that are used as JSON Lines in the formats Messages and Text; reading them gives the same rows."""
+
+    def write(stream: BinaryIO) -> None:
+        stream.writelines(json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n" for row in rows)
+
+    write_atomically(path, write)
+
+
+def write_rejected_rows(path: Path, rejected: Sequence[Rejected]) -> None:
+    """A workbook with place, code, reason and advice of each row that is not used; no file when there is none."""
+    import xlsxwriter
+
+    if not rejected:
+        path.unlink(missing_ok=True)
+        return
+    data = io.BytesIO()
+    with xlsxwriter.Workbook(data, {"in_memory": True, "constant_memory": True}) as book:
+        book.set_properties({"created": _CREATED})
+        sheet = book.add_worksheet("Rejected rows")
+        sheet.set_column(0, 1, 30)
+        sheet.set_column(2, 3, 80)
+        lines = [(item.row, item.code, FINDINGS[item.code].what, FINDINGS[item.code].advice) for item in rejected]
+        if len(lines) > _SHEET_ROWS:
+            rest = len(lines) - _SHEET_ROWS
+            lines = [*lines[:_SHEET_ROWS], (f"and {rest} more rows", "", "", "")]
+        for number, cells in enumerate([("row", "code", "reason", "advice"), *lines]):
+            for column, cell in enumerate(cells):
+                sheet.write_string(number, column, cell)
+    write_bytes(path, data.getvalue())
+
+
+def _plain(row: Conversation) -> dict[str, Any]:
+    if row.plain:
+        return {"text": row.messages[0].content}
+    document: dict[str, Any] = {"messages": [_message(message) for message in row.messages]}
+    return {**document, "tools": list(row.tools)} if row.tools else document
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return message.to_dict() if message.weight == 1 else {**message.to_dict(), "weight": message.weight}

@@ -1,0 +1,221 @@
+"""The formats of rows: which keys show each, and how it becomes a conversation. Pure; what is wrong is said by code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vernacular_trainer.data.rows import ROLES, Message, Role, RowError
+
+AUTO = "Auto"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The keys of one spelling of a format; all of `required` show it."""
+
+    format: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+SHAPES = (
+    Shape("Messages", ("messages",), ("tools",)),
+    Shape("PromptCompletion", ("prompt", "completion"), ("system",)),
+    Shape("PromptCompletion", ("question", "answer"), ("system",)),
+    Shape("Instruction", ("instruction", "output"), ("input", "system")),
+    Shape("Conversations", ("conversations",), ("tools", "system")),
+    Shape("Text", ("text",)),
+)
+COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
+NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
+
+_SPEAKERS: dict[str, Role] = {
+    **{role: role for role in ROLES},
+    "human": "user",
+    "gpt": "assistant",
+    "observation": "tool",
+}
+
+
+@dataclass(frozen=True)
+class ParsedRow:
+    """The messages of a row, its tools, whether it is plain text, and the columns that no format knows."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...]
+    plain: bool
+    unused: frozenset[str]
+
+
+def parse_row(value: Any, named: str = AUTO, columns: Mapping[str, str] | None = None) -> ParsedRow:
+    """One row in the format `named`, or in the one that its keys show. `columns` renames keys before that.
+
+    Raises RowError.
+    """
+    if not isinstance(value, dict):
+        raise RowError("NotAnObject")
+    value = _renamed(value, columns) if columns else value
+    shape = _shape(value, named)
+    messages = _messages(shape, value)
+    tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
+    plain = shape.format == "Text"
+    _check_turns(messages, plain)
+    return ParsedRow(messages, tools, plain, frozenset(value).difference(shape.required, shape.optional))
+
+
+def parse_messages(value: Any) -> tuple[Message, ...]:
+    """A list of `{"role", "content"}` objects. Raises RowError."""
+    if not isinstance(value, list) or not value:
+        raise RowError("WrongType")
+    return tuple(_message(item) for item in value)
+
+
+def _renamed(value: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    renamed = {columns.get(name, name): item for name, item in value.items()}
+    if len(renamed) != len(value):
+        raise RowError("AmbiguousFormat")
+    return renamed
+
+
+def _shape(value: dict[str, Any], named: str) -> Shape:
+    allowed = [shape for shape in SHAPES if named in (AUTO, shape.format)]
+    found = [shape for shape in allowed if all(key in value for key in shape.required)]
+    if not found:
+        raise RowError("UnknownFormat" if named == AUTO else "MissingField")
+    if len(found) > 1:
+        raise RowError("AmbiguousFormat")
+    return found[0]
+
+
+def _messages(shape: Shape, value: dict[str, Any]) -> tuple[Message, ...]:
+    match shape.format:
+        case "Messages":
+            return parse_messages(value["messages"])
+        case "Conversations":
+            return (*_system(value), *_spoken(value["conversations"]))
+        case "Text":
+            return (Message("assistant", _text(value["text"])),)
+        case "Instruction":
+            parts = [_text(value[key]) for key in ("instruction", "input") if value.get(key) is not None]
+            question, answer = "\n\n".join(part for part in parts if part), value["output"]
+        case _:
+            question, answer = (value[key] for key in shape.required)
+    return (*_system(value), Message("user", _text(question)), Message("assistant", _text(answer)))
+
+
+def _system(value: dict[str, Any]) -> tuple[Message, ...]:
+    text = _text(value["system"]) if value.get("system") is not None else ""
+    return (Message("system", text),) if text.strip() else ()
+
+
+def _spoken(value: Any) -> tuple[Message, ...]:
+    """Turns as `{"from", "value"}`."""
+    if not isinstance(value, list) or not value:
+        raise RowError("WrongType")
+    return tuple(_turn(item) for item in value)
+
+
+def _turn(item: Any) -> Message:
+    _check_keys(item, {"from", "value", "weight"})
+    role = _SPEAKERS.get(_text(item.get("from")))
+    if not role:
+        raise RowError("UnknownRole")
+    return Message(role, _text(item.get("value")), _weight(item, role))
+
+
+def _message(item: Any) -> Message:
+    _check_keys(item, {"role", "content", "weight", "tool_calls", "tool_call_id", "name"})
+    role = _text(item.get("role"))
+    if role not in ROLES:
+        raise RowError("UnknownRole")
+    given = {key for key in ("tool_calls", "tool_call_id", "name") if item.get(key) is not None}
+    if given - ({"tool_calls"} if role == "assistant" else {"tool_call_id", "name"} if role == "tool" else set()):
+        raise RowError("UnknownMessageField")
+    calls = _tool_calls(item["tool_calls"]) if "tool_calls" in given else ()
+    content = "" if calls and item.get("content") is None else _text(item.get("content"))
+    identity, name = (_text(item[key]) if key in given else "" for key in ("tool_call_id", "name"))
+    return Message(role, content, _weight(item, role), calls, identity, name)
+
+
+def _check_keys(item: Any, known: set[str]) -> None:
+    if not isinstance(item, dict):
+        raise RowError("WrongType")
+    if any(item[key] is not None for key in item.keys() - known):
+        raise RowError("UnknownMessageField")
+
+
+def _weight(item: dict[str, Any], role: str) -> int:
+    weight = item.get("weight")
+    if weight is None:
+        return 1
+    if role != "assistant" or isinstance(weight, bool) or weight not in (0, 1):
+        raise RowError("WrongWeight")
+    return int(weight)
+
+
+def _tools(value: Any) -> tuple[dict[str, Any], ...]:
+    """Definitions of tools; data sets hold the list as JSON text as well."""
+    return _objects(_loaded(value))
+
+
+def _tool_calls(value: Any) -> tuple[dict[str, Any], ...]:
+    """Calls of tools, with their arguments as an object, which is what chat templates take."""
+    calls = _objects(value)
+    return tuple(_tool_call(call) for call in calls)
+
+
+def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError("WrongType")
+    arguments = _loaded(function.get("arguments", {}))
+    if not isinstance(arguments, dict):
+        raise RowError("WrongType")
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _objects(value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise RowError("WrongType")
+    try:
+        _check_text(json.dumps(value, ensure_ascii=False, default=str))
+    except RecursionError:
+        raise RowError("WrongType") from None
+    return tuple(value)
+
+
+def _loaded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise RowError("WrongType") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise RowError("WrongType")
+    _check_text(value)
+    return value
+
+
+def _check_text(text: str) -> None:
+    """JSON can escape halves of characters, which no file and no tokenizer can hold."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RowError("BrokenText") from None
+
+
+def _check_turns(messages: tuple[Message, ...], plain: bool) -> None:
+    if messages[-1].role != "assistant":
+        raise RowError("NoAssistantTurn")
+    if any(not message.content.strip() for message in messages if message.role != "system" and not message.tool_calls):
+        raise RowError("EmptyTurn")
+    if not plain and not any(message.trained for message in messages):
+        raise RowError("NothingTrained")

@@ -1,0 +1,71 @@
+"""What is held out from training: the questions that it makes, what they can prove, and what is missing for more."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from vernacular_trainer.contract import PlanValue
+from vernacular_trainer.data.checks.personal_data import masked
+from vernacular_trainer.data.files import write_bytes
+from vernacular_trainer.data.problems import ProblemLog
+from vernacular_trainer.data.questions import questions_of_rows
+from vernacular_trainer.data.rows import Conversation
+from vernacular_trainer.data.split import Split, provable_points, questions_for
+from vernacular_trainer.workspace import Workspace
+
+# without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
+HELD_OUT_QUESTIONS = 100
+# the gain, in percentage points, that an evaluation should be able to prove
+GOAL_POINTS = 10
+
+
+def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> int:
+    """Without questions of the user, the evaluation asks what the held-out rows ask; how many these are."""
+    text = questions_of_rows(rows[index] for index in split.validation[:HELD_OUT_QUESTIONS])
+    write_bytes(workspace.questions, text.encode())
+    return text.count("\n")
+
+
+def note_split(rows: Sequence[Conversation], split: Split, questions: int, problems: ProblemLog) -> None:
+    """Note what the split leaves untaught or unasked, and when the questions prove too little."""
+    for index in split.untaught:
+        problems.add("HeldOutNotTaught", rows[index].row)
+    if split.validation and not split.untaught:
+        for index in split.worded_once:
+            problems.add("WordedOnce", rows[index].row)
+    if not questions:
+        problems.add("NothingHeldOut", "")
+    elif (points := provable_points(questions)) > GOAL_POINTS:
+        more = questions_for(GOAL_POINTS) - questions
+        problems.add("FewQuestions", "", f"write {more} more: {questions} prove only gains above {points} points")
+
+
+def provable_gain(questions: int) -> PlanValue:
+    """What the evaluation will be able to prove, among the values that are known before the training."""
+    more = questions_for(GOAL_POINTS) - questions
+    missing = f"; {more} more prove gains above {GOAL_POINTS}" if more > 0 else ""
+    value = f"above {provable_points(questions)} points" if questions else "none"
+    return PlanValue("provableGain", value, f"{questions} questions are asked{missing}")
+
+
+def write_missing_wordings(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> None:
+    """Facts that only one row words, for the person who can write another question about each."""
+    once = [rows[index] for index in split.worded_once if not rows[index].plain]
+    if not once:
+        workspace.questions_to_write.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("row", "question", "answer"))
+    for row in once:
+        *turns, answer = (message.content for message in row.messages if message.role != "system")
+        writer.writerow((row.row, _cell("\n".join(turns)), _cell(answer)))
+    # with a byte order mark, by which Excel knows UTF-8
+    write_bytes(workspace.questions_to_write, text.getvalue().encode("utf-8-sig"))
+
+
+def _cell(text: str) -> str:
+    """A text without personal data, which no spreadsheet takes for a formula."""
+    return ("'" if text.startswith(("=", "+", "-", "@")) else "") + masked(text)

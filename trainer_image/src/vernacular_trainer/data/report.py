@@ -1,0 +1,69 @@
+"""The data report: one JSON document, and the same as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vernacular_trainer.data.checks.personal_data import masked
+from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.data.review import Sample
+from vernacular_trainer.data.rows import Conversation
+from vernacular_trainer.workspace import Workspace
+
+SAMPLES = 50
+_SAMPLE_CHARACTERS = 400
+_BAR_WIDTH = 460
+_PAGE = Path(__file__).with_name("report.html")
+
+
+def write_report(report: Mapping[str, Any], workspace: Workspace) -> None:
+    """Write the report as JSON and as a page. A report of data that failed has `problems` alone."""
+    write_json(workspace.data_report, report)
+    write_bytes(workspace.data_page, page(report).encode())
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The report as HTML; all texts are escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
+    return template.render(
+        report={"personal_data": {}, "samples": [], **report}, bars=_bars(report.get("token_histogram", {}))
+    )
+
+
+def sample_texts(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """The first samples of each code as texts, cut, with personal data masked."""
+    counts: dict[str, int] = {}
+    texts = []
+    for sample in samples:
+        counts[sample.code] = counts.get(sample.code, 0) + 1
+        if counts[sample.code] <= SAMPLES:
+            texts.append(
+                {
+                    "code": sample.code,
+                    "row": sample.row.row,
+                    "text": _text(sample.row),
+                    "other_row": sample.other.row,
+                    "other_text": _text(sample.other),
+                }
+            )
+    return texts
+
+
+def _text(row: Conversation) -> str:
+    text = masked(
+        "\n".join(f"{message.role}: {message.content}" for message in row.messages if message.role != "system")
+    )
+    return text if len(text) <= _SAMPLE_CHARACTERS else text[: _SAMPLE_CHARACTERS - 1] + "…"
+
+
+def _bars(histogram: Mapping[str, int]) -> list[dict[str, Any]]:
+    most = max(histogram.values(), default=1)
+    return [
+        {"label": label, "count": count, "width": max(1, round(_BAR_WIDTH * count / most))}
+        for label, count in histogram.items()
+    ]
