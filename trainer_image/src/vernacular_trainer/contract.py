@@ -590,6 +590,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         try:
             return hint(value)
