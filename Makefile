@@ -71,4 +71,7 @@ bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="
 	@PYTHONPATH=tests $(PYTHON) -m bench.operator $(if $(ROWS),--rows $(ROWS)) $(if $(PEER),--peer $(PEER)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(SHIPPED_LIMITS),--shipped-limits) $(if $(WITH_PODS),--with-pods)
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator
+bench-data: $(READY) ## how fast 1,000,000 rows are checked, and in how much memory (ROWS="10000": fewer, not recorded)
+	@$(PYTHON) -m bench.data $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data

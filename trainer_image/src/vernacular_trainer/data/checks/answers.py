@@ -26,6 +26,6 @@ def answers_alike(rows: Sequence[Conversation]) -> list[int]:
 
 def length_outliers(rows: Sequence[Conversation]) -> list[int]:
     """Indexes of rows whose answer is many times longer than the usual one."""
-    lengths = [len(row.answer) for row in rows]
+    lengths = [len(row.messages[-1].content) for row in rows]
     limit = max(_OUTLIER_CHARACTERS, _OUTLIER_TIMES * statistics.median(lengths)) if lengths else 0
     return [index for index, length in enumerate(lengths) if length > limit]

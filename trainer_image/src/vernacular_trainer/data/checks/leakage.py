@@ -11,6 +11,8 @@ from vernacular_trainer.data.rows import Conversation
 
 def leaks(rows: Sequence[Conversation], questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
     """Index of each row that asks a held-out question, and of that question."""
+    if not questions:
+        return
     held_out = {_key(question): index for index, question in reversed(list(enumerate(questions)))}
     for index, row in enumerate(rows):
         if (question := held_out.get(tuple(words(row.asked)))) is not None:

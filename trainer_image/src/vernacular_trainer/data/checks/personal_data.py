@@ -13,20 +13,29 @@ from vernacular_trainer.data.rows import Conversation, Message
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of data: how it looks, what it is masked with, and what decides when the form alone does not."""
+    """One kind of data: how it looks, what it is masked with, and what decides when the form alone does not. A text
+    without any of the `hints` cannot hold it and is not searched.
+    """
 
     code: str
     name: str
     pattern: re.Pattern[str]
+    hints: tuple[str, ...]
     valid: Callable[[str], bool] = bool
 
     def mask(self, text: str) -> str:
         """`text` with this kind replaced by its name."""
+        if not self.hinted(text):
+            return text
         return self.pattern.sub(lambda found: f"[{self.name}]" if self.valid(found.group()) else found.group(), text)
 
     def count(self, text: str) -> int:
         """How often `text` holds this kind."""
-        return sum(self.valid(found.group()) for found in self.pattern.finditer(text))
+        return sum(self.valid(found.group()) for found in self.pattern.finditer(text)) if self.hinted(text) else 0
+
+    def hinted(self, text: str) -> bool:
+        """Whether `text` is worth a search."""
+        return any(hint in text for hint in self.hints)
 
 
 def _luhn(text: str) -> bool:
@@ -45,63 +54,91 @@ def _telephone(text: str) -> bool:
     return 9 <= sum(letter.isdigit() for letter in text) <= 15
 
 
-# in this order: what a card or an account takes away is no telephone number any more
+def _social_security(text: str) -> bool:
+    area, group, serial = text.split("-")
+    return area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
+
+
+_DIGITS = tuple("0123456789")
+# Patterns begin with what few characters are, and look behind it afterwards: a search then skips most of a text. They
+# stand in this order because what a card or an account takes away is no telephone number any more.
 KINDS = (
     Kind(
         "Secret",
         "SECRET",
         re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.{0,8192}?-----END [A-Z ]*PRIVATE KEY-----)?"
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.{0,8192}?-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
             r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"
             r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{32,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
             r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
             r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{3,128}(?=@)",
             re.ASCII | re.DOTALL,
         ),
+        (
+            *("PRIVATE KEY-----", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+            *("hf_", "sk-", "xox", "AIza", "eyJ", "://"),
+        ),
     ),
-    Kind("PersonalData", "EMAIL", re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b")),
+    Kind(
+        "PersonalData",
+        "EMAIL",
+        re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b"),
+        ("@",),
+    ),
     Kind(
         "PersonalData",
         "IBAN",
-        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
+        re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
+        _DIGITS,
         _iban,
     ),
-    Kind("PersonalData", "CARD", re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII), _luhn),
+    Kind(
+        "PersonalData",
+        "CARD",
+        re.compile(r"\d(?<![\d.]\d)(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII),
+        _DIGITS,
+        _luhn,
+    ),
     Kind(
         "PersonalData",
         "PHONE",
         re.compile(r"(?<![\w.,+-])(?:\+|00)[1-9](?:[ ()/.-]{0,2}\d){7,14}(?!\w)|\(\d{3}\) ?\d{3}-\d{4}\b", re.ASCII),
+        ("+", "00", "("),
         _telephone,
     ),
     Kind(
-        "PersonalData", "SSN", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
+        "PersonalData",
+        "SSN",
+        re.compile(r"\d{3}(?<![\d-]\d{3})-\d{2}-\d{4}(?![\d-])", re.ASCII),
+        ("-",),
+        _social_security,
     ),
 )
-_HINT = re.compile(r"@|\d{3}|-----BEGIN|_|-|eyJ|A[KS]IA|AIza")
 
 
 def kinds_in(text: str) -> Counter[tuple[str, str]]:
     """How often a text holds each kind, by code and name."""
     found: Counter[tuple[str, str]] = Counter()
-    if _HINT.search(text):
-        for kind in KINDS:
-            if count := kind.count(text):
-                found[kind.code, kind.name] = count
-                text = kind.mask(text)
+    for kind in KINDS:
+        if count := kind.count(text):
+            found[kind.code, kind.name] = count
+            text = kind.mask(text)
     return found
 
 
 def masked(text: str) -> str:
     """A text with everything that looks like personal data or a secret replaced by its kind: "[EMAIL]"."""
-    if _HINT.search(text):
-        for kind in KINDS:
-            text = kind.mask(text)
+    for kind in KINDS:
+        text = kind.mask(text)
     return text
 
 
 def kinds_of(row: Conversation) -> Counter[tuple[str, str]]:
     """How often a row holds each kind, in its messages and in what its assistant calls."""
-    return sum((kinds_in(text) for text in _texts(row)), Counter())
+    found: Counter[tuple[str, str]] = Counter()
+    for text in _texts(row):
+        found.update(kinds_in(text))
+    return found
 
 
 def redacted(row: Conversation) -> Conversation:

@@ -1,0 +1,43 @@
+"""One measurement in a process of its own, so that its memory is its own: `python -m bench.data.measure FILE`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from vernacular_trainer.contract import DatasetConfig
+from vernacular_trainer.data.checks.duplicates import similar_questions
+from vernacular_trainer.data.files import InputCopy
+from vernacular_trainer.data.problems import ProblemLog
+from vernacular_trainer.data.review import review
+from vernacular_trainer.data.sources import check_sources
+from vernacular_trainer.data.split import split_rows
+
+T = TypeVar("T")
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Seconds of each step, and the peak memory of all of them in GiB."""
+    problems, config = ProblemLog(), DatasetConfig(())
+    copy = InputCopy(path.name, path, "sha256:", path.stat().st_size)
+    checked, parse = _timed(lambda: check_sources((copy,), config, problems))
+    reviewed, checks = _timed(lambda: review(checked.conversations, config, (), problems))
+    _, split = _timed(lambda: split_rows(reviewed.conversations, reviewed.similar, 10, "Facts", 42))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    _, near = _timed(lambda: similar_questions(checked.conversations))
+    return {"parse": parse, "checks": checks - near, "near": near, "split": split, "peak": peak}
+
+
+def _timed(action: Callable[[], T]) -> tuple[T, float]:
+    started = time.monotonic()
+    result = action()
+    return result, time.monotonic() - started
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))
