@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -94,6 +94,7 @@ class StageFailure(StrEnum):
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
+    DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     DISK_FULL = "DiskFull"
@@ -243,13 +244,14 @@ class CheckpointsConfig:
 class ComputeConfig:
     """`pods` x `processes_per_pod` ranks; with `gpus_per_pod` > 0 one rank per GPU.
 
-    `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen).
+    `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen). `gpu_memory_gib`: memory of each GPU (0: not known).
     `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
     """
 
     pods: int = 1
     processes_per_pod: int = 1
     gpus_per_pod: int = 0
+    gpu_memory_gib: int = 0
     strategy: str | None = None
     rendezvous_host: str = ""
 

@@ -32,6 +32,9 @@ from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
 from vernacular_trainer.data.split import Split, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.fitting import Situation
+from vernacular_trainer.memory import RowSizes
+from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
 from vernacular_trainer.workspace import Workspace
@@ -86,8 +89,11 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     )
     _note_split(split, tokenised, bool(questions), problems)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
-    facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length)
-    plan, values = planning.resolve(config, facts)
+    sizes = RowSizes.of((len(row.input_ids), row.trained) for row in train)
+    situation = Situation(read_shape(model.folder), sizes)
+    facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length, situation)
+    resolved = planning.resolve(config, facts)
+    plan = resolved.plan
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
@@ -108,7 +114,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         digest=combined_digest([*copies, *questions]),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
-        plan=values,
+        plan=resolved.values,
         problems=problems.problems(),
     )
     write_json(
