@@ -24,6 +24,7 @@ from vernacular_trainer.contract import (
     StageFailure,
     StageReport,
     TrackingConfig,
+    TrainerConfig,
     TrainingConfig,
     summary_to_dict,
 )
@@ -93,6 +94,8 @@ def test_what_the_gpus_have_no_memory_for_is_refused_before_one_is_asked_for(tmp
     assert error.code is StageFailure.DOES_NOT_FIT
     assert error.message == f"the training needs {memory.value} GiB of each GPU, which has 1"
     assert not (tmp_path / "b" / "workspace" / "plan.json").exists()
+    own = TrainerConfig(("axolotl", "train"))
+    run(tmp_path / "c", tiny_model, handbook_rows(40), compute=dataclasses.replace(fits, gpu_memory_gib=1), trainer=own)
 
 
 def test_all_tokens_are_trained_when_the_user_says_so(tmp_path: Path, tiny_model: Path) -> None:

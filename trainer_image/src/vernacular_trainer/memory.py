@@ -106,11 +106,12 @@ class Device:
 
 
 # GPU: CUDA context, kernels, cuBLAS workspace and NCCL's channels, which torch does not count, and a margin for the
-# caching allocator (it rounds blocks to 2 MiB and splits them). Both are assumptions: bench/gpu.py measures them.
+# caching allocator (it rounds blocks to 2 MiB and splits them). Both are assumptions that no GPU has confirmed yet.
 GPU = Device(gpu=True, runtime=1 * GIB, zero_runtime=0, fragmentation_percent=5)
-# CPU: the highest resident set of a training of a model of 0.1 MiB, measured with Python 3.11, torch 2.15,
-# transformers 5.23 and DeepSpeed 0.19: interpreter, libraries and their pages of files.
-CPU = Device(gpu=False, runtime=931 * MIB, zero_runtime=0, fragmentation_percent=2)
+# CPU: the highest resident set (VmHWM) of a training of one layer of width 32 with a vocabulary of 2,048, whose tensors
+# are below 1 MiB: interpreter, libraries and the pages of their files. Measured with Python 3.11, torch 2.15 (CUDA
+# build), transformers 5.23 and DeepSpeed 0.19. With DeepSpeed, a rank of such a training has 57 MiB more.
+CPU = Device(gpu=False, runtime=931 * MIB, zero_runtime=57 * MIB, fragmentation_percent=2)
 
 
 def predict(shape: ModelShape, plan: ResolvedPlan, batch: LargestBatch, device: Device) -> Memory:
@@ -215,14 +216,18 @@ class _Needs:
             return self.gradients()
         return self.trained * FULL_PRECISION if not self.zero and self.plan.world_size > 1 else 0
 
-    def communication(self) -> int:
-        """DeepSpeed's bucket of gradients on their way to other ranks. A GPU holds all of it, of a processor's memory
-        only what is written counts.
+    def communication(self, *, sending: bool) -> int:
+        """DeepSpeed's bucket of gradients on their way to other ranks, and its copies while it is sent. ZeRO-3 sorts
+        the gradients by rank before (reduce_scatter_coalesced), gloo copies what it sends and receives.
+
+        A GPU holds the whole bucket from the beginning, of a processor's memory only what is written counts.
         """
         if not self.zero:
             return 0
-        elements = _REDUCE_BUCKET if self.device.gpu else min(self.trained, _REDUCE_BUCKET)
-        return elements * self.compute_bytes
+        written = min(self.trained, _REDUCE_BUCKET) if sending else 0
+        bucket = _REDUCE_BUCKET if self.device.gpu else written
+        copies = 0 if self.zero < 3 else 1 if self.device.gpu else 3
+        return (bucket + copies * written) * self.compute_bytes
 
     def step_temporaries(self) -> int:
         """What AdamW's step needs beside its states: on a GPU all parameters are computed at once and the square roots
@@ -306,7 +311,10 @@ class _Needs:
 
     def moments(self) -> tuple[Memory, ...]:
         """Every moment at which the training can be at its highest."""
-        always = Memory(weights=self.weights(), optimizer=self.optimizer(), communication=self.communication())
+        always = Memory(
+            weights=self.weights(), optimizer=self.optimizer(), communication=self.communication(sending=False)
+        )
+        sending = replace(always, communication=self.communication(sending=True))
         one_layer = self.layer_activations() + self.backward_temporaries()
         head = self.shape.embedding * self.compute_bytes if self.full else 0
         return (
@@ -323,6 +331,6 @@ class _Needs:
                 gradients=max(self.standing_gradients(), head),
             ),
             # its end: the embedding's gradient is made beside the others
-            replace(always, activations=one_layer, gradients=self.gradients() + (head if self.shape.tied else 0)),
+            replace(sending, activations=one_layer, gradients=self.gradients() + (head if self.shape.tied else 0)),
             replace(always, gradients=self.gradients(), optimizer=always.optimizer + self.step_temporaries()),
         )

@@ -89,9 +89,9 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     )
     _note_split(split, tokenised, bool(questions), problems)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
-    sizes = RowSizes.of((len(row.input_ids), row.trained) for row in train)
-    situation = Situation(read_shape(model.folder), sizes)
-    facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length, situation)
+    facts = planning.DataFacts(
+        len(train), len(validation), tokenised.longest, model.max_length, _situation(config, model, train)
+    )
     resolved = planning.resolve(config, facts)
     plan = resolved.plan
     tracking = check_rights(config)
@@ -121,6 +121,13 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         workspace.data_report, _report(config, summary, checked, questions, model, [*train, *validation], tracking)
     )
     return _fitted(summary)
+
+
+def _situation(config: JobConfig, model: BaseModel, rows: list[TokenRow]) -> Situation | None:
+    if config.trainer:
+        # what a trainer of the user's own needs, it alone knows
+        return None
+    return Situation(read_shape(model.folder), RowSizes.of((len(row.input_ids), row.trained) for row in rows))
 
 
 def _copy_questions(config: JobConfig, workspace: Workspace) -> tuple[InputCopy, ...]:
