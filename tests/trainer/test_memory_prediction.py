@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 LENGTH = 256
 UNDER, OVER = 0.97, 1.10
+TWO_RANKS = {"method": "Full", "world_size": 2, "micro_batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wide_model(tmp_path_factory.mktemp("models") / "wide")
 
 
-def rows(count: int, shortest: int = LENGTH) -> list[tuple[list[int], list[int]]]:
+def rows(count: int, shortest: int) -> list[tuple[list[int], list[int]]]:
     """Tokens of the whole vocabulary, so that every page of the embedding is touched; the second half is supervised."""
     source = random.Random(0)
     made = []
@@ -40,20 +41,22 @@ def rows(count: int, shortest: int = LENGTH) -> list[tuple[list[int], list[int]]
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("shortest", "changes"),
     [
-        pytest.param({}, id="LoRA"),
-        pytest.param({"gradient_checkpointing": True}, id="LoRA-checkpointing"),
-        pytest.param({"method": "Full"}, id="Full"),
-        pytest.param({"method": "Full", "micro_batch_size": 4, "accumulation": 2}, id="Full-accumulation"),
+        pytest.param(LENGTH // 2, {}, id="LoRA-padded"),
+        pytest.param(LENGTH, {"gradient_checkpointing": True}, id="LoRA-checkpointing"),
+        pytest.param(LENGTH, {"precision": "BF16"}, id="LoRA-BF16"),
+        pytest.param(LENGTH, {"method": "Full"}, id="Full"),
+        pytest.param(LENGTH, TWO_RANKS | {"strategy": "ZeRO2"}, id="Full-ZeRO2"),
+        pytest.param(LENGTH, TWO_RANKS | {"strategy": "ZeRO3"}, id="Full-ZeRO3"),
     ],
 )
 def test_predicted_as_measured(
-    tmp_path: Path, wide_model: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    tmp_path: Path, wide_model: Path, monkeypatch: pytest.MonkeyPatch, shortest: int, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(1024 * 1024))
     settings = {"total_steps": 2, "max_sequence_length": LENGTH, "lora_rank": 16, **changes}
-    job = TrainingJob(tmp_path / "job", wide_model, plan(**settings)).prepare(rows(16), [])
+    job = TrainingJob(tmp_path / "job", wide_model, plan(**settings)).prepare(rows(16, shortest), [])
 
     finished = job.run()
 
