@@ -1,8 +1,8 @@
 """The prediction of memory against what real trainings use: at most 10 % more, never more than 3 % less.
 
 On processors the resident set is measured. glibc keeps freed blocks in its heap and, up to release 2.37 at least, does
-not fill them well with aligned ones, so that half as much again can be resident as tensors ever were there. That is
-turned off here: what is freed goes back, and the resident set is the tensors and the libraries.
+not fill them well with aligned ones: up to two thirds more was resident than the tensors and the libraries need. That
+is turned off here, what is freed goes back.
 """
 
 from __future__ import annotations
