@@ -33,6 +33,7 @@ CASES: list[Case] = [
     *text(f"{WORKSPACE}.storageClassName", 253, ("efs",), ("Efs_1",), OBJECT_NAME),
     *choice(f"{WORKSPACE}.accessMode", "ReadWriteOnce", "ReadWriteMany"),
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
+    *integer("gpuMemoryGiB", 1, 4096),
     *integer("limits.maxGpus", 0, 65_536),
     *integer("limits.maxGpuHours", 0, 1_000_000),
     *POD_OVERRIDES,

@@ -132,6 +132,21 @@ def build_tiny_model(
     return folder
 
 
+def build_wide_model(folder: Path) -> Path:
+    """A Llama of 50 million parameters without a chat template: its tensors are larger than the libraries."""
+    _write_tokenizer(folder, None)
+    _write_llama(
+        folder,
+        vocab_size=32_000,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        tie_word_embeddings=False,
+    )
+    return folder
+
+
 def build_tiny_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) -> Path:
     """Write only the tokenizer; needs no torch."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,22 +184,29 @@ def _write_tokenizer(folder: Path, chat_template: str | None) -> int:
 
 
 def _write_model(folder: Path, vocabulary: int, dropout: float, layers: int) -> None:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    _write_llama(
+        folder,
         vocab_size=vocabulary,
         hidden_size=128,
         intermediate_size=320,
         num_hidden_layers=layers,
         num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
         attention_dropout=dropout,
+        tie_word_embeddings=True,
+    )
+
+
+def _write_llama(folder: Path, **sizes: float) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        num_key_value_heads=int(sizes["num_attention_heads"]) // 2,
+        max_position_embeddings=2048,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
-        tie_word_embeddings=True,
+        **sizes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

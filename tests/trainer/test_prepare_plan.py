@@ -29,7 +29,7 @@ FACTS = DataFacts(train_rows=90, validation_rows=10, longest_row=100, model_limi
 
 def plan_for(facts: DataFacts = FACTS, **changes: Any) -> ResolvedPlan:
     config, _ = make_job(Path("/nowhere"), Path("/models/tiny"), Path("train.jsonl"), **changes)
-    return resolve(config, facts)[0]
+    return resolve(config, facts).plan
 
 
 def refusal(facts: DataFacts = FACTS, **changes: Any) -> StageError:
@@ -216,8 +216,9 @@ def test_defaults_follow_the_job(facts: dict[str, Any], changes: dict[str, Any],
 def test_every_value_has_a_reason_and_the_plan_a_sentence() -> None:
     config, _ = make_job(Path("/nowhere"), Path("/models/tiny"), Path("train.jsonl"))
 
-    plan, values = resolve(config, FACTS)
+    resolved = resolve(config, FACTS)
 
+    plan, values = resolved.plan, resolved.values
     by_name = {value.name: value for value in values}
     assert len(by_name) == len(values)
     assert by_name["learningRate"].value == "0.0002"

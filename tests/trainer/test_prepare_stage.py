@@ -14,6 +14,7 @@ import xlsxwriter
 
 from support.stage_jobs import AWAY, handbook_rows, make_job, write_lines
 from vernacular_trainer.contract import (
+    ComputeConfig,
     DatasetConfig,
     EvaluationConfig,
     FileSource,
@@ -25,6 +26,7 @@ from vernacular_trainer.contract import (
     StageFailure,
     StageReport,
     TrackingConfig,
+    TrainerConfig,
     TrainingConfig,
     summary_to_dict,
 )
@@ -82,6 +84,20 @@ def test_everything_a_training_needs_is_in_the_workspace(tmp_path: Path, tiny_mo
     assert report["model"]["architecture"] == "LlamaForCausalLM"
     assert report["tracking"] == "Away"
     assert 0 < report["trained_tokens"] < sum(len(row.input_ids) for row in [*train, *validation])
+
+
+def test_what_the_gpus_have_no_memory_for_is_refused_before_one_is_asked_for(tmp_path: Path, tiny_model: Path) -> None:
+    fits = ComputeConfig(gpus_per_pod=1, gpu_memory_gib=80)
+    summary, _ = run(tmp_path / "a", tiny_model, handbook_rows(40), compute=fits)
+    error = failure(tmp_path / "b", tiny_model, handbook_rows(40), compute=dataclasses.replace(fits, gpu_memory_gib=1))
+
+    (memory,) = [value for value in summary.plan if value.name == "memoryGiB"]
+    assert 1 < float(memory.value) < 2
+    assert error.code is StageFailure.DOES_NOT_FIT
+    assert error.message == f"the training needs {memory.value} GiB of each GPU, which has 1"
+    assert not (tmp_path / "b" / "workspace" / "plan.json").exists()
+    own = TrainerConfig(("axolotl", "train"))
+    run(tmp_path / "c", tiny_model, handbook_rows(40), compute=dataclasses.replace(fits, gpu_memory_gib=1), trainer=own)
 
 
 def test_all_tokens_are_trained_when_the_user_says_so(tmp_path: Path, tiny_model: Path) -> None:

@@ -55,3 +55,10 @@ def test_no_rows_give_a_batch_without_targets(tmp_path: Path) -> None:
     batch = collate(RowTable.open(tmp_path / "rows.arrow"), [])
     assert batch.input_ids.shape == (1, 3)
     assert batch.supervised == 0
+
+
+def test_supervised_positions_are_counted_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    write_rows(path, [([1, 2, 3], [-100, -100, 3]), ([4, 5], [4, 5]), ([6], [-100])])
+
+    assert RowTable.open(path).supervised.tolist() == [1, 1, 0]

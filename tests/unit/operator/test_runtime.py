@@ -31,7 +31,7 @@ from vernacular_operator.kube.api import Kind, Object
 from vernacular_operator.kube.errors import NotFoundError, UnavailableError
 from vernacular_operator.manifests.inputs import model_cache
 from vernacular_operator.manifests.job import stage_job
-from vernacular_operator.manifests.job_config import Attempt
+from vernacular_operator.manifests.job_config import Attempt, job_config
 from vernacular_operator.manifests.runtime import runtime_spec, settings, snapshot_of
 from vernacular_operator.runtime.catalog import RuntimeCatalog
 
@@ -289,3 +289,13 @@ async def test_a_runtime_that_cannot_be_read_is_as_good_as_none() -> None:
     catalog = RuntimeCatalog(Api(document("a", colour="red")), readable=True)  # type: ignore[arg-type]
 
     assert await chosen(catalog, runtimeRef={"name": "a"}) is None
+
+
+def test_the_memory_of_a_gpu_reaches_every_stage_and_stays_what_it_was() -> None:
+    job = fine_tune_job().model_copy(
+        update={"status": FineTuneJobStatus(runtime=snapshot_of(fine_tune_runtime(gpuMemoryGiB=80)))}
+    )
+
+    for stage in Stage:
+        assert job_config(Attempt(job, stage, 1), config()).compute.gpu_memory_gib == 80
+    assert job_config(Attempt(fine_tune_job(), Stage.PREPARE, 1), config()).compute.gpu_memory_gib == 0

@@ -3,6 +3,9 @@ ended.
 
 The exit code says it in short (contract.ExitCode), the report in full: as the container's termination message
 where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
+
+`python -m vernacular_trainer plan --config job.json [--gpu-memory 80GiB] [--model FOLDER]` runs nothing: it shows what
+a job would come to.
 """
 
 from __future__ import annotations
@@ -11,16 +14,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from vernacular_trainer.contract import ContractError, JobConfig, Stage, StageFailure, StageReport
+from vernacular_trainer.contract import ContractError, ExitCode, JobConfig, Stage, StageFailure, StageReport
 from vernacular_trainer.errors import StageError, report_of
+from vernacular_trainer.plan_command import show_plan
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
+PLAN = "plan"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
     options = _parser().parse_args(arguments)
+    if options.stage == PLAN:
+        return _plan(options)
     try:
         config = load_config(options.config, STAGES[options.stage])
         report = supervise(config, options.config)
@@ -30,13 +37,32 @@ def main(arguments: list[str] | None = None) -> int:
     return int(report.outcome.exit_code)
 
 
+def _plan(options: argparse.Namespace) -> int:
+    """Show a plan; a failure is a sentence and an advice on standard error."""
+    try:
+        show_plan(read_config(options.config), options.gpu_memory, options.model, sys.stdout)
+    except StageError as error:
+        sys.stderr.write(f"{error.message}: {error.advice}\n")
+        return int(error.outcome.exit_code)
+    return int(ExitCode.DONE)
+
+
 def load_config(path: Path, stage: Stage) -> JobConfig:
     """Read `job.json` for this stage.
 
     Raises StageError (ArgumentRefused) when it is unreadable or meant for another stage.
     """
+    config = read_config(path)
+    if config.stage is not stage:
+        message = f"the job configuration is for the stage {config.stage}, but {stage} was asked to run"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"run the stage {config.stage.lower()} instead")
+    return config
+
+
+def read_config(path: Path) -> JobConfig:
+    """Read `job.json` of any stage. Raises StageError (ArgumentRefused)."""
     try:
-        config = JobConfig.from_json(path.read_text(encoding="utf-8"))
+        return JobConfig.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         message = f"the job configuration {path} cannot be read: {type(error).__name__}"
         raise StageError(StageFailure.ARGUMENT_REFUSED, message, "give an existing file with --config") from None
@@ -44,20 +70,28 @@ def load_config(path: Path, stage: Stage) -> JobConfig:
         message = f"the job configuration does not follow the contract: {error}"
         advice = "use an operator and a stage image of the same release"
         raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice) from None
-    if config.stage is not stage:
-        message = f"the job configuration is for the stage {config.stage}, but {stage} was asked to run"
-        raise StageError(StageFailure.ARGUMENT_REFUSED, message, f"run the stage {config.stage.lower()} instead")
-    return config
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vernacular_trainer", description="Run one stage of a fine-tuning job."
     )
-    parser.add_argument("stage", choices=sorted(STAGES), help="the stage to run")
-    parser.add_argument("--config", type=Path, required=True, help="the job configuration (job.json)")
-    parser.add_argument("--termination-log", type=Path, help="file that receives the report; default: standard output")
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for stage in STAGES:
+        command = commands.add_parser(stage, help=f"run the stage {stage}")
+        _add_config(command)
+        command.add_argument(
+            "--termination-log", type=Path, help="file that receives the report; default: standard output"
+        )
+    plan = commands.add_parser(PLAN, help="show the settings and the memory that a job comes to; runs nothing")
+    _add_config(plan)
+    plan.add_argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, instead of what the job says")
+    plan.add_argument("--model", type=Path, metavar="FOLDER", help="where the base model is, instead of its path")
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, help="the job configuration (job.json)")
 
 
 def _deliver(report: StageReport, termination_log: Path | None) -> None:

@@ -96,6 +96,7 @@ class StageFailure(StrEnum):
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
+    DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     DISK_FULL = "DiskFull"
@@ -281,13 +282,14 @@ class ComputeConfig:
     """`pods` x `processes_per_pod` ranks; with `gpus_per_pod` > 0 one rank per GPU.
 
     `strategy`: DDP, ZeRO1, ZeRO2, ZeRO3 or None (chosen). `offload`: what is kept in the memory of the host, None,
-    Optimizer or OptimizerAndParameters.
+    Optimizer or OptimizerAndParameters. `gpu_memory_gib`: memory of each GPU (0: not known).
     `rendezvous_host` is the stable DNS name of pod 0 ("" when there is only one pod).
     """
 
     pods: int = 1
     processes_per_pod: int = 1
     gpus_per_pod: int = 0
+    gpu_memory_gib: int = 0
     strategy: str | None = None
     offload: str = "None"
     rendezvous_host: str = ""

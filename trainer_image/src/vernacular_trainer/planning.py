@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.extra_arguments import Value, read_arguments
+from vernacular_trainer.fitting import Fit, Situation, alternatives, does_not_fit, fit, memory_of
+from vernacular_trainer.memory import GIB, Memory
 from vernacular_trainer.plan import ResolvedPlan
 
 SEQUENCE_CAP = 4096
+MEMORY = "memoryGiB"
 ALL_TOKENS = "AllTokens"
 DEFAULT_SEED = 42
 DEFAULT_EPOCHS = 3
@@ -45,12 +49,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What prepare found: rows after splitting, the longest row and the model's limit in tokens (0: none known)."""
+    """What prepare found: rows after splitting, the longest row and the model's limit in tokens (0: none known).
+
+    `situation`: what memory depends on; None: it is not predicted.
+    """
 
     train_rows: int
     validation_rows: int
     longest_row: int
     model_limit: int
+    situation: Situation | None = None
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The plan with the reason of each value, and what one rank needs of memory (None: not predicted)."""
+
+    plan: ResolvedPlan
+    values: tuple[PlanValue, ...]
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -94,11 +111,58 @@ def sequence_length(training: TrainingConfig, longest_row: int, model_limit: int
     return min(options)
 
 
-def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[PlanValue, ...]]:
+def resolve(config: JobConfig, facts: DataFacts) -> Resolution:
     """The complete plan of a training and the reason of each value.
 
-    Raises StageError (ArgumentRefused) for values that cannot work, with the nearest that can.
+    Raises StageError: ArgumentRefused for values that cannot work, with the nearest that can; DoesNotFit for what needs
+    more memory than the GPUs have, with settings that fit.
     """
+    plan, values = _chosen(config, facts)
+    situation = facts.situation
+    if situation is None:
+        return Resolution(plan, values)
+
+    def fitted(changed: JobConfig) -> Fit | None:
+        return fit(_chosen(changed, facts)[0], changed, situation)
+
+    found = fit(plan, config, situation)
+    if found is None:
+        needed = memory_of(plan, situation, gpu=True)
+        assert needed is not None
+        raise does_not_fit(config, needed, alternatives(config, plan.max_sequence_length, fitted))
+    return Resolution(found.plan, _with_memory(values, config.compute, plan, found), found.memory)
+
+
+def _with_memory(
+    values: tuple[PlanValue, ...], compute: ComputeConfig, chosen: ResolvedPlan, found: Fit
+) -> tuple[PlanValue, ...]:
+    """The values with those that were changed to fit, and the prediction."""
+    if found.memory is None:
+        return values
+    changed = {
+        "strategy": (chosen.strategy, found.plan.strategy),
+        "microBatchSize": (chosen.micro_batch_size, found.plan.micro_batch_size),
+        "accumulation": (chosen.accumulation, found.plan.accumulation),
+        "gradientCheckpointing": (_switch(chosen.gradient_checkpointing), _switch(found.plan.gradient_checkpointing)),
+    }
+    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+    needed = f"{found.before.total / GIB:.1f} of {compute.gpu_memory_gib} GiB were needed" if found.before else ""
+    kept = tuple(
+        PlanValue(item.name, str(changed[item.name][1]), f"not {changed[item.name][0]}: {needed}")
+        if item.name in changed
+        else item
+        for item in values
+    )
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in dataclasses.asdict(found.memory).items() if size)
+    return (*kept, PlanValue(MEMORY, f"{found.memory.total / GIB:.2f}", f"of each rank: {parts}"))
+
+
+def _switch(on: bool) -> str:
+    return "On" if on else "Off"
+
+
+def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[PlanValue, ...]]:
+    """The plan that is chosen without a look at memory."""
     training, compute, reasons = config.training, config.compute, _Reasons()
     full = not config.method.makes_adapter
     note = reasons.note
@@ -112,7 +176,7 @@ def resolve(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     held_out = _HeldOut.of(training, facts.validation_rows, reasons)
     plan = ResolvedPlan(
         method=config.method.type,
-        strategy=reasons.choose("strategy", compute.strategy, lambda: ("DDP", "simplest that fits")),
+        strategy=_strategy(config, reasons),
         world_size=note("worldSize", compute.world_size, _ranks(compute)),
         epochs=epochs,
         total_steps=steps,
@@ -177,6 +241,12 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
         reasons.note("microBatchSize", micro, _GIVEN)
     accumulation = reasons.note("accumulation", share // micro, "completes the effective batch")
     return Batch(effective, micro, accumulation)
+
+
+def _strategy(config: JobConfig, reasons: _Reasons) -> str:
+    if config.method.quantizes and config.compute.strategy == "ZeRO3":
+        raise _refused("ZeRO3 cannot divide the four-bit weights of QLoRA", "write ZeRO2, or method LoRA")
+    return reasons.choose("strategy", config.compute.strategy, lambda: ("DDP", "simplest that fits"))
 
 
 def _gradient_checkpointing(training: TrainingConfig, reasons: _Reasons) -> bool:

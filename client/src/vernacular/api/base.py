@@ -18,8 +18,11 @@ VALIDATIONS = "x-kubernetes-validations"
 
 
 def api_name(name: str) -> str:
-    """Spell a Python field name as the API does: `run_id` is `runID`, `artifact_uri` is `artifactURI`."""
+    """Spell a Python field name as the API does: `run_id` is `runID`, `artifact_uri` is `artifactURI`,
+    `gpu_memory_gib` is `gpuMemoryGiB`.
+    """
     camel = to_camel(name)
+    camel = re.sub(r"(?<=[a-z])Gib$", "GiB", camel)
     return re.sub(r"(?<=[a-z])(Id|Uri)$", lambda match: match.group().upper(), camel)
 
 

@@ -29,6 +29,7 @@ class FailureCode(StrEnum):
     OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
     LIMIT_EXCEEDED = "LimitExceeded"
     ARGUMENT_REFUSED = "ArgumentRefused"
+    DOES_NOT_FIT = "DoesNotFit"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     DISK_FULL = "DiskFull"
@@ -170,6 +171,11 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             "A setting has a value that cannot work together with the data, the model or the devices.",
             Consequence.NEVER_RETRIED,
             "Mend the value that the message names; status.plan shows what every setting resolves to.",
+        ),
+        FailureCode.DOES_NOT_FIT: Failure(
+            "The training needs more memory than its GPUs have; found before a GPU was asked for.",
+            Consequence.NEVER_RETRIED,
+            "Create the job again with one of the settings that the message names: each of them fits.",
         ),
         FailureCode.GPU_OUT_OF_MEMORY: Failure(
             "A GPU had not enough memory.",

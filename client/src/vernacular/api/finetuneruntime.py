@@ -58,6 +58,12 @@ class FineTuneRuntimeSpec(SpecModel):
     """What jobs that name this runtime get."""
 
     images: RuntimeImages | None = Field(default=None, description="Images of the stages.")
+    gpu_memory_gib: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Memory of each GPU. With it a training that does not fit is refused before a GPU is asked for.",
+    )
     pod_overrides: Annotated[tuple[PodOverride, ...], Field(min_length=1, max_length=8), ATOMIC_LIST] | None = Field(
         default=None, description="Changes to the pods of stages, merged before those of the job; all are allowed."
     )

@@ -11,6 +11,7 @@ from vernacular.api.spec import TrainingSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
 from vernacular_operator.manifests.repair import repair_of
+from vernacular_operator.manifests.runtime import runtime_spec
 from vernacular_trainer.contract import (
     MODEL_CACHE_ROOT,
     WORKSPACE_ROOT,
@@ -176,6 +177,7 @@ def _compute(attempt: Attempt) -> ComputeConfig:
         pods=compute.pods,
         processes_per_pod=compute.processes_per_pod,
         gpus_per_pod=compute.gpus_per_pod,
+        gpu_memory_gib=runtime_spec(attempt.job.status.runtime).gpu_memory_gib or 0,
         strategy=compute.strategy,
         offload=compute.offload or "None",
         rendezvous_host=f"{attempt.name}-0.{attempt.name}" if attempt.pods > 1 else "",

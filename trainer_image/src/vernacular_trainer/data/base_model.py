@@ -16,6 +16,7 @@ from vernacular_trainer.contract import ModelConfig, StageFailure
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.model_cache import ModelCache
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.model_shape import max_length
 
 HUB_SCHEME = "hf://"
 _SOURCE_FILE = "vernacular_source.json"
@@ -62,7 +63,7 @@ def check(folder: Path, name: str) -> BaseModel:
         raise _unsupported(name, "has no tokenizer (tokenizer.json)")
     architecture = _check_architecture(config, name)
     weights = _weight_names(folder, name)
-    return BaseModel(folder, architecture, _max_length(config), _licence(folder), _commit(folder), weights)
+    return BaseModel(folder, architecture, max_length(config), _licence(folder), _commit(folder), weights)
 
 
 def fetch(model: ModelConfig, folder: Path) -> None:
@@ -252,12 +253,6 @@ def _header(file: Path, name: str) -> list[str]:
     if not isinstance(header, dict):
         raise _unsupported(name, f"is damaged: {file.name} is not a safetensors file")
     return [key for key in header if key != "__metadata__"]
-
-
-def _max_length(config: dict[str, Any]) -> int:
-    settings = config.get("text_config") or config
-    limit = settings.get("max_position_embeddings") or settings.get("n_positions") or 0
-    return int(limit)
 
 
 def _licence(folder: Path) -> str:

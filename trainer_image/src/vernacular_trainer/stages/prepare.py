@@ -37,6 +37,9 @@ from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.fitting import Situation
+from vernacular_trainer.memory import RowSizes
+from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
 from vernacular_trainer.workspace import Workspace
@@ -93,9 +96,12 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     note_split(tokenised.conversations, split, number, problems)
     write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
-    facts = planning.DataFacts(len(train), len(validation), tokenised.longest, model.max_length)
-    plan, values = planning.resolve(config, facts)
-    values = (*values, provable_gain(number))
+    facts = planning.DataFacts(
+        len(train), len(validation), tokenised.longest, model.max_length, _situation(config, model, train)
+    )
+    resolved = planning.resolve(config, facts)
+    plan = resolved.plan
+    values = (*resolved.values, provable_gain(number))
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
@@ -140,6 +146,13 @@ def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tup
     reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
     return checked, reviewed, questions
+
+
+def _situation(config: JobConfig, model: BaseModel, rows: list[TokenRow]) -> Situation | None:
+    if config.trainer:
+        # what a trainer of the user's own needs, it alone knows
+        return None
+    return Situation(read_shape(model.folder), RowSizes.of((len(row.input_ids), row.trained) for row in rows))
 
 
 def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:

@@ -10,13 +10,17 @@ from transformers import set_seed
 
 from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
 from vernacular_trainer.errors import Preempted
+from vernacular_trainer.fitting import Situation, memory_of
+from vernacular_trainer.memory import GIB, RowSizes
 from vernacular_trainer.model.base import add_adapter, load_base
+from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.plan import ResolvedPlan
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
 from vernacular_trainer.training.arguments import ZERO_STAGES, training_arguments, weights_dtype
-from vernacular_trainer.training.metrics import LoggedSink, NoSink
+from vernacular_trainer.training.metrics import LoggedSink, MetricSink, NoSink
+from vernacular_trainer.training.peak import peak_bytes
 from vernacular_trainer.training.plan_file import load_plan
 from vernacular_trainer.training.ranks import Ranks, join
 from vernacular_trainer.training.rows import RowTable
@@ -72,6 +76,8 @@ def _train(
                 resumed=resumed,
             )
             trainer.run()
+            if ranks.is_first:
+                _report_memory(sink, trainer, Path(config.model.path), ranks)
         finally:
             sink.close()
         summary = _summarise(trainer, resumed)
@@ -82,6 +88,15 @@ def _train(
         trainer.write_result(workspace.result)
         ranks.leave()
     return summary
+
+
+def _report_memory(sink: MetricSink, trainer: StageTrainer, model: Path, ranks: Ranks) -> None:
+    """What was predicted and what this rank used at its highest, in GiB, beside each other."""
+    table = trainer.train_rows
+    sizes = RowSizes.of(zip(table.lengths.tolist(), table.supervised.tolist(), strict=True))
+    predicted = memory_of(trainer.plan, Situation(read_shape(model), sizes), gpu=ranks.device.type == "cuda")
+    metrics = {"memory/predicted_gib": predicted.total / GIB} if predicted else {}
+    sink.log(trainer.progress.step, metrics | {"memory/peak_gib": peak_bytes(ranks.device) / GIB})
 
 
 def _find_checkpoint(workspace: Workspace, attempt: int, plan: ResolvedPlan) -> checkpoints.Checkpoint | None:

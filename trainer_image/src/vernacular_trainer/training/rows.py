@@ -40,6 +40,15 @@ class RowTable:
         """Tokens of each row, shape (rows,)."""
         return np.diff(self.offsets)
 
+    @property
+    def supervised(self) -> NDArray[np.int64]:
+        """Positions of each row whose next token is to be predicted, shape (rows,)."""
+        predicted = self.labels != IGNORED
+        # the first token of a row never is
+        predicted[self.offsets[:-1]] = False
+        before: NDArray[np.int64] = np.concatenate([[0], np.cumsum(predicted)])
+        return np.diff(before[self.offsets])
+
     def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Tokens and labels of one row, each of shape (length,)."""
         span = slice(self.offsets[number], self.offsets[number + 1])

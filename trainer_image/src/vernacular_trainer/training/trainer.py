@@ -83,7 +83,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.progress = resumed.progress if resumed else Progress(step=0)
         self._before = self.progress
         self._resumed = resumed
-        self._train_table = train
+        self.train_rows = train
         self._base = base
         self._attempt_folder = attempt_folder
         self._sink = sink
@@ -101,7 +101,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> StepBatches:
         """Our own batches, already divided among the ranks."""
-        return StepBatches(self._train_table, self.plan, self.ranks, self._before.step)
+        return StepBatches(self.train_rows, self.plan, self.ranks, self._before.step)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device

@@ -1,0 +1,111 @@
+"""`python -m vernacular_trainer plan`: what a job comes to, on any machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stage_jobs import make_job
+from support.training import ragged_rows, write_rows
+from vernacular_trainer.__main__ import main
+from vernacular_trainer.contract import ComputeConfig, TrainerConfig, TrainingConfig
+
+MODEL = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+}
+ON_GPU = ComputeConfig(gpus_per_pod=1)
+WITHOUT_LIBRARIES = """
+import sys
+from vernacular_trainer.__main__ import main
+code = main(sys.argv[1:])
+loaded = {name.split(".")[0] for name in sys.modules}
+assert not loaded & {"torch", "transformers", "peft", "accelerate", "deepspeed"}, loaded
+sys.exit(code)
+"""
+
+
+def write_job(folder: Path, model: object = MODEL, **changes: Any) -> Path:
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / "config.json").write_text(json.dumps(model))
+    config, _ = make_job(folder, folder / "model", Path("train.jsonl"), **{"compute": ON_GPU, **changes})
+    path = folder / "job.json"
+    path.write_text(config.to_json())
+    return path
+
+
+def test_a_plan_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    arguments = ["plan", "--config", str(write_job(tmp_path)), "--gpu-memory", "80GiB"]
+
+    done = subprocess.run((sys.executable, "-c", WITHOUT_LIBRARIES, *arguments), capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "microBatchSize         1            not 2: 84.9 of 80 GiB were needed" in done.stdout
+    assert "  total            50.80 of 80: fits" in done.stdout
+    assert "rows not prepared yet: 1000 of 4096 tokens assumed" in done.stdout
+
+
+def test_prepared_rows_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_job(tmp_path)
+    write_rows(tmp_path / "workspace" / "data" / "train.arrow", ragged_rows(20, longest=60))
+
+    assert main(["plan", "--config", str(path)]) == 0
+
+    shown = capsys.readouterr().out
+    assert "20 prepared rows" in shown
+    assert "maxSequenceLength      64" in shown
+    assert " of 80" not in shown
+
+
+def test_what_does_not_fit_is_shown_with_what_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_job(tmp_path, training=TrainingConfig(micro_batch_size=4))
+
+    assert main(["plan", "--config", str(path), "--gpu-memory", "24GiB"]) == 78
+
+    shown = capsys.readouterr()
+    assert "does not fit" in shown.out
+    assert shown.err.startswith("the training needs 153.20 GiB of each GPU, which has 24: write ")
+    assert "training.microBatchSize: 1" in shown.err
+
+
+def test_the_memory_that_the_job_brings_counts_without_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_job(tmp_path, compute=dataclasses.replace(ON_GPU, gpu_memory_gib=60))
+
+    assert main(["plan", "--config", str(path)]) == 0
+    assert "50.80 of 60: fits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, ["--gpu-memory", "much"], "--gpu-memory 'much' is no size: write it like 80GiB"),
+        ({"compute": ComputeConfig()}, ["--gpu-memory", "80GiB"], "compute.gpusPerPod is 0: leave --gpu-memory out"),
+        ({}, ["--model", "/nowhere"], "cannot be read (FileNotFoundError): give a folder with its config.json"),
+        ({"model": {"vocab_size": 3}}, [], "does not tell its sizes: give a decoder-only language model"),
+        ({"model": []}, [], "is no JSON object: give another folder by --model"),
+        ({"trainer": TrainerConfig(("python",))}, [], "a trainer of its own, which makes its own plan: remove"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_an_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], options: list[str], message: str
+) -> None:
+    assert main(["plan", "--config", str(write_job(tmp_path, **changes)), *options]) == 78
+
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""

@@ -1,0 +1,108 @@
+"""`python -m vernacular_trainer plan`: the plan of a job with its memory, anywhere, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from vernacular_trainer import planning
+from vernacular_trainer.contract import JobConfig, ModelConfig, StageFailure
+from vernacular_trainer.data.table import read_rows
+from vernacular_trainer.errors import StageError
+from vernacular_trainer.fitting import Situation
+from vernacular_trainer.memory import GIB, Memory, RowSizes
+from vernacular_trainer.model_shape import max_length, read_headers, shape_of
+from vernacular_trainer.planning import DataFacts, Resolution
+from vernacular_trainer.workspace import Workspace
+
+# without the rows at hand: only steps and the size of a batch depend on their number
+ASSUMED_ROWS = 1000
+_MEMORY = re.compile(r"([1-9]\d{0,3}) ?(GiB|Gi|G|GB)?")
+
+
+def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out: TextIO) -> None:
+    """Write every setting with its reason, and the memory of a rank. `gpu_memory` and `model` replace the job's own.
+
+    Raises StageError (DoesNotFit after all was written, ArgumentRefused, ModelNotFound, ModelUnsupported).
+    """
+    if config.trainer:
+        raise _refused("the job has a trainer of its own, which makes its own plan", "remove spec.trainer to see ours")
+    if model:
+        config = replace(config, model=replace(config.model, path=str(model)))
+    if gpu_memory:
+        config = replace(config, compute=replace(config.compute, gpu_memory_gib=_gibibytes(gpu_memory, config)))
+    facts, remark = _facts(config)
+    try:
+        resolution = planning.resolve(config, facts)
+    except StageError as error:
+        if error.code is StageFailure.DOES_NOT_FIT:
+            unlimited = replace(config, compute=replace(config.compute, gpu_memory_gib=0))
+            _write(planning.resolve(unlimited, facts), config, remark, out)
+        raise
+    _write(resolution, config, remark, out)
+
+
+def _facts(config: JobConfig) -> tuple[DataFacts, str]:
+    """What is known about model and rows, and a remark about what is not."""
+    settings = _read_model_config(config.model)
+    limit = max_length(settings)
+    shape = shape_of(settings, read_headers(Path(config.model.path)))
+    if shape is None:
+        advice = "give a decoder-only language model with hidden_size, num_hidden_layers and vocab_size in config.json"
+        raise StageError(StageFailure.MODEL_UNSUPPORTED, f"{config.model.uri} does not tell its sizes", advice)
+    table = Workspace(Path(config.workspace)).train_rows
+    if table.is_file():
+        rows = read_rows(table)
+        sizes = RowSizes.of((len(row.input_ids), row.trained) for row in rows)
+        return DataFacts(len(rows), 0, sizes.lengths[0], limit, Situation(shape, sizes)), f"{len(rows)} prepared rows"
+    longest = config.training.max_sequence_length or min(planning.SEQUENCE_CAP, limit or planning.SEQUENCE_CAP)
+    remark = f"rows not prepared yet: {ASSUMED_ROWS} of {longest} tokens assumed, every token predicted"
+    return DataFacts(ASSUMED_ROWS, 0, longest, limit, Situation(shape, RowSizes.unknown(longest))), remark
+
+
+def _read_model_config(model: ModelConfig) -> dict[str, Any]:
+    path = Path(model.path) / "config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"the base model's {path} cannot be read ({type(error).__name__})"
+        advice = "give a folder with its config.json by --model"
+        raise StageError(StageFailure.MODEL_NOT_FOUND, message, advice) from None
+    if not isinstance(settings, dict):
+        raise StageError(StageFailure.MODEL_UNSUPPORTED, f"{path} is no JSON object", "give another folder by --model")
+    return settings
+
+
+def _gibibytes(text: str, config: JobConfig) -> int:
+    if not config.compute.gpus_per_pod:
+        raise _refused("--gpu-memory is for jobs with GPUs, and compute.gpusPerPod is 0", "leave --gpu-memory out")
+    if not (found := _MEMORY.fullmatch(text)):
+        raise _refused(f"--gpu-memory {text!r} is no size", "write it like 80GiB")
+    return int(found.group(1))
+
+
+def _write(resolution: Resolution, config: JobConfig, remark: str, out: TextIO) -> None:
+    out.write(f"{planning.summarise(resolution.plan)}\n{remark}\n\n")
+    values = [item for item in resolution.values if item.name != planning.MEMORY]
+    name_width = max(len(item.name) for item in values)
+    value_width = max(len(item.value) for item in values)
+    out.writelines(f"{item.name:<{name_width}}  {item.value:<{value_width}}  {item.reason}\n" for item in values)
+    if resolution.memory:
+        _write_memory(resolution.memory, config.compute.gpu_memory_gib, out)
+
+
+def _write_memory(memory: Memory, available: int, out: TextIO) -> None:
+    out.write("\nmemory of one rank at its highest, GiB\n")
+    out.writelines(f"  {name:<14}{size / GIB:>8.2f}\n" for name, size in dataclasses.asdict(memory).items())
+    verdict = ""
+    if available:
+        verdict = f" of {available}: {'fits' if memory.total <= available * GIB else 'does not fit'}"
+    out.write(f"  {'total':<14}{memory.total / GIB:>8.2f}{verdict}\n")
+
+
+def _refused(message: str, advice: str) -> StageError:
+    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)
