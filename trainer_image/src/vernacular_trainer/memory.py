@@ -24,7 +24,7 @@ FULL_PRECISION = 4
 _ADAM_MOMENTS = 2 * FULL_PRECISION
 # the same in one byte each, with a float32 scale for 256 of them (bitsandbytes, optim.AdamW8bit)
 _ADAM_8BIT_MOMENTS = 2 + 2 * FULL_PRECISION / 256
-# NF4 with quantised scales: half a byte, a byte for 64 weights, a float32 for 256 of those (arXiv:2305.14314, section 3)
+# NF4 with quantised scales: half a byte, a byte for 64 weights, a float32 for 256 of those (arXiv:2305.14314, sec. 3)
 _FOUR_BITS = 1 / 2 + 1 / 64 + FULL_PRECISION / (64 * 256)
 # cross-entropy over float32 logits at its highest: log-probabilities, their gradient, the gradient of the logits
 _LOGIT_BYTES = 3 * FULL_PRECISION
@@ -209,8 +209,8 @@ class _Needs:
         return everything + casts
 
     def optimizer(self) -> int:
-        """The two moments of AdamW (arXiv:1711.05101), and DeepSpeed's float32 copy of the weights of this rank; nothing
-        where both are on the host.
+        """The two moments of AdamW (arXiv:1711.05101), and DeepSpeed's float32 copy of the weights of this rank;
+        nothing where both are on the host.
 
         ZeRO-3 uses the weights themselves when they are float32.
         """
