@@ -57,9 +57,17 @@ def test_a_plan_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
     assert "rows not prepared yet: 1000 of 4096 tokens assumed" in done.stdout
 
 
+def test_rows_to_judge_by_are_assumed_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_job(tmp_path, training=TrainingConfig(keep="Best"))
+
+    assert main(["plan", "--config", str(path)]) == 0
+    assert "Best" in capsys.readouterr().out
+
+
 def test_prepared_rows_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_job(tmp_path)
     write_rows(tmp_path / "workspace" / "data" / "train.arrow", ragged_rows(20, longest=60))
+    write_rows(tmp_path / "workspace" / "data" / "validation.arrow", ragged_rows(2))
 
     assert main(["plan", "--config", str(path)]) == 0
 

@@ -123,6 +123,30 @@ def test_four_bits_are_little_more_than_half_a_byte() -> None:
     assert saved / linears == pytest.approx(2 - 0.516, abs=0.001)
 
 
+def test_an_optimizer_in_eight_bits_computes_in_place() -> None:
+    full = {"method": "Full", "gradient_checkpointing": True, "precision": "FP32"}
+    exact, small, paged = (memory(optimizer=name, **full) for name in ("AdamW", "AdamW8bit", "PagedAdamW8bit"))
+
+    embedding = llama().embedding
+    assert small.optimizer == pytest.approx((llama().parameters - embedding) * 2.03 + embedding * 8, rel=0.01)
+    assert exact.total - small.total > 9 * (llama().parameters - embedding)
+    assert paged.optimizer == 0
+
+
+def test_experts_are_no_linear_layers_and_no_formula_counts_them() -> None:
+    mixtral = LLAMA_8B | {"num_local_experts": 8, "num_experts_per_tok": 2}
+    headers = {
+        "model.embed_tokens.weight": {"shape": [10, 4]},
+        "model.layers.0.self_attn.q_proj.weight": {"shape": [4, 4]},
+        "model.layers.0.block_sparse_moe.experts.0.w1.weight": {"shape": [8, 4]},
+    }
+    shape = shape_of(mixtral, headers)
+
+    assert shape_of(mixtral, {}) is None
+    assert shape is not None
+    assert (shape.parameters, shape.linears) == (88, (Linear("q_proj", 4, 4),))
+
+
 def test_logits_count_where_a_token_is_predicted_and_activations_everywhere() -> None:
     few = memory(batch=dataclasses.replace(BATCH, supervised=1024))
     masked = memory(batch=dataclasses.replace(BATCH, padded=True))

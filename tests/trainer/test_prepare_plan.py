@@ -83,7 +83,7 @@ def test_everything_a_user_writes_is_followed() -> None:
         gradient_checkpointing="On",
         evaluate_every_steps=4,
         optimizer="AdamW",
-        extra_arguments={"tf32": "true", "adam_beta2": "0.95"},
+        extra_arguments={"neftune_noise_alpha": "5", "adam_beta2": "0.95"},
         keep="Last",
         early_stopping=EarlyStoppingConfig(5, "0.001"),
     )
@@ -114,7 +114,7 @@ def test_everything_a_user_writes_is_followed() -> None:
         keep_checkpoints=1,
         optimizer="AdamW",
         offload="OptimizerAndParameters",
-        extra_arguments={"adam_beta2": 0.95, "tf32": True},
+        extra_arguments={"adam_beta2": 0.95, "neftune_noise_alpha": 5.0},
         keep="Last",
         patience=5,
         min_delta=0.001,
@@ -148,14 +148,22 @@ def test_what_saves_memory_must_fit_the_devices(optimizer: str | None, compute: 
         ("label_smoothing_factor", "0.1", "remove it; what can be set is adam_beta1,"),
         ("adam_beta1", "1.0", "write a number from 0 to below 1, in quotes"),
         ("adam_epsilon", "nan", "write a number above 0 and below 1, in quotes"),
-        ("tf32", "yes", "write true or false, in quotes"),
-        ("ddp_bucket_cap_mb", "2.5", "write a whole number from 1 to 4096, in quotes"),
+        ("tf32", "true", "remove it where compute.gpusPerPod is 0"),
     ],
 )
 def test_extra_arguments_that_cannot_work(name: str, value: str, advice: str) -> None:
     refused = refusal(training=TrainingConfig(extra_arguments={name: value}))
     assert f"training.extraArguments.{name}" in str(refused)
     assert refused.report().advice.startswith(advice)
+
+
+def test_an_extra_argument_of_gpus() -> None:
+    on_gpu = {"compute": ComputeConfig(gpus_per_pod=1)}
+    assert plan_for(training=TrainingConfig(extra_arguments={"tf32": "true"}), **on_gpu).extra_arguments == {
+        "tf32": True
+    }
+    refused = refusal(training=TrainingConfig(extra_arguments={"tf32": "yes"}), **on_gpu)
+    assert refused.report().advice == "write true or false, in quotes"
 
 
 def test_extra_arguments_are_those_of_transformers() -> None:

@@ -168,6 +168,18 @@ def test_retention_leaves_later_attempts_alone(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*/*")} == {"checkpoint-10", "checkpoint-5", ".partial"}
 
 
+def test_a_checkpoint_from_before_a_setting_existed_was_taken_with_its_default(tmp_path: Path) -> None:
+    written = write(tmp_path, 1, 10)
+    mark = json.loads((written.path / MARK).read_text())
+    del mark["shape"]["optimizer"], mark["shape"]["offload"]
+    (written.path / MARK).write_text(json.dumps(mark))
+    found = newest_complete(tmp_path, 2)
+    assert found is not None
+    found.require_shape(plan())
+    with pytest.raises(StageError, match="has optimizer AdamW, the training has AdamW8bit"):
+        found.require_shape(plan(optimizer="AdamW8bit"))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"world_size": 2}, {"strategy": "ZeRO2"}, {"method": "Full"}, {"precision": "BF16"}, {"lora_rank": 8}],

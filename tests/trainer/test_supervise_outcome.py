@@ -56,6 +56,16 @@ def test_the_cause_wins_over_its_consequences(
     assert judge(folder_with(tmp_path, *reports), Ending(exit_code=1)) == expected
 
 
+def test_a_process_that_hung_is_the_cause(tmp_path: Path) -> None:
+    stuck = Ending(exit_code=-9, killed=True, hung="process 1 was in a step for more than 900 s")
+
+    report = judge(folder_with(tmp_path, LOST, None), stuck)
+
+    assert (report.outcome, report.code) == (Outcome.INTERNAL, "Hang")
+    assert report.message == "the training hung: process 1 was in a step for more than 900 s"
+    assert judge(folder_with(tmp_path, NAN, None), stuck) == NAN
+
+
 def test_a_rank_without_a_report_was_killed(tmp_path: Path) -> None:
     report = judge(folder_with(tmp_path, LOST, None), Ending(exit_code=-9))
     assert (report.outcome, report.code) == (Outcome.INTERNAL, "InternalError")

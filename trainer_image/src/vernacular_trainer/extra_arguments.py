@@ -36,9 +36,7 @@ ALLOWED: Mapping[str, Argument] = MappingProxyType(
         "adam_beta2": Argument(float, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
         "adam_epsilon": Argument(float, lambda value: 0 < value < 1, "a number above 0 and below 1"),
         "neftune_noise_alpha": Argument(float, lambda value: 0 < value <= 100, "a number above 0 and at most 100"),
-        "ddp_bucket_cap_mb": Argument(int, lambda value: 1 <= value <= 4096, "a whole number from 1 to 4096"),
         "tf32": Argument(_boolean, lambda value: True, "true or false"),
-        "torch_empty_cache_steps": Argument(int, lambda value: value >= 1, "a whole number of at least 1"),
     }
 )
 # what people look for under the name that it has elsewhere
@@ -71,10 +69,12 @@ FIELDS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def read_arguments(given: Mapping[str, str]) -> dict[str, Value]:
+def read_arguments(given: Mapping[str, str], *, gpus: bool) -> dict[str, Value]:
     """The arguments as TrainingArguments takes them. Raises StageError (ArgumentRefused) for others and for values that
     cannot work.
     """
+    if "tf32" in given and not gpus:
+        raise _refused("training.extraArguments.tf32 is a format of GPUs", "remove it where compute.gpusPerPod is 0")
     return {name: _read(name, text) for name, text in sorted(given.items())}
 
 

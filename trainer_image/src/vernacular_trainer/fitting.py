@@ -203,7 +203,7 @@ def _more_gpus(bases: Sequence[JobConfig]) -> Iterator[JobConfig]:
     """More GPUs in each pod, then more pods, each time twice as many."""
     gpus, pods = bases[0].compute.gpus_per_pod, bases[0].compute.pods
     while gpus < _MOST_GPUS_PER_POD or pods < _MOST_PODS:
-        gpus, pods = (gpus * 2, pods) if gpus < _MOST_GPUS_PER_POD else (gpus, pods * 2)
+        gpus, pods = (min(gpus * 2, _MOST_GPUS_PER_POD), pods) if gpus < _MOST_GPUS_PER_POD else (gpus, pods * 2)
         for base in bases:
             yield replace(base, compute=replace(base.compute, gpus_per_pod=gpus, processes_per_pod=gpus, pods=pods))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vernacular_trainer import heartbeat
 from vernacular_trainer.cgroup import available_cores
 from vernacular_trainer.contract import RENDEZVOUS_PORT, JobConfig, Stage
 from vernacular_trainer.outcomes import OutcomeFolder
@@ -100,6 +101,8 @@ def _environment(config: JobConfig, outcomes: OutcomeFolder, environ: Mapping[st
     if config.stage in (Stage.TRAIN, Stage.EVALUATE):
         # model and tokenizer are local by now: nothing may look them up in a hub
         environment["HF_HUB_OFFLINE"] = "1"
+    if config.stage is Stage.TRAIN:
+        environment[heartbeat.VARIABLE] = str(outcomes.path)
     if config.stage is Stage.TRAIN and (ops := environ.get("VERNACULAR_DEEPSPEED_OPS")):
         environment["TORCH_EXTENSIONS_DIR"] = str(_writable_ops(Path(ops), outcomes.path / "deepspeed-ops"))
     return environment

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 from vernacular_trainer.model_shape import Linear, ModelShape
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 
 GIB = 1024**3
 MIB = 1024**2
@@ -141,7 +141,7 @@ class _Needs:
     @property
     def zero(self) -> int:
         """The stage of ZeRO; 0: DDP, or one rank alone."""
-        return {"ZeRO1": 1, "ZeRO2": 2, "ZeRO3": 3}.get(self.plan.strategy, 0)
+        return ZERO_STAGES.get(self.plan.strategy, 0)
 
     @property
     def full(self) -> bool:
@@ -205,8 +205,11 @@ class _Needs:
             gathered = min(base + self.trained, _LIVE_PARAMETERS) * self.compute_bytes
             on_host = self.device.gpu and self.plan.offload == "OptimizerAndParameters"
             return gathered + (0 if on_host else everything // self.plan.world_size)
-        casts = self.trained * self.compute_bytes if self.autocast else 0
-        return everything + casts
+        return everything + self.casts()
+
+    def casts(self) -> int:
+        """What autocast keeps from the forward to the end of the backward pass."""
+        return self.trained * self.compute_bytes if self.autocast else 0
 
     def optimizer(self) -> int:
         """The two moments of AdamW (arXiv:1711.05101), and DeepSpeed's float32 copy of the weights of this rank;
@@ -217,8 +220,18 @@ class _Needs:
         if self.offloaded:
             return 0
         copies = self.zero in (1, 2) or (self.zero == 3 and self.compute_bytes == 2)
-        moments = _ADAM_MOMENTS if self.plan.optimizer == "AdamW" else _ADAM_8BIT_MOMENTS
-        return round(self.share * (moments + (FULL_PRECISION if copies else 0)))
+        return round(self._moments() + (self.share * FULL_PRECISION if copies else 0))
+
+    def _moments(self) -> float:
+        """Of the weights of this rank. In eight bits those of embeddings stay exact (transformers, Trainer's
+        create_optimizer); paged ones make room on a GPU when that is needed.
+        """
+        if self.plan.optimizer == "AdamW":
+            return self.share * _ADAM_MOMENTS
+        if self.plan.optimizer == "PagedAdamW8bit":
+            return 0
+        exact = self.shape.embedding if self.full and not self.zero else 0
+        return (self.share - exact) * _ADAM_8BIT_MOMENTS + exact * _ADAM_MOMENTS
 
     # what comes and goes
 
@@ -259,6 +272,9 @@ class _Needs:
         largest parameter. DeepSpeed hands over one flat float32 gradient of this rank's weights.
         """
         if self.offloaded:
+            return 0
+        if self.plan.optimizer != "AdamW" and not self.zero:
+            # bitsandbytes computes in place, one parameter after the other
             return 0
         if self.zero:
             copies = 2 if self.device.gpu else 3
@@ -360,5 +376,10 @@ class _Needs:
             ),
             # its end: the embedding's gradient is made beside the others
             replace(sending, activations=one_layer, gradients=self.gradients() + (head if self.shape.tied else 0)),
-            replace(always, gradients=self.gradients(), optimizer=always.optimizer + self.step_temporaries()),
+            replace(
+                always,
+                weights=always.weights - self.casts(),
+                gradients=self.gradients(),
+                optimizer=always.optimizer + self.step_temporaries(),
+            ),
         )

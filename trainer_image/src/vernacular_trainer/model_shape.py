@@ -22,6 +22,7 @@ _NAMES = {
     "vocabulary": ("vocab_size",),
 }
 _TIED_BY_DEFAULT = {"gpt2", "gemma", "gemma2", "gemma3", "gemma3_text", "opt", "bloom"}
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_positions", "lm_head", "embed_out", "output")
 
 
@@ -117,6 +118,9 @@ def shape_of(config: Mapping[str, Any], headers: Mapping[str, Mapping[str, Any]]
     tied = settings.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     if tied is None:
         tied = settings.get("model_type") in _TIED_BY_DEFAULT
+    if not headers and any(_first(settings, (name,)) > 1 for name in _EXPERTS):
+        # how many weights its experts have, no formula here knows
+        return None
     linears = _linears_of(headers) or _formula(
         layers, hidden, heads * head_size, kv_heads * head_size, sizes["intermediate"] or 4 * hidden
     )
@@ -151,11 +155,14 @@ def _active_intermediate(settings: Mapping[str, Any]) -> int:
 
 
 def _linears_of(headers: Mapping[str, Mapping[str, Any]]) -> tuple[Linear, ...]:
-    """Every matrix that is neither an embedding nor the output layer."""
+    """Every matrix that is neither an embedding nor the output layer.
+
+    Experts are one block of weights for transformers, no linear layers: adapters and four bits leave them out.
+    """
     found = []
     for name, item in headers.items():
         parts = name.split(".")
-        if len(item["shape"]) == 2 and parts[-1] == "weight" and not set(parts) & set(_EMBEDDINGS):
+        if len(item["shape"]) == 2 and parts[-1] == "weight" and not set(parts) & {*_EMBEDDINGS, "experts"}:
             outputs, inputs = item["shape"]
             found.append(Linear(parts[-2], inputs, outputs))
     return tuple(found)

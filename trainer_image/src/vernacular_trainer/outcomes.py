@@ -34,9 +34,13 @@ class OutcomeFolder:
         """Whether at least one rank came to run."""
         return any(self.path.glob("rank-*.started"))
 
+    def has_reported(self, rank: int) -> bool:
+        """Whether a rank has left its report."""
+        return (self.path / f"rank-{rank}.json").exists()
+
     def all_reported(self) -> bool:
         """Whether every local rank has left its report."""
-        return all((self.path / f"rank-{rank}.json").exists() for rank in range(self.ranks))
+        return all(map(self.has_reported, range(self.ranks)))
 
     def reports(self) -> list[tuple[int, StageReport]]:
         """The reports by rank, earliest first."""
@@ -48,12 +52,13 @@ class OutcomeFolder:
 @dataclass(frozen=True)
 class Ending:
     """How the launcher ended. `exit_code` is negative for a signal; `stopped`: somebody asked this pod to stop;
-    `killed`: the launcher did not end by itself in time.
+    `killed`: the launcher did not end by itself in time; `hung`: what it was killed for when a process was stuck.
     """
 
     exit_code: int
     stopped: bool = False
     killed: bool = False
+    hung: str = ""
 
 
 def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1, out_of_memory: bool = False) -> StageReport:
@@ -72,6 +77,8 @@ def judge(outcomes: OutcomeFolder, ending: Ending, *, pods: int = 1, out_of_memo
     preempted = [item for item in reports if _is_preemption(item[1], ending)]
     if preempted:
         return min(preempted, key=lambda item: (not item[1].summary, item[0]))[1]
+    if ending.hung:
+        return _hang(ending.hung)
     if missing:
         return _judge_without_reports(outcomes, ending, missing, pods)
     failed = [report for _, report in reports if report.outcome is Outcome.INTERNAL]
@@ -84,6 +91,14 @@ def _out_of_memory(rank: int, ranks: int) -> StageReport:
         f"process {rank} of {ranks} was killed because the pod used more memory than its limit",
         "raise the stage's memory limit, or use fewer processes a pod or a shorter training.maxSequenceLength",
         "oom_kill of the pod's control group",
+    ).report()
+
+
+def _hang(what: str) -> StageReport:
+    return StageError(
+        StageFailure.HANG,
+        f"the training hung: {what}",
+        "it is tried again from the last checkpoint; if it stays, check the GPUs, network and storage of its nodes",
     ).report()
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from vernacular_trainer.contract import ContractError, RepairConfig
 
+# strategies that are DeepSpeed's, and its number of each
+ZERO_STAGES = {"ZeRO1": 1, "ZeRO2": 2, "ZeRO3": 3}
+
 
 @dataclass(frozen=True)
 class ResolvedPlan:

@@ -21,7 +21,7 @@ from vernacular_trainer.workspace import Workspace
 
 # without the rows at hand: only steps and the size of a batch depend on their number
 ASSUMED_ROWS = 1000
-_MEMORY = re.compile(r"([1-9]\d{0,3}) ?(GiB|Gi|G|GB)?")
+_MEMORY = re.compile(r"([1-9]\d{0,3}) ?(GiB|Gi)?")
 
 
 def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out: TextIO) -> None:
@@ -54,14 +54,18 @@ def _facts(config: JobConfig) -> tuple[DataFacts, str]:
     if shape is None:
         advice = "give a decoder-only language model with hidden_size, num_hidden_layers and vocab_size in config.json"
         raise StageError(StageFailure.MODEL_UNSUPPORTED, f"{config.model.uri} does not tell its sizes", advice)
-    table = Workspace(Path(config.workspace)).train_rows
-    if table.is_file():
-        rows = read_rows(table)
+    workspace = Workspace(Path(config.workspace))
+    if workspace.train_rows.is_file():
+        rows = read_rows(workspace.train_rows)
         sizes = RowSizes.of((len(row.input_ids), row.trained) for row in rows)
-        return DataFacts(len(rows), 0, sizes.lengths[0], limit, Situation(shape, sizes)), f"{len(rows)} prepared rows"
+        held_out = len(read_rows(workspace.validation_rows))
+        facts = DataFacts(len(rows), held_out, sizes.lengths[0], limit, Situation(shape, sizes))
+        return facts, f"{len(rows)} prepared rows"
     longest = config.training.max_sequence_length or min(planning.SEQUENCE_CAP, limit or planning.SEQUENCE_CAP)
     remark = f"rows not prepared yet: {ASSUMED_ROWS} of {longest} tokens assumed, every token predicted"
-    return DataFacts(ASSUMED_ROWS, 0, longest, limit, Situation(shape, RowSizes.unknown(longest))), remark
+    held_out = ASSUMED_ROWS * config.dataset.validation_split_percent // 100
+    situation = Situation(shape, RowSizes.unknown(longest))
+    return DataFacts(ASSUMED_ROWS - held_out, held_out, longest, limit, situation), remark
 
 
 def _read_model_config(model: ModelConfig) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         keep_checkpoints=_keep(config.checkpoints, reasons),
         optimizer=_optimizer(training, compute, reasons),
         offload=_offload(compute, reasons),
-        extra_arguments=_extra_arguments(training, reasons),
+        extra_arguments=_extra_arguments(training, compute, reasons),
         keep=held_out.keep,
         patience=held_out.patience,
         min_delta=held_out.min_delta,
@@ -377,8 +377,8 @@ def _optimizer(training: TrainingConfig, compute: ComputeConfig, reasons: _Reaso
     return reasons.choose("optimizer", training.optimizer, lambda: ("AdamW", "default"))
 
 
-def _extra_arguments(training: TrainingConfig, reasons: _Reasons) -> dict[str, Value]:
-    arguments = read_arguments(training.extra_arguments)
+def _extra_arguments(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> dict[str, Value]:
+    arguments = read_arguments(training.extra_arguments, gpus=compute.gpus_per_pod > 0)
     return {name: reasons.note(f"extraArguments.{name}", value, _GIVEN) for name, value in arguments.items()}
 
 

@@ -17,12 +17,15 @@ from types import FrameType
 from vernacular_trainer import own_trainer
 from vernacular_trainer.cgroup import oom_kills
 from vernacular_trainer.contract import JobConfig, Stage, StageReport, TrainerConfig
+from vernacular_trainer.heartbeat import Watch
 from vernacular_trainer.launch import Launch, local_ranks, plan_launch, shutdown_seconds
 from vernacular_trainer.outcomes import Ending, OutcomeFolder, judge
 
 # how long a launcher may linger once all its ranks have reported (torchrun waits for a lost host for ever)
 LINGER_SECONDS = 20.0
 POLL_SECONDS = 1.0
+# the longest time between two looks at the heartbeats that counts
+LOOK_SECONDS = 5 * POLL_SECONDS
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -39,7 +42,8 @@ def supervise(config: JobConfig, config_path: Path) -> StageReport:
         outcomes = OutcomeFolder(Path(folder), local_ranks(config))
         launch = plan_launch(config, config_path, outcomes, os.environ)
         kills = oom_kills()
-        ending = run_launch(launch, outcomes.all_reported, stop_seconds=shutdown_seconds(config))
+        watch = Watch(outcomes.path, outcomes.ranks, outcomes.has_reported)
+        ending = run_launch(launch, outcomes.all_reported, watch.hung, stop_seconds=shutdown_seconds(config))
         return judge(outcomes, ending, pods=config.compute.pods, out_of_memory=oom_kills() > kills)
 
 
@@ -54,6 +58,7 @@ def _supervise_own(config: JobConfig, trainer: TrainerConfig, config_path: Path)
 def run_launch(
     launch: Launch,
     all_reported: Callable[[], bool],
+    hung: Callable[[float], str] = lambda _seconds: "",
     *,
     stop_seconds: float,
     linger_seconds: float = LINGER_SECONDS,
@@ -62,15 +67,20 @@ def run_launch(
     """Start a launcher and wait until it has ended.
 
     A request to stop (SIGTERM, SIGINT) is passed on; the launcher has `stop_seconds` to follow it, and
-    `linger_seconds` to end once all its ranks have reported. Then everything below this process is killed. No process
-    started here outlives the call.
+    `linger_seconds` to end once all its ranks have reported. Then everything below this process is killed, and at once
+    when `hung`, which is told the seconds since it was asked last, names something. No process started here outlives
+    the call.
     """
     _adopt_orphans()
     with _stop_requests() as requests:
         child = os.posix_spawn(launch.command[0], launch.command, launch.environment, setpgroup=0)
         deadline: float | None = None
         stopped = killed = reported = False
+        stuck, looked = "", clock()
         while (exit_code := _reap(child)) is None:
+            # time in which this process itself stood still, frozen with its container, is nobody's silence
+            stuck = stuck or hung(min(clock() - looked, LOOK_SECONDS))
+            looked = clock()
             if requests.arrived(POLL_SECONDS):
                 stopped = True
                 os.kill(child, signal.SIGTERM)
@@ -78,11 +88,13 @@ def run_launch(
             if not reported and all_reported():
                 reported = True
                 deadline = min(deadline or float("inf"), clock() + linger_seconds)
+            if stuck:
+                deadline = clock()
             if deadline is not None and clock() >= deadline and not killed:
                 killed = True
                 _kill_descendants()
         _clear()
-        return Ending(exit_code, stopped, killed)
+        return Ending(exit_code, stopped, killed, stuck)
 
 
 class _StopRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ from transformers import set_seed
 from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
 from vernacular_trainer.errors import Preempted
 from vernacular_trainer.fitting import Situation, memory_of
+from vernacular_trainer.heartbeat import LOADING, Heartbeat
 from vernacular_trainer.memory import GIB, RowSizes
 from vernacular_trainer.model.base import add_adapter, load_base
 from vernacular_trainer.model_shape import read_shape
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
-from vernacular_trainer.training.arguments import ZERO_STAGES, training_arguments, weights_dtype
+from vernacular_trainer.training.arguments import training_arguments, weights_dtype
 from vernacular_trainer.training.metrics import LoggedSink, MetricSink, NoSink
 from vernacular_trainer.training.peak import peak_bytes
 from vernacular_trainer.training.plan_file import load_plan
@@ -48,6 +50,8 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
 def _train(
     config: JobConfig, workspace: Workspace, plan: ResolvedPlan, ranks: Ranks, phases: PhaseReporter
 ) -> TrainSummary:
+    heartbeat = Heartbeat.of(os.environ)
+    heartbeat.begin(LOADING)
     phases.enter(Phase.LOADING_MODEL)
     resumed = ranks.share(lambda: _find_checkpoint(workspace, config.attempt, plan))
     if resumed:
@@ -69,6 +73,7 @@ def _train(
                 train=RowTable.open(workspace.train_rows),
                 validation=RowTable.open(workspace.validation_rows),
                 base=config.model,
+                heartbeat=heartbeat,
                 attempt_folder=attempt_folder,
                 stop=stop,
                 sink=sink,
@@ -76,12 +81,12 @@ def _train(
                 resumed=resumed,
             )
             trainer.run()
-            if ranks.is_first:
+            if ranks.is_first and trainer.finished:
                 _report_memory(sink, trainer, Path(config.model.path), ranks)
         finally:
             sink.close()
         summary = _summarise(trainer, resumed)
-        if summary.step < plan.total_steps and not summary.stopped_early:
+        if not trainer.finished:
             ranks.leave()
             raise _preempted(summary)
         phases.enter(Phase.SAVING, lambda: "the result")
@@ -91,12 +96,16 @@ def _train(
 
 
 def _report_memory(sink: MetricSink, trainer: StageTrainer, model: Path, ranks: Ranks) -> None:
-    """What was predicted and what this rank used at its highest, in GiB, beside each other."""
+    """What was predicted and what this rank used at its highest, in GiB, beside each other. Never raises."""
     table = trainer.train_rows
-    sizes = RowSizes.of(zip(table.lengths.tolist(), table.supervised.tolist(), strict=True))
-    predicted = memory_of(trainer.plan, Situation(read_shape(model), sizes), gpu=ranks.device.type == "cuda")
-    metrics = {"memory/predicted_gib": predicted.total / GIB} if predicted else {}
-    sink.log(trainer.progress.step, metrics | {"memory/peak_gib": peak_bytes(ranks.device) / GIB})
+    try:
+        sizes = RowSizes.of(zip(table.lengths.tolist(), table.supervised.tolist(), strict=True))
+        predicted = memory_of(trainer.plan, Situation(read_shape(model), sizes), gpu=ranks.device.type == "cuda")
+        metrics = {"memory/predicted_gib": predicted.total / GIB} if predicted else {}
+        sink.log(trainer.progress.step, metrics | {"memory/peak_gib": peak_bytes(ranks.device) / GIB})
+    except Exception:
+        # the training is done: no measurement is worth its result
+        log.exception("the memory of the training could not be told")
 
 
 def _find_checkpoint(workspace: Workspace, attempt: int, plan: ResolvedPlan) -> checkpoints.Checkpoint | None:
@@ -121,8 +130,7 @@ def _load_model(plan: ResolvedPlan, path: Path) -> Any:
 
 def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) -> TrainSummary:
     progress = trainer.progress
-    ended = trainer.stopped_early or progress.step >= trainer.plan.total_steps
-    best = ended and trainer.result_step == progress.best_step
+    best = trainer.finished and trainer.result_step == progress.best_step
     return TrainSummary(
         step=progress.step,
         total_steps=trainer.plan.total_steps,
@@ -133,7 +141,7 @@ def _summarise(trainer: StageTrainer, resumed: checkpoints.Checkpoint | None) ->
         resumed_from_step=resumed.progress.step if resumed else 0,
         checkpoint_step=trainer.checkpoint_step,
         complete_checkpoints=trainer.completed,
-        result_step=trainer.result_step if ended else 0,
+        result_step=trainer.result_step if trainer.finished else 0,
         stopped_early=trainer.stopped_early,
     )
 

@@ -10,9 +10,8 @@ from transformers import TrainingArguments
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 
-ZERO_STAGES = {"ZeRO1": 1, "ZeRO2": 2, "ZeRO3": 3}
 _SCHEDULERS = {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}
 _OPTIMIZERS = {"AdamW": "adamw_torch", "AdamW8bit": "adamw_bnb_8bit", "PagedAdamW8bit": "paged_adamw_8bit"}
 _HOST = {"device": "cpu", "pin_memory": True}
@@ -28,6 +27,15 @@ def training_arguments(plan: ResolvedPlan, output: Path, device: torch.device) -
     if plan.precision == "FP16" and device.type == "cpu":
         message = "training.precision FP16 needs a GPU"
         raise StageError(StageFailure.ARGUMENT_REFUSED, message, "use BF16, FP32 or Auto on processors")
+    try:
+        return _arguments(plan, output, device)
+    except ValueError as error:
+        # tf32, bf16: what a GPU is too old for
+        advice = "write another precision, and leave out what the message names"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, f"the device refuses: {error}", advice) from error
+
+
+def _arguments(plan: ResolvedPlan, output: Path, device: torch.device) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(output),
         max_steps=plan.total_steps,

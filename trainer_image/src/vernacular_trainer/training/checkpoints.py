@@ -35,6 +35,8 @@ _READ_BYTES = 1 << 20
 # Optimizer shards and parameter names fit only a training of the same shape.
 _SHAPE = ("method", "strategy", "world_size", "precision", "optimizer", "offload", "lora_rank", "lora_target_modules")
 
+_DEFAULTS = {item.name: item.default for item in dataclasses.fields(ResolvedPlan)}
+
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +44,8 @@ log = logging.getLogger(__name__)
 class Progress:
     """How far a training had come when a checkpoint was taken.
 
-    `best_step` is the evaluation with the lowest loss so far (0: none yet), `stale` the number of evaluations since the
-    last one that lowered it by enough.
+    `evaluated_step` is the last evaluation, `best_step` the one with the lowest loss so far (0: none yet), `stale` the
+    number of evaluations since the last one that lowered it by enough.
     """
 
     step: int
@@ -51,6 +53,7 @@ class Progress:
     training_seconds: float = 0.0
     loss: float | None = None
     eval_loss: float | None = None
+    evaluated_step: int = 0
     best_step: int = 0
     best_loss: float | None = None
     stale: int = 0
@@ -59,7 +62,7 @@ class Progress:
         """This progress after an evaluation at its step."""
         best = math.inf if self.best_loss is None else self.best_loss
         stale = 0 if loss < best - min_delta else self.stale + 1
-        progress = dataclasses.replace(self, eval_loss=loss, stale=stale)
+        progress = dataclasses.replace(self, eval_loss=loss, evaluated_step=self.step, stale=stale)
         return dataclasses.replace(progress, best_step=self.step, best_loss=loss) if loss < best else progress
 
 
@@ -74,7 +77,8 @@ class Checkpoint:
     def require_shape(self, plan: ResolvedPlan) -> None:
         """Raise StageError (CheckpointIncompatible) unless a training with this plan can go on from here."""
         for name, now in shape_of(plan).items():
-            before = self.shape.get(name)
+            # one that was taken before the setting existed was taken with its default
+            before = self.shape.get(name, _DEFAULTS.get(name))
             if before != now:
                 raise StageError(
                     StageFailure.CHECKPOINT_INCOMPATIBLE,

@@ -17,8 +17,9 @@ from vernacular_trainer.errors import StageError
 
 T = TypeVar("T")
 
-# Longer than a checkpoint takes, shorter than anybody wants to wait for a lost node.
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+JOIN_TIMEOUT = timedelta(minutes=10)
+# Longer than the slowest checkpoint, for which all other ranks wait: the heartbeats find a rank that is stuck.
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _initialise(ranks: Ranks) -> None:
         }
         os.environ.update(lone_process)
     try:
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT, **alone)  # type: ignore[arg-type]
+        dist.init_process_group(backend, timeout=JOIN_TIMEOUT, **alone)  # type: ignore[arg-type]
     except dist.DistError as error:
         raise StageError(
             StageFailure.RENDEZVOUS_TIMEOUT,
@@ -132,3 +133,4 @@ def _initialise(ranks: Ranks) -> None:
             "it is tried again; if it stays, check that all pods of the job can reach each other",
             type(error).__name__,
         ) from error
+    dist.set_timeout(COLLECTIVE_TIMEOUT)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 IGNORED = -100
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,16 @@ class RowTable:
     @property
     def supervised(self) -> NDArray[np.int64]:
         """Positions of each row whose next token is to be predicted, shape (rows,)."""
-        predicted = self.labels != IGNORED
-        # the first token of a row never is
-        predicted[self.offsets[:-1]] = False
-        before: NDArray[np.int64] = np.concatenate([[0], np.cumsum(predicted)])
-        return np.diff(before[self.offsets])
+        counts = np.empty(len(self), dtype=np.int64)
+        # in blocks: the labels may be mapped from a file that is larger than the memory
+        for first in range(0, len(self), _BLOCK_ROWS):
+            bounds = self.offsets[first : first + _BLOCK_ROWS + 1]
+            predicted = self.labels[bounds[0] : bounds[-1]] != IGNORED
+            # the first token of a row never is
+            predicted[bounds[:-1] - bounds[0]] = False
+            before = np.concatenate([[0], np.cumsum(predicted)])
+            counts[first : first + _BLOCK_ROWS] = np.diff(before[bounds - bounds[0]])
+        return counts
 
     def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Tokens and labels of one row, each of shape (length,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from vernacular_trainer.contract import ModelConfig, Phase, StageFailure
 from vernacular_trainer.errors import StageError
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.heartbeat import EVALUATION, FIRST_STEP, SAVING, STEP, Heartbeat
+from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 from vernacular_trainer.training import checkpoints
-from vernacular_trainer.training.arguments import ZERO_STAGES
 from vernacular_trainer.training.checkpoints import Checkpoint, Progress
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
@@ -64,6 +65,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         train: RowTable,
         validation: RowTable,
         base: ModelConfig,
+        heartbeat: Heartbeat,
         attempt_folder: Path,
         stop: StopRequest,
         sink: MetricSink,
@@ -85,6 +87,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self._resumed = resumed
         self.train_rows = train
         self._base = base
+        self._heartbeat = heartbeat
+        self._step = FIRST_STEP
         self._attempt_folder = attempt_folder
         self._sink = sink
         self._enter = enter
@@ -93,9 +97,21 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def run(self) -> Progress:
         """Train to the goal or until all ranks agree to stop; how far it came. Raises StageError (NonFiniteLoss)."""
-        self.train(resume_from_checkpoint=str(self._resumed.path) if self._resumed else None)
+        with suppress(_EndedAtOnce):
+            self.train(resume_from_checkpoint=str(self._resumed.path) if self._resumed else None)
         self._note()
         return self.progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train or to evaluate."""
+        at_goal = self.progress.step >= self.plan.total_steps
+        return self.stopped_early or (at_goal and not self.evaluation_due(self.progress.step))
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether this step is to be evaluated and has not been yet."""
+        wanted = step >= self.plan.total_steps or (step > 0 and step % self.plan.evaluate_every_steps == 0)
+        return wanted and len(self.validation) > 0 and self.progress.evaluated_step != step
 
     # data
 
@@ -129,6 +145,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """This rank's share of the step's mean loss, times the ranks over which gradients are averaged."""
         assert num_items_in_batch is not None
+        self._heartbeat.begin(self._step)
         loss = self._loss(model, **inputs) * (self.ranks.world_size / num_items_in_batch)
         self._finite = self._finite and bool(torch.isfinite(loss.detach()))
         return loss
@@ -139,6 +156,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         if norm is not None and self.plan.precision != "FP16":
             self._finite = self._finite and math.isfinite(float(norm))
         return norm
+
+    def stepped(self) -> None:
+        """A step is done, and the next one takes no longer than any other."""
+        self._step = STEP
+        self._heartbeat.begin(STEP)
 
     def agree(self) -> bool:
         """Whether any rank was asked to stop. When the loss of any is not finite, StageError is raised on all."""
@@ -153,6 +175,13 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     # evaluation
 
+    def make_up(self) -> None:
+        """Evaluate a checkpoint whose evaluation was broken off, before its weights are gone."""
+        if self.evaluation_due(self.state.global_step):
+            self.evaluate()
+            if self.stopped_early or self.evaluation_due(self.state.global_step):
+                raise _EndedAtOnce
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Mean loss over the supervised tokens of all validation rows; broken off when a rank is asked to stop."""
         self._enter(Phase.EVALUATING)
@@ -160,6 +189,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.model_wrapped.eval()
         loss, count = 0.0, 0
         for batch in self._validation_batches():
+            self._heartbeat.begin(EVALUATION)
             if self.ranks.any([self.stop.requested])[0]:
                 self.control.should_save = self.control.should_training_stop = True
                 return {}
@@ -244,6 +274,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def write_result(self, folder: Path) -> None:
         """Write the last step's weights or the best one's, as the plan says; all ranks call it."""
+        self._heartbeat.begin(SAVING)
         if self.result_step == self.state.global_step:
             write_result(self, self.plan, self._base, folder, self.ranks)
         elif self.ranks.is_first:
@@ -263,6 +294,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return int(self._attempt_folder.name.rpartition("-")[2])
 
     def _begin_to_write(self) -> Path:
+        self._heartbeat.begin(SAVING)
         if self.ranks.is_first:
             checkpoints.begin(self._attempt_folder)
         self.ranks.barrier()
@@ -284,6 +316,10 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self._resume()
 
 
+class _EndedAtOnce(Exception):  # noqa: N818 - no error
+    """A resumed training ends before its first step: all ranks were asked to stop, or it is no better for long."""
+
+
 class _StepPolicy(TrainerCallback):  # type: ignore[misc]
     """Decides after each step, equally on all ranks, whether to log, evaluate, save or stop."""
 
@@ -296,17 +332,17 @@ class _StepPolicy(TrainerCallback):  # type: ignore[misc]
         # state after this
         torch.manual_seed(self._trainer.plan.seed + self._trainer.ranks.rank)
         self._trainer.begin()
+        self._trainer.make_up()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         trainer, plan, step = self._trainer, self._trainer.plan, state.global_step
+        trainer.stepped()
         stop = trainer.agree()
         last = step >= plan.total_steps
         control.should_log = stop or last or step == 1 or step % log_interval(plan.total_steps) == 0
-        control.should_evaluate = (
-            not stop and len(trainer.validation) > 0 and (last or step % plan.evaluate_every_steps == 0)
-        )
+        control.should_evaluate = not stop and trainer.evaluation_due(step)
         control.should_save = stop or (not last and step % plan.checkpoint_every_steps == 0)
         control.should_training_stop = stop or last
         return control

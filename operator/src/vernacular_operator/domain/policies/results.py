@@ -122,7 +122,7 @@ def _train(draft: Draft, summary: contract.TrainSummary) -> None:
         old,
         step=summary.step,
         total_steps=summary.total_steps,
-        percent=percent_of(summary.step, summary.total_steps),
+        percent=100 if summary.stopped_early else percent_of(summary.step, summary.total_steps),
         loss=summary.loss or old.loss,
         eval_loss=summary.eval_loss or old.eval_loss,
         eta_seconds=0,
