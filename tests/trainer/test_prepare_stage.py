@@ -69,9 +69,9 @@ def test_everything_a_training_needs_is_in_the_workspace(tmp_path: Path, tiny_mo
 
     summary, workspace = run(tmp_path, tiny_model, rows)
 
-    assert (summary.rows, summary.train, summary.validation, summary.dropped) == (40, 36, 4, 0)
+    assert (summary.rows, summary.train, summary.validation, summary.dropped) == (40, 35, 5, 0)
     train, validation = read_rows(workspace.train_rows), read_rows(workspace.validation_rows)
-    assert (len(train), len(validation)) == (36, 4)
+    assert (len(train), len(validation)) == (35, 5)
     assert summary.tokens == sum(len(row.input_ids) for row in train)
     plan = json.loads(workspace.plan.read_text())
     assert set(plan) == {field.name for field in dataclasses.fields(ResolvedPlan)}
@@ -113,9 +113,9 @@ def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, 
 
     questions = parse_questions(workspace.questions.read_text(), "held-out rows")
 
-    assert len(questions) == 4
+    assert len(questions) == 5
     assert [value for value in summary.plan if value.name == "provableGain"] == [
-        PlanValue("provableGain", "above 49 points", "4 questions are asked; 93 more prove gains above 10")
+        PlanValue("provableGain", "above 44 points", "5 questions are asked; 92 more prove gains above 10")
     ]
     assert all(question.expected.startswith("The leave is") for question in questions)
 
@@ -172,7 +172,7 @@ def test_a_workbook_with_columns_of_its_own_is_trained_with_the_system_prompt(tm
 
     summary = prepare.run(config, workspace)
 
-    assert (summary.rows, summary.train, summary.validation) == (40, 36, 4)
+    assert (summary.rows, summary.train, summary.validation) == (40, 38, 2)
     assert read_rows(workspace.train_rows)[0].row == "pvc://hr/hr.xlsx:HR!A2"
     assert (workspace.inputs / "train-0.xlsx").exists()
     for question in parse_questions(workspace.questions.read_text(), "held-out rows"):
@@ -345,4 +345,4 @@ def test_prepare_and_publish_need_no_torch(tmp_path: Path, tiny_model: Path) -> 
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(job)], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "9"
+    assert done.stdout.strip() == "6"
