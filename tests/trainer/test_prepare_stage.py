@@ -31,7 +31,10 @@ from vernacular_trainer.contract import (
     summary_to_dict,
 )
 from vernacular_trainer.data.chat import NOT_TRAINED, load_tokenizer
+from vernacular_trainer.data.held_out import HELD_OUT_QUESTIONS, ask_held_out
 from vernacular_trainer.data.questions import parse_questions
+from vernacular_trainer.data.rows import Conversation, Message
+from vernacular_trainer.data.split import Split
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
@@ -118,6 +121,29 @@ def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, 
         PlanValue("provableGain", "above 44 points", "5 questions are asked; 92 more prove gains above 10")
     ]
     assert all(question.expected.startswith("The leave is") for question in questions)
+
+
+def test_held_out_rows_are_asked_once_each_and_those_with_tools_never(tmp_path: Path) -> None:
+    call = {"function": {"name": "days", "arguments": {}}}
+    question, answer = Message("user", "How long?"), Message("assistant", "90 days")
+    told = (question, Message("assistant", "", tool_calls=(call,)), Message("tool", "90", tool_call_id="1"), answer)
+    untaught = (question, Message("tool", "90", name="days"), Message("user", "Well?"), answer)
+    other = (Message("user", "how long"), Message("assistant", "90 days."))
+    rows = [
+        *(Conversation(f"a:{i}", told) for i in range(100)),
+        Conversation("a:100", untaught),
+        Conversation("a:101", (Message("assistant", "a text"),), plain=True),
+        *(Conversation("a:102", messages) for messages in ((question, answer), other)),
+        *(Conversation(f"b:{i}", (Message("user", f"How long is {i}?"), answer)) for i in range(120)),
+    ]
+    workspace = Workspace(tmp_path)
+
+    number = ask_held_out(rows, Split((), tuple(range(len(rows)))), workspace)
+
+    questions = parse_questions(workspace.questions.read_text(), "held-out rows")
+    assert number == len(questions) == HELD_OUT_QUESTIONS
+    assert [question.messages[-1].content for question in questions][:2] == ["How long?", "How long is 0?"]
+    assert ask_held_out(rows, Split((), (0, 100, 101)), workspace) == 0
 
 
 def test_questions_of_the_user_are_checked_and_copied(tmp_path: Path, tiny_model: Path) -> None:

@@ -63,13 +63,12 @@ class Conversation:
     @property
     def question(self) -> str:
         """Everything before the last answer, normalised; "" for plain text."""
-        last = self._last_answer()
-        return normalised("\n".join(f"{m.role}: {m.content}" for m in self.messages[:last]))
+        return normalised("\n".join(f"{m.role}: {m.content}" for m in self.messages[: self.last_answer]))
 
     @property
     def asked(self) -> str:
         """The turns before the last answer, normalised, without the system message; "" for plain text."""
-        return normalised("\n".join(m.content for m in self.messages[: self._last_answer()] if m.role != "system"))
+        return normalised("\n".join(m.content for m in self.messages[: self.last_answer] if m.role != "system"))
 
     @property
     def system(self) -> str:
@@ -79,7 +78,7 @@ class Conversation:
     @property
     def answer(self) -> str:
         """The last answer, normalised."""
-        return normalised(self.messages[self._last_answer()].content)
+        return normalised(self.messages[self.last_answer].content)
 
     @property
     def digest(self) -> str:
@@ -87,7 +86,9 @@ class Conversation:
         text = "\n".join(f"{m.role}: {normalised(m.content)}{_calls(m.tool_calls)}" for m in self.messages)
         return hashlib.sha256((text + _calls(self.tools)).encode()).hexdigest()
 
-    def _last_answer(self) -> int:
+    @property
+    def last_answer(self) -> int:
+        """Index of the last message of an assistant."""
         return max(i for i, message in enumerate(self.messages) if message.role == "assistant")
 
 
