@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,34 @@ def test_tools_and_their_calls_are_kept_with_arguments_as_objects() -> None:
     assert (called.weight, called.trained, parsed.messages[3].trained) == (0, False, True)
     assert told.to_dict() == messages[2]
     assert parsed.tools == ({"type": "function"},)
+
+
+def nested(levels: int) -> Any:
+    return json.loads('{"a": ' * levels + "1" + "}" * levels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ('{"a": "\\ud83d"}', "BrokenText"),
+        ('{"\\ud83d": "a"}', "BrokenText"),
+        ({"a": "\ud83d"}, "BrokenText"),
+        ({"day": datetime.date(2026, 1, 2)}, "WrongType"),
+        (nested(600), "WrongType"),
+        (json.dumps(nested(600)), "WrongType"),
+    ],
+)
+def test_arguments_of_a_call_are_what_json_can_write(arguments: Any, code: str) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+
+    with pytest.raises(RowError, match=code):
+        parse_row({"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+
+
+def test_tools_are_nested_within_reason() -> None:
+    with pytest.raises(RowError, match="WrongType"):
+        parse_row({"messages": [USER, ANSWER], "tools": [nested(600)]})
+    assert parse_row({"messages": [USER, ANSWER], "tools": [nested(90)]}).tools == (nested(90),)
 
 
 def test_a_named_format_decides_and_other_keys_are_unused() -> None:

@@ -31,6 +31,8 @@ SHAPES = (
 )
 COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
+# levels of lists and objects in tools and their calls, which real ones never come near
+_DEEPEST = 100
 
 _SPEAKERS: dict[str, Role] = {
     **{role: role for role in ROLES},
@@ -158,13 +160,12 @@ def _weight(item: dict[str, Any], role: str) -> int:
 
 def _tools(value: Any) -> tuple[dict[str, Any], ...]:
     """Definitions of tools; data sets hold the list as JSON text as well."""
-    return _objects(_loaded(value))
+    return _checked(_objects(_loaded(value)))
 
 
 def _tool_calls(value: Any) -> tuple[dict[str, Any], ...]:
     """Calls of tools, with their arguments as an object, which is what chat templates take."""
-    calls = _objects(value)
-    return tuple(_tool_call(call) for call in calls)
+    return _checked([_tool_call(call) for call in _objects(value)])
 
 
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +178,29 @@ def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _objects(value: Any) -> tuple[dict[str, Any], ...]:
+def _objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise RowError("WrongType")
+    return value
+
+
+def _checked(objects: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The objects, which JSON can write and which are not nested so deeply that a walk through them could fail."""
+    _check_depth(objects, _DEEPEST)
     try:
-        _check_text(json.dumps(value, ensure_ascii=False, default=str))
-    except RecursionError:
+        text = json.dumps(objects, ensure_ascii=False)
+    except TypeError:
         raise RowError("WrongType") from None
-    return tuple(value)
+    _check_text(text)
+    return tuple(objects)
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    if isinstance(value, dict | list):
+        if not levels:
+            raise RowError("WrongType")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, levels - 1)
 
 
 def _loaded(value: Any) -> Any:
