@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,20 @@ from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record, described
 from vernacular_trainer.data.reading.unpack import open_plain
 from vernacular_trainer.errors import StageError
+
+# the image has no pandas
+READ_WITHOUT_PANDAS = """
+import sys
+class NoPandas:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pandas":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoPandas())
+from pathlib import Path
+from vernacular_trainer.data.reading.files import read_records
+for record in read_records(Path(sys.argv[1]), "a.parquet"):
+    print(record.value)
+"""
 
 ROWS = [{"question": "How long?", "answer": "90 days"}, {"question": 'Say "a,b"', "answer": "a;\nb\u2028c ü"}]
 
@@ -64,6 +81,12 @@ def excel() -> bytes:
 def columnar(rows: list[Any]) -> bytes:
     data = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(rows), data)
+    return data.getvalue()
+
+
+def twice_named() -> bytes:
+    data = io.BytesIO()
+    parquet.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), data)
     return data.getvalue()
 
 
@@ -130,6 +153,32 @@ def test_tables_may_begin_anywhere_and_on_several_sheets(tmp_path: Path) -> None
     assert described(records[0].row) == "a.xlsx, Sheet 1!A5"
 
 
+def test_times_of_any_kind_are_read_as_texts(tmp_path: Path) -> None:
+    instants = {"ns": pa.timestamp("ns"), "zone": pa.timestamp("us", "Europe/Berlin"), "far": pa.timestamp("ms")}
+    columns = {name: pa.array([2**60 + 1], kind) for name, kind in instants.items()}
+    columns["in"] = pa.array([[{"at": 1}]], pa.list_(pa.struct([("at", pa.timestamp("ns"))])))
+    columns["time"] = pa.array([1], pa.time64("ns"))
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+
+    command = [sys.executable, "-c", READ_WITHOUT_PANDAS, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    value = ast.literal_eval(done.stdout)
+    assert value["ns"] == "2006-07-14 23:58:24.606846977"
+    assert value["in"] == [{"at": "1970-01-01 00:00:00.000000001"}]
+    assert all(isinstance(value[name], str) for name in ("zone", "far", "time"))
+
+
+def test_members_that_other_rows_of_a_column_have_are_left_out(tmp_path: Path) -> None:
+    calls = [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {"b": [{"c": None}]}}]
+
+    records = read(tmp_path, "a.parquet", columnar([{"calls": [call], "text": None} for call in calls]))
+
+    assert records[0].value == {"calls": [calls[0]], "text": None}
+    assert records[1].value == {"calls": [{"name": "g", "arguments": {"b": [{}]}}], "text": None}
+
+
 def test_rows_of_csv_are_at_the_line_where_they_begin(tmp_path: Path) -> None:
     text = 'prompt,completion\n\n"a\nb","c\r\nd"\ne,f,g\n"h"i,j\nk\nl,m\nGr\xfc\xdfe,x\n'
 
@@ -177,6 +226,7 @@ def test_bad_lines_and_elements_cost_themselves_alone(tmp_path: Path) -> None:
         ("a.xlsx", b"PK\x03\x04 and nothing", "a.xlsx is no Excel workbook that can be read"),
         ("a.xls", b"\xd0\xcf\x11\xe0" + b"\0" * 99, "a.xls is a workbook of an old or a protected kind"),
         ("a.parquet", columnar(ROWS)[:-9], "a.parquet is damaged after row 0"),
+        ("a.parquet", twice_named(), "a.parquet: two columns have the same name"),
         ("a.jsonl.gz", gzip.compress(json_lines())[:-9], "a.jsonl.gz is damaged and cannot be unpacked"),
         ("a.jsonl.gz", gzip.compress(b"x" * 999)[:12] + b"x" * 99, "a.jsonl.gz is damaged and cannot be unpacked"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and nothing", "a.jsonl.zst is damaged and cannot be unpacked"),

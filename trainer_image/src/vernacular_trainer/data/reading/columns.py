@@ -16,10 +16,14 @@ def header_of(cells: Sequence[str], row: str) -> tuple[str, ...]:
     Raises StageError (DatasetUnreadable) when a name stands twice.
     """
     names = tuple(_known(cell.strip()) for cell in cells)
-    named = [name for name in names if name]
-    if len(set(named)) != len(named):
-        raise unreadable(f"{row}: two columns have the same name", _ADVICE)
+    require_own_names([name for name in names if name], row)
     return names
+
+
+def require_own_names(names: Sequence[str], place: str) -> None:
+    """Raises StageError (DatasetUnreadable) when a name stands twice."""
+    if len(set(names)) != len(names):
+        raise unreadable(f"{place}: two columns have the same name", _ADVICE)
 
 
 def record_of(header: Sequence[str], cells: Sequence[str], row: str) -> Record:
