@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,42 @@ def test_masks_name_the_kind() -> None:
     text = "Ann, +49 30 1234567, DE89370400440532013000, 4111-1111-1111-1111"
 
     assert masked(text) == "Ann, [PHONE], [IBAN], [CARD]"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4111 1111 1111 1111 123", "[CARD] 123"),
+        ("card 4111 1111 1111 1111 12/26 123", "card [CARD] 12/26 123"),
+        ("4111111111111111 4111-1111-1111-1111 7", "[CARD] [CARD] 7"),
+        ("no 12 3782 822463 10005", "no 12 [CARD]"),
+        ("AT611904300234573201 BIC GIBAATWW", "[IBAN] BIC GIBAATWW"),
+        ("BE68 5390 0754 7034 EUR", "[IBAN] EUR"),
+        ("BE68 5390 0754 7034 AT61 1904 3002 3457 3201 EUR", "[IBAN] [IBAN] EUR"),
+        ("-----BEGIN PRIVATE KEY-----\n" + "MII\n" * 9000 + "-----END PRIVATE KEY-----\nso", "[SECRET]\nso"),
+        ("it is -----BEGIN PRIVATE KEY-----\n" + "MII\n" * 9000, "it is [SECRET]"),
+        ("table 12 34 56 78 90 12 34 56 78 91", "table 12 34 56 78 90 12 34 56 78 91"),
+    ],
+)
+def test_masks_cover_the_whole_of_it_and_nothing_beside(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+def test_a_long_text_that_looks_like_a_token_is_searched_once() -> None:
+    started = time.process_time()
+
+    assert masked("-eyJ" * 50_000)
+
+    assert time.process_time() - started < 5
+
+
+def test_tools_are_masked_as_well() -> None:
+    tools = [{"name": "mail", "description": "Writes to ann@example.com"}]
+
+    places, reviewed, _ = found({"messages": [USER, ANSWER], "tools": tools}, personal_data="Redact")
+
+    assert places == {"PersonalData": ("a:1",)}
+    assert reviewed.conversations[0].tools[0]["description"] == "Writes to [EMAIL]"
 
 
 def test_similar_texts_are_found_among_many() -> None:
