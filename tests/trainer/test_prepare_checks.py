@@ -280,6 +280,25 @@ def test_tools_are_masked_as_well() -> None:
     assert reviewed.conversations[0].tools[0]["description"] == "Writes to [EMAIL]"
 
 
+def test_the_system_prompt_of_the_job_stays_as_it_is_asked_with() -> None:
+    prompt = "Answer for hr@example.com."
+    rows = [{"prompt": "Why?", "completion": "So.", "system": text} for text in (prompt, "I am ann@example.com.")]
+
+    places, reviewed, _ = found(*rows, personal_data="Redact", system_prompt=prompt)
+
+    assert places["PersonalData"] == ("a:2",)
+    assert [row.system for row in reviewed.conversations] == [prompt, "I am [EMAIL]."]
+    assert "PersonalData" not in found(rows[0], personal_data="Fail", system_prompt=prompt)[0]
+
+
+def test_masked_rows_still_ask_a_question_with_personal_data() -> None:
+    question = '{"question": "Who is ann@example.com?", "expected": "Ann"}'
+
+    for policy in ("Report", "Redact"):
+        places, _, _ = found(("Who is ann@example.com?", "Ann."), questions=question, personal_data=policy)
+        assert places["LeakedQuestion"] == ("a:1 and q:1",)
+
+
 def test_similar_texts_are_found_among_many() -> None:
     generator = random.Random(7)
     texts = [" ".join(generator.choices([f"w{i}" for i in range(5000)], k=30)) for _ in range(500)]

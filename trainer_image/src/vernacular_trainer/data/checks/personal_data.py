@@ -160,21 +160,34 @@ def masked(text: str) -> str:
     return text
 
 
-def kinds_of(row: Conversation) -> Counter[tuple[str, str]]:
-    """How often a row holds each kind: in its messages, in its tools and in what its assistant calls."""
+def kinds_of(row: Conversation, system_prompt: str = "") -> Counter[tuple[str, str]]:
+    """How often a row holds each kind: in its messages but the job's own system prompt, in its tools and in what its
+    assistant calls.
+    """
     found: Counter[tuple[str, str]] = Counter()
-    for text in _texts(row):
+    texts = [text for message in row.messages for text in _texts(message, system_prompt)]
+    for text in [*texts, *_strings(row.tools)]:
         found.update(kinds_in(text))
     return found
 
 
-def redacted(row: Conversation) -> Conversation:
-    """The row with personal data and secrets masked."""
-    return replace(row, messages=tuple(map(_redacted, row.messages)), tools=_mapped(row.tools))
+def redacted(row: Conversation, system_prompt: str = "") -> Conversation:
+    """The row with personal data and secrets masked, but in the job's own system prompt: the evaluation asks with it as
+    it is.
+    """
+    messages = tuple(redacted_message(message, system_prompt) for message in row.messages)
+    return replace(row, messages=messages, tools=_mapped(row.tools))
 
 
-def _redacted(message: Message) -> Message:
+def redacted_message(message: Message, system_prompt: str = "") -> Message:
+    """The message with personal data and secrets masked, but the job's own system prompt."""
+    if _is_prompt(message, system_prompt):
+        return message
     return replace(message, content=masked(message.content), tool_calls=_mapped(message.tool_calls))
+
+
+def _is_prompt(message: Message, system_prompt: str) -> bool:
+    return message.role == "system" and message.content == system_prompt
 
 
 def _mapped(value: Any) -> Any:
@@ -189,9 +202,8 @@ def _mapped(value: Any) -> Any:
             return value
 
 
-def _texts(row: Conversation) -> list[str]:
-    calls = [message.tool_calls for message in row.messages]
-    return [*(message.content for message in row.messages), *_strings(calls), *_strings(row.tools)]
+def _texts(message: Message, system_prompt: str) -> list[str]:
+    return [] if _is_prompt(message, system_prompt) else [message.content, *_strings(message.tool_calls)]
 
 
 def _strings(value: Any) -> list[str]:
