@@ -20,7 +20,7 @@ from pyarrow import parquet
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record, described
-from vernacular_trainer.data.reading.unpack import open_plain
+from vernacular_trainer.data.reading.unpack import open_plain, read_whole
 from vernacular_trainer.errors import StageError
 
 # the image has no pandas
@@ -238,6 +238,29 @@ def test_a_file_that_cannot_be_read_is_named_with_the_place(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     assert refusal(tmp_path, name, data).message == message
+
+
+def far_cell(column: int = 16_383) -> bytes:
+    data = io.BytesIO()
+    with xlsxwriter.Workbook(data, {"in_memory": True}) as book:
+        sheet = book.add_worksheet("Sheet 1")
+        sheet.write_row(0, 0, ["prompt", "completion"])
+        sheet.write_row(1, 0, ["a", "b"])
+        sheet.write(1_048_575, column, " ")
+    return data.getvalue()
+
+
+def test_a_cell_far_away_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "a.xlsx", far_cell())
+
+    assert error.message == "a.xlsx: a sheet reaches from A1 to XFD1048576, which are too many cells"
+    assert len(read(tmp_path, "a.xlsx", far_cell(column=0))) == 1
+
+
+def test_what_is_read_as_a_whole_is_smaller() -> None:
+    assert read_whole(io.BytesIO(b"abc"), "a", limit=3) == b"abc"
+    with pytest.raises(StageError, match="a is too large to be read as a whole"):
+        read_whole(io.BytesIO(b"abcd"), "a", limit=3)
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from vernacular_trainer.data.reading.columns import require_own_names
 from vernacular_trainer.data.reading.record import Record, unreadable
+from vernacular_trainer.data.reading.unpack import read_whole
 
 PARQUET = b"PAR1"
 _BATCH_ROWS = 1000
@@ -20,7 +21,7 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Record]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    source = stream if stream.seekable() else io.BytesIO(stream.read())
+    source = stream if stream.seekable() else io.BytesIO(read_whole(stream, name))
     number = 0
     try:
         file = parquet.ParquetFile(source)
