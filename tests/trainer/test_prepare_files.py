@@ -194,6 +194,14 @@ def test_rows_of_csv_are_at_the_line_where_they_begin(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("blank", ["\n", "  \r\n", ",,\n", ";;\n\n"])
+def test_the_header_shows_the_separator_and_not_an_empty_line_before_it(tmp_path: Path, blank: str) -> None:
+    (record,) = read(tmp_path, "a.csv", (blank + "question;answer\na, b;c\n").encode())
+
+    assert record.value == {"question": "a, b", "answer": "c"}
+    assert record.row == f"a.csv:{2 + blank.count(chr(10))}"
+
+
 def test_bad_lines_and_elements_cost_themselves_alone(tmp_path: Path) -> None:
     lines = read(tmp_path, "a.jsonl", b'{"a": 1}\n\n{"a": \n\xff\xfe\n' + b"[" * 100_000 + b'\n["a"]\n')
     elements = read(tmp_path, "a.json", b'[{"a": "\xff"},\n 3,\n\n {"a": [\n1]}]\n')
@@ -221,6 +229,12 @@ def test_bad_lines_and_elements_cost_themselves_alone(tmp_path: Path) -> None:
         ("a.json", b'[{"a": 1}', "a.json, line 1: not valid JSON"),
         ("a.json", b'[{"a": 1}]\n{"a": 2}\n', "a.json, line 2: not valid JSON"),
         ("a.csv", b'a,b\n1,2\n3,"4\n5,6\n', "a.csv, line 3: a quotation mark is opened and never closed"),
+        (
+            "a.csv",
+            b'a,b\n1,2\n3,"4\n5,6\n7,"8"\n9,10\n',
+            "a.csv, line 3: the quotation marks from here to line 5 do not match",
+        ),
+        ("a.csv", "Frage,Gr\xf6\xdfe\n1,2\n".encode("latin-1"), "a.csv, line 1: the header is not UTF-8 text"),
         ("a.csv", b"a,A,b,a\n", "a.csv, line 1: two columns have the same name"),
         ("a.xlsx", workbook([["text", "Text "], ["a", "b"]]), "a.xlsx:Sheet 1!A1: two columns have the same name"),
         ("a.xlsx", b"PK\x03\x04 and nothing", "a.xlsx is no Excel workbook that can be read"),

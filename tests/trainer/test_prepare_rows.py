@@ -165,6 +165,7 @@ def test_the_system_prompt_goes_before_rows_that_have_none(tmp_path: Path) -> No
         ({"prompt": "Why?", "question": "Why?", "completion": "a", "answer": "a"}, "AmbiguousFormat"),
         ({"prompt": "a", "completion": "b", "system": 3}, "WrongType"),
         ({"prompt": "a", "completion": "\ud83d"}, "BrokenText"),
+        ({"prompt": "a", "completion": "b", "\ud83d": "c"}, "BrokenText"),
         ({"text": ""}, "EmptyTurn"),
         ({"text": ["a"]}, "WrongType"),
         ({"conversations": []}, "WrongType"),

@@ -59,6 +59,8 @@ def parse_row(value: Any, named: str = AUTO, columns: Mapping[str, str] | None =
     """
     if not isinstance(value, dict):
         raise RowError("NotAnObject")
+    for key in value:
+        _check_text(key)
     value = _renamed(value, columns) if columns else value
     shape = _shape(value, named)
     messages = _messages(shape, value)
