@@ -40,10 +40,10 @@ for record in read_records(Path(sys.argv[1]), "a.parquet"):
 ROWS = [{"question": "How long?", "answer": "90 days"}, {"question": 'Say "a,b"', "answer": "a;\nb\u2028c ü"}]
 
 
-def read(tmp_path: Path, name: str, data: bytes) -> list[Record]:
+def read(tmp_path: Path, name: str, data: bytes, **columns: str) -> list[Record]:
     path = tmp_path / "file"
     path.write_bytes(data)
-    return list(read_records(path, name))
+    return list(read_records(path, name, columns))
 
 
 def refusal(tmp_path: Path, name: str, data: bytes) -> StageError:
@@ -142,6 +142,28 @@ def test_cells_are_texts_as_people_read_them_and_nested_columns_hold_json(tmp_pa
 
     assert first.value == {"question": "a", "answer": "90", "messages": [{"role": "user"}]}
     assert second.value == {"question": "1.5", "answer": "true", "messages": None}
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"Input": "question", "Output": "answer"}, ["question", "answer"]),
+        ({"input": "question"}, ["question", "output"]),
+        ({"Input": "output", "Output": "input"}, ["output", "input"]),
+    ],
+)
+def test_columns_of_tables_are_renamed_before_their_case_is_ignored(
+    tmp_path: Path, columns: dict[str, str], named: list[str]
+) -> None:
+    for name, data in (("a.csv", b"Input,Output\na,b\n"), ("a.xlsx", workbook([["Input", "Output"], ["a", "b"]]))):
+        (record,) = read(tmp_path, name, data, **columns)
+        assert record.value == dict(zip(named, "ab", strict=True))
+
+
+def test_cells_of_a_renamed_column_hold_json(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, "a.csv", b"Verlauf\n[1]\n", Verlauf="messages")
+
+    assert record.value == {"messages": [1]}
 
 
 def test_tables_may_begin_anywhere_and_on_several_sheets(tmp_path: Path) -> None:

@@ -129,15 +129,21 @@ def test_a_named_format_decides_and_other_keys_are_unused() -> None:
     assert parsed.unused == {"messages"}
 
 
-def test_columns_are_renamed() -> None:
-    parsed = parse_row({"Frage": "Why?", "Antwort": "Because."}, columns={"Frage": "prompt", "Antwort": "completion"})
+def test_columns_are_renamed_and_may_change_places(tmp_path: Path) -> None:
+    row = {"prompt": "Because.", "Frage": "Why?"}
 
-    assert [message.content for message in parsed.messages] == ["Why?", "Because."]
+    checked = check(tmp_path, row, columns={"Frage": "prompt", "prompt": "completion"})
+
+    assert [message.content for message in checked.conversations[0].messages] == ["Why?", "Because."]
 
 
-def test_columns_that_meet_are_ambiguous() -> None:
-    with pytest.raises(RowError, match="AmbiguousFormat"):
-        parse_row({"Frage": "Why?", "prompt": "How?", "completion": "b"}, columns={"Frage": "prompt"})
+def test_columns_that_meet_are_ambiguous(tmp_path: Path) -> None:
+    problems = ProblemLog()
+
+    with pytest.raises(StageError):
+        check(tmp_path, {"Frage": "Why?", "prompt": "How?"}, problems=problems, columns={"Frage": "prompt"})
+
+    assert [item.code for item in problems.rejected] == ["AmbiguousFormat"]
 
 
 @pytest.mark.parametrize("named", ["Messages", "PromptCompletion", "Instruction", "Conversations", "Text"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,16 +51,12 @@ class ParsedRow:
     unused: frozenset[str]
 
 
-def parse_row(value: Any, named: str = AUTO, columns: Mapping[str, str] | None = None) -> ParsedRow:
-    """One row in the format `named`, or in the one that its keys show. `columns` renames keys before that.
-
-    Raises RowError.
-    """
+def parse_row(value: Any, named: str = AUTO) -> ParsedRow:
+    """One row in the format `named`, or in the one that its keys show. Raises RowError."""
     if not isinstance(value, dict):
         raise RowError("NotAnObject")
     for key in value:
         _check_text(key)
-    value = _renamed(value, columns) if columns else value
     shape = _shape(value, named)
     messages = _messages(shape, value)
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
@@ -75,13 +70,6 @@ def parse_messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise RowError("WrongType")
     return tuple(_message(item) for item in value)
-
-
-def _renamed(value: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    renamed = {columns.get(name, name): item for name, item in value.items()}
-    if len(renamed) != len(value):
-        raise RowError("AmbiguousFormat")
-    return renamed
 
 
 def _shape(value: dict[str, Any], named: str) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import BinaryIO, TextIO
 
@@ -17,7 +17,7 @@ _LONGEST_FIELD = 2**31 - 1
 _ADVICE = 'close every quotation mark, and write one inside a text twice: ""'
 
 
-def read_delimited(stream: BinaryIO, name: str) -> Iterator[Record]:
+def read_delimited(stream: BinaryIO, name: str, columns: Mapping[str, str]) -> Iterator[Record]:
     """A record for every row below the header, at the line where it begins. Raises StageError (DatasetUnreadable)."""
     # the module's own limit of 128 KiB would refuse long texts
     csv.field_size_limit(_LONGEST_FIELD)
@@ -48,7 +48,7 @@ def read_delimited(stream: BinaryIO, name: str) -> Iterator[Record]:
         if not header:
             if any(map(_UNDECODED.search, cells)):
                 raise unreadable(f"{place}: the header is not UTF-8 text", "save the file as UTF-8")
-            header = header_of(cells, place)
+            header = header_of(cells, place, columns)
         elif any(map(_UNDECODED.search, cells)):
             yield Record(row, None, "NotUtf8")
         else:

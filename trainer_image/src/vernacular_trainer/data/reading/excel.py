@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, BinaryIO
 
 from vernacular_trainer.data.reading.columns import header_of, record_of
@@ -25,7 +25,7 @@ _BLOCK = 1 << 20
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
-def read_excel(stream: BinaryIO, name: str) -> Iterator[Record]:
+def read_excel(stream: BinaryIO, name: str, columns: Mapping[str, str]) -> Iterator[Record]:
     """A record for every row of every sheet, hidden ones too. Raises StageError (DatasetUnreadable)."""
     from python_calamine import CalamineError, CalamineWorkbook
 
@@ -40,7 +40,7 @@ def read_excel(stream: BinaryIO, name: str) -> Iterator[Record]:
     except (CalamineError, *_BROKEN_ZIP, ValueError):
         raise broken from None
     for title, sheet in sheets:
-        yield from _sheet(sheet, f"{name}:{title}")
+        yield from _sheet(sheet, f"{name}:{title}", columns)
 
 
 def _check_size(archive: zipfile.ZipFile, name: str) -> None:
@@ -76,7 +76,7 @@ def _column_number(letters: str) -> int:
     return functools.reduce(lambda number, letter: 26 * number + ord(letter) - 64, letters, 0)
 
 
-def _sheet(sheet: Any, place: str) -> Iterator[Record]:
+def _sheet(sheet: Any, place: str, columns: Mapping[str, str]) -> Iterator[Record]:
     header: tuple[str, ...] = ()
     for number, values in enumerate(sheet.to_python(skip_empty_area=False), start=1):
         cells = [_text(value) for value in values]
@@ -84,7 +84,7 @@ def _sheet(sheet: Any, place: str) -> Iterator[Record]:
             continue
         row = f"{place}!A{number}"
         if not header:
-            header = header_of(cells, row)
+            header = header_of(cells, row, columns)
         else:
             yield record_of(header, cells, row)
 
