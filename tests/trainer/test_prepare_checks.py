@@ -137,6 +137,20 @@ def test_exact_duplicates_are_reported_or_dropped() -> None:
     assert [(item.row, item.code) for item in problems.rejected] == [("a:2", "Duplicate")]
 
 
+def test_rows_that_train_something_else_are_no_duplicates() -> None:
+    told = {"role": "tool", "content": "1", "name": "days", "tool_call_id": "1"}
+    first = [USER, CALL, told, {**ANSWER, "content": "first"}, USER, ANSWER]
+    others = [
+        [*first[:3], {**first[3], "weight": 0}, USER, ANSWER],
+        [USER, CALL, {**told, "name": "hours"}, *first[3:]],
+        [USER, CALL, {**told, "tool_call_id": "2"}, *first[3:]],
+    ]
+
+    _, left, _ = found(*({"messages": messages} for messages in (first, *others, first)), duplicates="DropExact")
+
+    assert [row.row for row in left.conversations] == ["a:1", "a:2", "a:3", "a:4"]
+
+
 QUESTION = "How long must a senior consultant of the company stay after the day on which the notice was given?"
 REPLY = "A senior consultant of the company has a notice period of 90 days, unless the manager agrees to less."
 
