@@ -336,7 +336,10 @@ def test_a_question_with_every_field() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        ('{"question": "a", "expcted": "b"}', "unknown key 'expcted'"),
+        ('{"question": "a", "expcted": "b"}', "line 3: an unknown key"),
+        ('{"question": "a", "expected": ' + "1" * 5000 + "}", "line 3: not valid JSON"),
+        ('{"question": "\\ud83d", "expected": "b"}', "line 3: a text holds half of a character"),
+        ('{"question": "a", "mustContain": [["\\ud83d"]]}', "line 3: a text holds half of a character"),
         ('{"expected": "b"}', "needs either question or messages"),
         ('{"question": "a", "messages": [], "expected": "b"}', "needs either question or messages"),
         ('{"question": " ", "expected": "b"}', "does not end with a user's question"),
