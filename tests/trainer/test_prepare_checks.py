@@ -189,6 +189,8 @@ def test_plain_texts_are_compared_as_a_whole() -> None:
         (("Leave in grade A?", "24 days"), ("Leave in grade B?", "30 days"), ""),
         (("Leave of number 3?", "24 days"), ("Leave of number 4?", "30 days"), ""),
         (("May I fly?", "Yes, with 2 bags."), ("May I not fly?", "No, 3 people said."), ""),
+        (("How long is parental leave?", "14 weeks"), ("How much is parental leave?", "65 %"), ""),
+        (("Wie lange ist die Elternzeit?", "3 Jahre"), ("Wie viel ist die Elternzeit?", "65 %"), ""),
         (("When is it?", "At 5."), ("Where is it?", "Room 7."), ""),
     ],
 )
@@ -227,7 +229,7 @@ def test_answers_that_are_all_alike_and_long_ones() -> None:
 def test_few_rows_are_said() -> None:
     _, _, problems = found(*[(f"Question {i} of {i}", f"Answer {i}") for i in range(49)])
 
-    assert [problem.code for problem in problems.problems()] == ["FewRows"]
+    assert [(problem.code, problem.first_rows) for problem in problems.problems()] == [("FewRows", ())]
 
 
 def test_personal_data_is_masked_everywhere_when_the_job_says_so() -> None:
@@ -334,7 +336,7 @@ def test_texts_that_are_all_alike_are_one_group_without_all_their_pairs() -> Non
 
 def test_words_of_languages_without_spaces_are_letters() -> None:
     assert similarity(shingles("通知期間は九十日です"), shingles("通知期間は三十日です")) > 0.5
-    assert content_key("Wie lange ist die Kündigungsfrist?") == content_key("Was ist eine Kündigungsfrist")
+    assert content_key("Wie lange ist die Kündigungsfrist?") == content_key("wie lange ist eine Kündigungsfrist")
 
 
 def test_the_examples_have_no_findings_that_a_check_invents() -> None:

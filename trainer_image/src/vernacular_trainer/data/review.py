@@ -91,7 +91,6 @@ def _without_duplicates(
     exact, similar = exact_duplicates(rows), similar_questions(rows)
     near = {index: of for index, of in near_duplicates(rows, similar).items() if index not in exact}
     dropped: set[int] = set()
-    samples = []
     for code, found, drop in (
         ("Duplicate", exact, policy in ("DropExact", "DropNear")),
         ("NearDuplicate", near, policy == "DropNear"),
@@ -99,8 +98,7 @@ def _without_duplicates(
         for index in sorted(found):
             (problems.reject if drop else problems.add)(code, rows[index].row)
         dropped |= set(found) if drop else set()
-        if code == "NearDuplicate":
-            samples = [Sample(code, rows[index], rows[near[index]]) for index in sorted(near)]
+    samples = [Sample("NearDuplicate", rows[index], rows[near[index]]) for index in sorted(near)]
     kept = [index for index in range(len(rows)) if index not in dropped]
     place = {index: number for number, index in enumerate(kept)}
     pairs = [(place[left], place[right]) for left, right in similar if left in place and right in place]
