@@ -282,12 +282,19 @@ def test_too_few_rows_are_an_error_before_and_after_cutting(tmp_path: Path, tiny
 
 
 def test_the_report_of_a_failed_check_names_all_problems_but_no_text(tmp_path: Path, tiny_model: Path) -> None:
-    failure(tmp_path, tiny_model, [*handbook_rows(9), "{secret", {"messages": "secret"}])
+    good = handbook_rows(9)
+    error = failure(tmp_path, tiny_model, [*good, "{secret", {"messages": "secret"}, good[0]])
 
     text = (tmp_path / "workspace" / "reports" / "data.json").read_text()
 
-    assert [problem["code"] for problem in json.loads(text)["problems"]] == ["BrokenJson", "WrongType"]
+    assert [problem["code"] for problem in json.loads(text)["problems"]] == [
+        "BrokenJson",
+        "WrongType",
+        "Duplicate",
+        "FewRows",
+    ]
     assert "secret" not in text
+    assert "Duplicate x1: ConfigMap hr-data, key train.jsonl:12" in error.evidence
 
 
 def test_nothing_held_out_is_said(tmp_path: Path, tiny_model: Path) -> None:
