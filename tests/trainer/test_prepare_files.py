@@ -176,7 +176,7 @@ def test_tables_may_begin_anywhere_and_on_several_sheets(tmp_path: Path) -> None
 
 
 def test_times_of_any_kind_are_read_as_texts(tmp_path: Path) -> None:
-    instants = {"ns": pa.timestamp("ns"), "zone": pa.timestamp("us", "Europe/Berlin"), "far": pa.timestamp("ms")}
+    instants = {"ns": pa.timestamp("ns"), "zone": pa.timestamp("us", "Nowhere/Known"), "far": pa.timestamp("ms")}
     columns = {name: pa.array([2**60 + 1], kind) for name, kind in instants.items()}
     columns["in"] = pa.array([[{"at": 1}]], pa.list_(pa.struct([("at", pa.timestamp("ns"))])))
     columns["time"] = pa.array([1], pa.time64("ns"))
