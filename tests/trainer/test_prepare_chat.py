@@ -151,6 +151,17 @@ def test_tools_and_calls_are_written_by_the_template(tmp_path: Path) -> None:
     assert trained_text(tokenizer, row) == f"{called}b<|im_end|>"
 
 
+def test_a_template_that_refuses_a_row_without_its_call_does_not_ignore_the_call(tmp_path: Path) -> None:
+    demanding = "{% if messages|length > 1 and not messages[1].get('tool_calls') %}"
+    demanding += "{{ raise_exception('a result needs a call') }}{% endif %}" + WITH_TOOLS
+    tokenizer = tokenizer_with(tmp_path, demanding)
+    messages = (Message("user", "a"), Message("assistant", "", tool_calls=(CALL,)), Message("tool", "90"))
+
+    (row,) = encode(tokenizer, Conversation("r:1", (*messages, Message("assistant", "b")), ({"name": "days"},)))
+
+    assert trained_text(tokenizer, row).endswith("<|im_end|>b<|im_end|>")
+
+
 @pytest.mark.parametrize(("calls", "tools"), [((CALL,), ()), ((), ({"name": "days"},))], ids=["a call", "a definition"])
 def test_a_template_that_leaves_out_tools_is_the_rows_error(
     tokenizer: Any, calls: tuple[dict[str, Any], ...], tools: tuple[dict[str, Any], ...]

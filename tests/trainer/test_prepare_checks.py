@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,20 @@ def test_exact_duplicates_are_reported_or_dropped() -> None:
     assert [(item.row, item.code) for item in problems.rejected] == [("a:2", "Duplicate")]
 
 
+def test_rows_that_train_something_else_are_no_duplicates() -> None:
+    told = {"role": "tool", "content": "1", "name": "days", "tool_call_id": "1"}
+    first = [USER, CALL, told, {**ANSWER, "content": "first"}, USER, ANSWER]
+    others = [
+        [*first[:3], {**first[3], "weight": 0}, USER, ANSWER],
+        [USER, CALL, {**told, "name": "hours"}, *first[3:]],
+        [USER, CALL, {**told, "tool_call_id": "2"}, *first[3:]],
+    ]
+
+    _, left, _ = found(*({"messages": messages} for messages in (first, *others, first)), duplicates="DropExact")
+
+    assert [row.row for row in left.conversations] == ["a:1", "a:2", "a:3", "a:4"]
+
+
 QUESTION = "How long must a senior consultant of the company stay after the day on which the notice was given?"
 REPLY = "A senior consultant of the company has a notice period of 90 days, unless the manager agrees to less."
 
@@ -174,6 +189,8 @@ def test_plain_texts_are_compared_as_a_whole() -> None:
         (("Leave in grade A?", "24 days"), ("Leave in grade B?", "30 days"), ""),
         (("Leave of number 3?", "24 days"), ("Leave of number 4?", "30 days"), ""),
         (("May I fly?", "Yes, with 2 bags."), ("May I not fly?", "No, 3 people said."), ""),
+        (("How long is parental leave?", "14 weeks"), ("How much is parental leave?", "65 %"), ""),
+        (("Wie lange ist die Elternzeit?", "3 Jahre"), ("Wie viel ist die Elternzeit?", "65 %"), ""),
         (("When is it?", "At 5."), ("Where is it?", "Room 7."), ""),
     ],
 )
@@ -212,7 +229,7 @@ def test_answers_that_are_all_alike_and_long_ones() -> None:
 def test_few_rows_are_said() -> None:
     _, _, problems = found(*[(f"Question {i} of {i}", f"Answer {i}") for i in range(49)])
 
-    assert [problem.code for problem in problems.problems()] == ["FewRows"]
+    assert [(problem.code, problem.first_rows) for problem in problems.problems()] == [("FewRows", ())]
 
 
 def test_personal_data_is_masked_everywhere_when_the_job_says_so() -> None:
@@ -243,6 +260,61 @@ def test_masks_name_the_kind() -> None:
     assert masked(text) == "Ann, [PHONE], [IBAN], [CARD]"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4111 1111 1111 1111 123", "[CARD] 123"),
+        ("card 4111 1111 1111 1111 12/26 123", "card [CARD] 12/26 123"),
+        ("4111111111111111 4111-1111-1111-1111 7", "[CARD] [CARD] 7"),
+        ("no 12 3782 822463 10005", "no 12 [CARD]"),
+        ("AT611904300234573201 BIC GIBAATWW", "[IBAN] BIC GIBAATWW"),
+        ("BE68 5390 0754 7034 EUR", "[IBAN] EUR"),
+        ("BE68 5390 0754 7034 AT61 1904 3002 3457 3201 EUR", "[IBAN] [IBAN] EUR"),
+        ("-----BEGIN PRIVATE KEY-----\n" + "MII\n" * 9000 + "-----END PRIVATE KEY-----\nso", "[SECRET]\nso"),
+        ("it is -----BEGIN PRIVATE KEY-----\n" + "MII\n" * 9000, "it is [SECRET]"),
+        ("table 12 34 56 78 90 12 34 56 78 91", "table 12 34 56 78 90 12 34 56 78 91"),
+    ],
+)
+def test_masks_cover_the_whole_of_it_and_nothing_beside(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+def test_a_long_text_that_looks_like_a_token_is_searched_once() -> None:
+    started = time.process_time()
+
+    assert masked("-eyJ" * 50_000)
+
+    assert time.process_time() - started < 5
+
+
+def test_tools_are_masked_as_well() -> None:
+    tools = [{"name": "mail", "description": "Writes to ann@example.com"}]
+
+    places, reviewed, _ = found({"messages": [USER, ANSWER], "tools": tools}, personal_data="Redact")
+
+    assert places == {"PersonalData": ("a:1",)}
+    assert reviewed.conversations[0].tools[0]["description"] == "Writes to [EMAIL]"
+
+
+def test_the_system_prompt_of_the_job_stays_as_it_is_asked_with() -> None:
+    prompt = "Answer for hr@example.com."
+    rows = [{"prompt": "Why?", "completion": "So.", "system": text} for text in (prompt, "I am ann@example.com.")]
+
+    places, reviewed, _ = found(*rows, personal_data="Redact", system_prompt=prompt)
+
+    assert places["PersonalData"] == ("a:2",)
+    assert [row.system for row in reviewed.conversations] == [prompt, "I am [EMAIL]."]
+    assert "PersonalData" not in found(rows[0], personal_data="Fail", system_prompt=prompt)[0]
+
+
+def test_masked_rows_still_ask_a_question_with_personal_data() -> None:
+    question = '{"question": "Who is ann@example.com?", "expected": "Ann"}'
+
+    for policy in ("Report", "Redact"):
+        places, _, _ = found(("Who is ann@example.com?", "Ann."), questions=question, personal_data=policy)
+        assert places["LeakedQuestion"] == ("a:1 and q:1",)
+
+
 def test_similar_texts_are_found_among_many() -> None:
     generator = random.Random(7)
     texts = [" ".join(generator.choices([f"w{i}" for i in range(5000)], k=30)) for _ in range(500)]
@@ -264,7 +336,7 @@ def test_texts_that_are_all_alike_are_one_group_without_all_their_pairs() -> Non
 
 def test_words_of_languages_without_spaces_are_letters() -> None:
     assert similarity(shingles("通知期間は九十日です"), shingles("通知期間は三十日です")) > 0.5
-    assert content_key("Wie lange ist die Kündigungsfrist?") == content_key("Was ist eine Kündigungsfrist")
+    assert content_key("Wie lange ist die Kündigungsfrist?") == content_key("wie lange ist eine Kündigungsfrist")
 
 
 def test_the_examples_have_no_findings_that_a_check_invents() -> None:

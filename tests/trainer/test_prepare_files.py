@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,30 @@ from pyarrow import parquet
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record, described
-from vernacular_trainer.data.reading.unpack import open_plain
+from vernacular_trainer.data.reading.unpack import open_plain, read_whole
 from vernacular_trainer.errors import StageError
+
+# the image has no pandas
+READ_WITHOUT_PANDAS = """
+import sys
+class NoPandas:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pandas":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoPandas())
+from pathlib import Path
+from vernacular_trainer.data.reading.files import read_records
+for record in read_records(Path(sys.argv[1]), "a.parquet"):
+    print(record.value)
+"""
 
 ROWS = [{"question": "How long?", "answer": "90 days"}, {"question": 'Say "a,b"', "answer": "a;\nb\u2028c ü"}]
 
 
-def read(tmp_path: Path, name: str, data: bytes) -> list[Record]:
+def read(tmp_path: Path, name: str, data: bytes, **columns: str) -> list[Record]:
     path = tmp_path / "file"
     path.write_bytes(data)
-    return list(read_records(path, name))
+    return list(read_records(path, name, columns))
 
 
 def refusal(tmp_path: Path, name: str, data: bytes) -> StageError:
@@ -64,6 +81,12 @@ def excel() -> bytes:
 def columnar(rows: list[Any]) -> bytes:
     data = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(rows), data)
+    return data.getvalue()
+
+
+def twice_named() -> bytes:
+    data = io.BytesIO()
+    parquet.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), data)
     return data.getvalue()
 
 
@@ -121,6 +144,28 @@ def test_cells_are_texts_as_people_read_them_and_nested_columns_hold_json(tmp_pa
     assert second.value == {"question": "1.5", "answer": "true", "messages": None}
 
 
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"Input": "question", "Output": "answer"}, ["question", "answer"]),
+        ({"input": "question"}, ["question", "output"]),
+        ({"Input": "output", "Output": "input"}, ["output", "input"]),
+    ],
+)
+def test_columns_of_tables_are_renamed_before_their_case_is_ignored(
+    tmp_path: Path, columns: dict[str, str], named: list[str]
+) -> None:
+    for name, data in (("a.csv", b"Input,Output\na,b\n"), ("a.xlsx", workbook([["Input", "Output"], ["a", "b"]]))):
+        (record,) = read(tmp_path, name, data, **columns)
+        assert record.value == dict(zip(named, "ab", strict=True))
+
+
+def test_cells_of_a_renamed_column_hold_json(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, "a.csv", b"Verlauf\n[1]\n", Verlauf="messages")
+
+    assert record.value == {"messages": [1]}
+
+
 def test_tables_may_begin_anywhere_and_on_several_sheets(tmp_path: Path) -> None:
     book = workbook([["prompt", "completion"], ["a", "b"], [], ["c", "d"]], [], [["text"], ["e"]], first_row=3)
 
@@ -128,6 +173,32 @@ def test_tables_may_begin_anywhere_and_on_several_sheets(tmp_path: Path) -> None
 
     assert [record.row for record in records] == ["a.xlsx:Sheet 1!A5", "a.xlsx:Sheet 1!A7", "a.xlsx:Sheet 3!A5"]
     assert described(records[0].row) == "a.xlsx, Sheet 1!A5"
+
+
+def test_times_of_any_kind_are_read_as_texts(tmp_path: Path) -> None:
+    instants = {"ns": pa.timestamp("ns"), "zone": pa.timestamp("us", "Nowhere/Known"), "far": pa.timestamp("ms")}
+    columns = {name: pa.array([2**60 + 1], kind) for name, kind in instants.items()}
+    columns["in"] = pa.array([[{"at": 1}]], pa.list_(pa.struct([("at", pa.timestamp("ns"))])))
+    columns["time"] = pa.array([1], pa.time64("ns"))
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+
+    command = [sys.executable, "-c", READ_WITHOUT_PANDAS, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    value = ast.literal_eval(done.stdout)
+    assert value["ns"] == "2006-07-14 23:58:24.606846977"
+    assert value["in"] == [{"at": "1970-01-01 00:00:00.000000001"}]
+    assert all(isinstance(value[name], str) for name in ("zone", "far", "time"))
+
+
+def test_members_that_other_rows_of_a_column_have_are_left_out(tmp_path: Path) -> None:
+    calls = [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {"b": [{"c": None}]}}]
+
+    records = read(tmp_path, "a.parquet", columnar([{"calls": [call], "text": None} for call in calls]))
+
+    assert records[0].value == {"calls": [calls[0]], "text": None}
+    assert records[1].value == {"calls": [{"name": "g", "arguments": {"b": [{}]}}], "text": None}
 
 
 def test_rows_of_csv_are_at_the_line_where_they_begin(tmp_path: Path) -> None:
@@ -143,6 +214,14 @@ def test_rows_of_csv_are_at_the_line_where_they_begin(tmp_path: Path) -> None:
         ("a.csv:9", ""),
         ("a.csv:10", "NotUtf8"),
     ]
+
+
+@pytest.mark.parametrize("blank", ["\n", "  \r\n", ",,\n", ";;\n\n"])
+def test_the_header_shows_the_separator_and_not_an_empty_line_before_it(tmp_path: Path, blank: str) -> None:
+    (record,) = read(tmp_path, "a.csv", (blank + "question;answer\na, b;c\n").encode())
+
+    assert record.value == {"question": "a, b", "answer": "c"}
+    assert record.row == f"a.csv:{2 + blank.count(chr(10))}"
 
 
 def test_bad_lines_and_elements_cost_themselves_alone(tmp_path: Path) -> None:
@@ -172,11 +251,18 @@ def test_bad_lines_and_elements_cost_themselves_alone(tmp_path: Path) -> None:
         ("a.json", b'[{"a": 1}', "a.json, line 1: not valid JSON"),
         ("a.json", b'[{"a": 1}]\n{"a": 2}\n', "a.json, line 2: not valid JSON"),
         ("a.csv", b'a,b\n1,2\n3,"4\n5,6\n', "a.csv, line 3: a quotation mark is opened and never closed"),
+        (
+            "a.csv",
+            b'a,b\n1,2\n3,"4\n5,6\n7,"8"\n9,10\n',
+            "a.csv, line 3: the quotation marks from here to line 5 do not match",
+        ),
+        ("a.csv", "Frage,Gr\xf6\xdfe\n1,2\n".encode("latin-1"), "a.csv, line 1: the header is not UTF-8 text"),
         ("a.csv", b"a,A,b,a\n", "a.csv, line 1: two columns have the same name"),
         ("a.xlsx", workbook([["text", "Text "], ["a", "b"]]), "a.xlsx:Sheet 1!A1: two columns have the same name"),
         ("a.xlsx", b"PK\x03\x04 and nothing", "a.xlsx is no Excel workbook that can be read"),
         ("a.xls", b"\xd0\xcf\x11\xe0" + b"\0" * 99, "a.xls is a workbook of an old or a protected kind"),
         ("a.parquet", columnar(ROWS)[:-9], "a.parquet is damaged after row 0"),
+        ("a.parquet", twice_named(), "a.parquet: two columns have the same name"),
         ("a.jsonl.gz", gzip.compress(json_lines())[:-9], "a.jsonl.gz is damaged and cannot be unpacked"),
         ("a.jsonl.gz", gzip.compress(b"x" * 999)[:12] + b"x" * 99, "a.jsonl.gz is damaged and cannot be unpacked"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and nothing", "a.jsonl.zst is damaged and cannot be unpacked"),
@@ -188,6 +274,29 @@ def test_a_file_that_cannot_be_read_is_named_with_the_place(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     assert refusal(tmp_path, name, data).message == message
+
+
+def far_cell(column: int = 16_383) -> bytes:
+    data = io.BytesIO()
+    with xlsxwriter.Workbook(data, {"in_memory": True}) as book:
+        sheet = book.add_worksheet("Sheet 1")
+        sheet.write_row(0, 0, ["prompt", "completion"])
+        sheet.write_row(1, 0, ["a", "b"])
+        sheet.write(1_048_575, column, " ")
+    return data.getvalue()
+
+
+def test_a_cell_far_away_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "a.xlsx", far_cell())
+
+    assert error.message == "a.xlsx: a sheet reaches from A1 to XFD1048576, which are too many cells"
+    assert len(read(tmp_path, "a.xlsx", far_cell(column=0))) == 1
+
+
+def test_what_is_read_as_a_whole_is_smaller() -> None:
+    assert read_whole(io.BytesIO(b"abc"), "a", limit=3) == b"abc"
+    with pytest.raises(StageError, match="a is too large to be read as a whole"):
+        read_whole(io.BytesIO(b"abcd"), "a", limit=3)
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

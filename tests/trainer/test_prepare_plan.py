@@ -351,6 +351,30 @@ def test_repeated_rows_stay_together() -> None:
     assert {rows[i].digest for i in split.validation}.isdisjoint({rows[i].digest for i in split.train})
 
 
+@pytest.mark.parametrize("teaches", ["Facts", "Skill"])
+def test_a_question_is_never_both_trained_and_held_out(teaches: str) -> None:
+    asked = [("How many days?", "30 days of leave."), ("how many days", "30 days of leave"), ("How long?", "30 days")]
+    brief = dataclasses.replace(
+        rows_of(asked[1])[0], messages=(Message("system", "Be brief."), *rows_of(asked[1])[0].messages)
+    )
+    others = rows_of(*[(f"other {i // 2} {i}", f"the other answer {i // 2}") for i in range(20)])
+
+    assert split_of(rows_of(*asked[:2]), percent=50, teaches=teaches).validation == ()
+    for seed in range(20):
+        split = split_of([*rows_of(*asked), brief, *others], percent=50, teaches=teaches, seed=seed)
+        assert len({index in split.train for index in (0, 1, 3)}) == 1
+
+
+def test_facts_with_the_same_short_answer_are_held_out_each_by_its_own_chance() -> None:
+    rows = rows_of(
+        *[(f"may i do {i} {'now' if j else 'ever'}", "Yes." if i % 2 else "No.") for i in range(200) for j in (0, 1)]
+    )
+    similar = tuple((i, i + 1) for i in range(0, 400, 2))
+
+    for seed in range(5):
+        assert 20 <= len(held_out(rows, similar=similar, seed=seed)) <= 60  # 40 of 400 on average
+
+
 def test_plain_texts_are_rows_of_their_own() -> None:
     rows = [Conversation(f"r:{i}", (Message("assistant", f"the text {i}"),), plain=True) for i in range(300)]
 

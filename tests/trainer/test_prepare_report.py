@@ -69,7 +69,7 @@ def test_report_page_and_files_tell_the_same(tmp_path: Path, tiny_model: Path) -
     assert report["truncation"]["rows"] == report["truncation"]["ends_of_turn_lost"] == 1
     assert report["truncation"]["trained_tokens_lost"] > 0
     assert report["personal_data"] == {"EMAIL": 1}
-    assert report["held_out"]["questions"] == report["validation"]
+    assert report["held_out"]["questions"] == report["validation"] - 1  # two of the rows ask the same
     (sample,) = report["samples"]
     assert (sample["code"], sample["row"]) == ("ContradictingNumbers", "train.jsonl:61")
     assert "77 days, ask [EMAIL]" in sample["text"]

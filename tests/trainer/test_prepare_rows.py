@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,34 @@ def test_tools_and_their_calls_are_kept_with_arguments_as_objects() -> None:
     assert parsed.tools == ({"type": "function"},)
 
 
+def nested(levels: int) -> Any:
+    return json.loads('{"a": ' * levels + "1" + "}" * levels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ('{"a": "\\ud83d"}', "BrokenText"),
+        ('{"\\ud83d": "a"}', "BrokenText"),
+        ({"a": "\ud83d"}, "BrokenText"),
+        ({"day": datetime.date(2026, 1, 2)}, "WrongType"),
+        (nested(600), "WrongType"),
+        (json.dumps(nested(600)), "WrongType"),
+    ],
+)
+def test_arguments_of_a_call_are_what_json_can_write(arguments: Any, code: str) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+
+    with pytest.raises(RowError, match=code):
+        parse_row({"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+
+
+def test_tools_are_nested_within_reason() -> None:
+    with pytest.raises(RowError, match="WrongType"):
+        parse_row({"messages": [USER, ANSWER], "tools": [nested(600)]})
+    assert parse_row({"messages": [USER, ANSWER], "tools": [nested(90)]}).tools == (nested(90),)
+
+
 def test_a_named_format_decides_and_other_keys_are_unused() -> None:
     row = {"messages": [USER, ANSWER], "prompt": "a", "completion": "b"}
 
@@ -99,15 +129,21 @@ def test_a_named_format_decides_and_other_keys_are_unused() -> None:
     assert parsed.unused == {"messages"}
 
 
-def test_columns_are_renamed() -> None:
-    parsed = parse_row({"Frage": "Why?", "Antwort": "Because."}, columns={"Frage": "prompt", "Antwort": "completion"})
+def test_columns_are_renamed_and_may_change_places(tmp_path: Path) -> None:
+    row = {"prompt": "Because.", "Frage": "Why?"}
 
-    assert [message.content for message in parsed.messages] == ["Why?", "Because."]
+    checked = check(tmp_path, row, columns={"Frage": "prompt", "prompt": "completion"})
+
+    assert [message.content for message in checked.conversations[0].messages] == ["Why?", "Because."]
 
 
-def test_columns_that_meet_are_ambiguous() -> None:
-    with pytest.raises(RowError, match="AmbiguousFormat"):
-        parse_row({"Frage": "Why?", "prompt": "How?", "completion": "b"}, columns={"Frage": "prompt"})
+def test_columns_that_meet_are_ambiguous(tmp_path: Path) -> None:
+    problems = ProblemLog()
+
+    with pytest.raises(StageError):
+        check(tmp_path, {"Frage": "Why?", "prompt": "How?"}, problems=problems, columns={"Frage": "prompt"})
+
+    assert [item.code for item in problems.rejected] == ["AmbiguousFormat"]
 
 
 @pytest.mark.parametrize("named", ["Messages", "PromptCompletion", "Instruction", "Conversations", "Text"])
@@ -135,6 +171,7 @@ def test_the_system_prompt_goes_before_rows_that_have_none(tmp_path: Path) -> No
         ({"prompt": "Why?", "question": "Why?", "completion": "a", "answer": "a"}, "AmbiguousFormat"),
         ({"prompt": "a", "completion": "b", "system": 3}, "WrongType"),
         ({"prompt": "a", "completion": "\ud83d"}, "BrokenText"),
+        ({"prompt": "a", "completion": "b", "\ud83d": "c"}, "BrokenText"),
         ({"text": ""}, "EmptyTurn"),
         ({"text": ["a"]}, "WrongType"),
         ({"conversations": []}, "WrongType"),
@@ -299,7 +336,10 @@ def test_a_question_with_every_field() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        ('{"question": "a", "expcted": "b"}', "unknown key 'expcted'"),
+        ('{"question": "a", "expcted": "b"}', "line 3: an unknown key"),
+        ('{"question": "a", "expected": ' + "1" * 5000 + "}", "line 3: not valid JSON"),
+        ('{"question": "\\ud83d", "expected": "b"}', "line 3: a text holds half of a character"),
+        ('{"question": "a", "mustContain": [["\\ud83d"]]}', "line 3: a text holds half of a character"),
         ('{"expected": "b"}', "needs either question or messages"),
         ('{"question": "a", "messages": [], "expected": "b"}', "needs either question or messages"),
         ('{"question": " ", "expected": "b"}', "does not end with a user's question"),

@@ -31,7 +31,10 @@ from vernacular_trainer.contract import (
     summary_to_dict,
 )
 from vernacular_trainer.data.chat import NOT_TRAINED, load_tokenizer
+from vernacular_trainer.data.held_out import HELD_OUT_QUESTIONS, ask_held_out
 from vernacular_trainer.data.questions import parse_questions
+from vernacular_trainer.data.rows import Conversation, Message
+from vernacular_trainer.data.split import Split
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.plan import ResolvedPlan
@@ -69,9 +72,9 @@ def test_everything_a_training_needs_is_in_the_workspace(tmp_path: Path, tiny_mo
 
     summary, workspace = run(tmp_path, tiny_model, rows)
 
-    assert (summary.rows, summary.train, summary.validation, summary.dropped) == (40, 36, 4, 0)
+    assert (summary.rows, summary.train, summary.validation, summary.dropped) == (40, 35, 5, 0)
     train, validation = read_rows(workspace.train_rows), read_rows(workspace.validation_rows)
-    assert (len(train), len(validation)) == (36, 4)
+    assert (len(train), len(validation)) == (35, 5)
     assert summary.tokens == sum(len(row.input_ids) for row in train)
     plan = json.loads(workspace.plan.read_text())
     assert set(plan) == {field.name for field in dataclasses.fields(ResolvedPlan)}
@@ -113,11 +116,34 @@ def test_held_out_rows_are_asked_when_the_user_has_no_questions(tmp_path: Path, 
 
     questions = parse_questions(workspace.questions.read_text(), "held-out rows")
 
-    assert len(questions) == 4
+    assert len(questions) == 5
     assert [value for value in summary.plan if value.name == "provableGain"] == [
-        PlanValue("provableGain", "above 49 points", "4 questions are asked; 93 more prove gains above 10")
+        PlanValue("provableGain", "above 44 points", "5 questions are asked; 92 more prove gains above 10")
     ]
     assert all(question.expected.startswith("The leave is") for question in questions)
+
+
+def test_held_out_rows_are_asked_once_each_and_those_with_tools_never(tmp_path: Path) -> None:
+    call = {"function": {"name": "days", "arguments": {}}}
+    question, answer = Message("user", "How long?"), Message("assistant", "90 days")
+    told = (question, Message("assistant", "", tool_calls=(call,)), Message("tool", "90", tool_call_id="1"), answer)
+    untaught = (question, Message("tool", "90", name="days"), Message("user", "Well?"), answer)
+    other = (Message("user", "how long"), Message("assistant", "90 days."))
+    rows = [
+        *(Conversation(f"a:{i}", told) for i in range(100)),
+        Conversation("a:100", untaught),
+        Conversation("a:101", (Message("assistant", "a text"),), plain=True),
+        *(Conversation("a:102", messages) for messages in ((question, answer), other)),
+        *(Conversation(f"b:{i}", (Message("user", f"How long is {i}?"), answer)) for i in range(120)),
+    ]
+    workspace = Workspace(tmp_path)
+
+    number = ask_held_out(rows, Split((), tuple(range(len(rows)))), workspace)
+
+    questions = parse_questions(workspace.questions.read_text(), "held-out rows")
+    assert number == len(questions) == HELD_OUT_QUESTIONS
+    assert [question.messages[-1].content for question in questions][:2] == ["How long?", "How long is 0?"]
+    assert ask_held_out(rows, Split((), (0, 100, 101)), workspace) == 0
 
 
 def test_questions_of_the_user_are_checked_and_copied(tmp_path: Path, tiny_model: Path) -> None:
@@ -172,7 +198,7 @@ def test_a_workbook_with_columns_of_its_own_is_trained_with_the_system_prompt(tm
 
     summary = prepare.run(config, workspace)
 
-    assert (summary.rows, summary.train, summary.validation) == (40, 36, 4)
+    assert (summary.rows, summary.train, summary.validation) == (40, 38, 2)
     assert read_rows(workspace.train_rows)[0].row == "pvc://hr/hr.xlsx:HR!A2"
     assert (workspace.inputs / "train-0.xlsx").exists()
     for question in parse_questions(workspace.questions.read_text(), "held-out rows"):
@@ -256,12 +282,19 @@ def test_too_few_rows_are_an_error_before_and_after_cutting(tmp_path: Path, tiny
 
 
 def test_the_report_of_a_failed_check_names_all_problems_but_no_text(tmp_path: Path, tiny_model: Path) -> None:
-    failure(tmp_path, tiny_model, [*handbook_rows(9), "{secret", {"messages": "secret"}])
+    good = handbook_rows(9)
+    error = failure(tmp_path, tiny_model, [*good, "{secret", {"messages": "secret"}, good[0]])
 
     text = (tmp_path / "workspace" / "reports" / "data.json").read_text()
 
-    assert [problem["code"] for problem in json.loads(text)["problems"]] == ["BrokenJson", "WrongType"]
+    assert [problem["code"] for problem in json.loads(text)["problems"]] == [
+        "BrokenJson",
+        "WrongType",
+        "Duplicate",
+        "FewRows",
+    ]
     assert "secret" not in text
+    assert "Duplicate x1: ConfigMap hr-data, key train.jsonl:12" in error.evidence
 
 
 def test_nothing_held_out_is_said(tmp_path: Path, tiny_model: Path) -> None:
@@ -345,4 +378,4 @@ def test_prepare_and_publish_need_no_torch(tmp_path: Path, tiny_model: Path) -> 
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(job)], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "9"
+    assert done.stdout.strip() == "6"

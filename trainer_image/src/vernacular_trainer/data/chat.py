@@ -112,14 +112,23 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[TokenRow]:
 
 def _check_tools(tokenizer: Any, conversation: Conversation, whole: str) -> None:
     """Raises RowError (ToolsIgnored) when the template writes the same without the tools, or without a call."""
-    messages = conversation.messages
-    if conversation.tools and render(tokenizer, messages, ask=False) == whole:
-        raise RowError("ToolsIgnored")
+    messages, tools = conversation.messages, conversation.tools
+    without: list[tuple[tuple[Message, ...], Tools]] = [(messages, ())] if tools else []
     for index, message in enumerate(messages):
         if message.tool_calls:
-            without = (*messages[:index], replace(message, tool_calls=()), *messages[index + 1 :])
-            if render(tokenizer, without, ask=False, tools=conversation.tools) == whole:
-                raise RowError("ToolsIgnored")
+            without.append(((*messages[:index], replace(message, tool_calls=()), *messages[index + 1 :]), tools))
+    if any(_rendered(tokenizer, *parts) == whole for parts in without):
+        raise RowError("ToolsIgnored")
+
+
+def _rendered(tokenizer: Any, messages: tuple[Message, ...], tools: Tools) -> str:
+    """The conversation as text, "" when the template refuses it: one that demands a call before the result of a tool
+    does not leave calls out.
+    """
+    try:
+        return render(tokenizer, messages, ask=False, tools=tools)
+    except RowError:
+        return ""
 
 
 def _plain_text(tokenizer: Any, conversation: Conversation) -> TokenRow:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,8 @@ SHAPES = (
 )
 COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
+# levels of lists and objects in tools and their calls, which real ones never come near
+_DEEPEST = 100
 
 _SPEAKERS: dict[str, Role] = {
     **{role: role for role in ROLES},
@@ -50,14 +51,12 @@ class ParsedRow:
     unused: frozenset[str]
 
 
-def parse_row(value: Any, named: str = AUTO, columns: Mapping[str, str] | None = None) -> ParsedRow:
-    """One row in the format `named`, or in the one that its keys show. `columns` renames keys before that.
-
-    Raises RowError.
-    """
+def parse_row(value: Any, named: str = AUTO) -> ParsedRow:
+    """One row in the format `named`, or in the one that its keys show. Raises RowError."""
     if not isinstance(value, dict):
         raise RowError("NotAnObject")
-    value = _renamed(value, columns) if columns else value
+    for key in value:
+        _check_text(key)
     shape = _shape(value, named)
     messages = _messages(shape, value)
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
@@ -71,13 +70,6 @@ def parse_messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise RowError("WrongType")
     return tuple(_message(item) for item in value)
-
-
-def _renamed(value: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    renamed = {columns.get(name, name): item for name, item in value.items()}
-    if len(renamed) != len(value):
-        raise RowError("AmbiguousFormat")
-    return renamed
 
 
 def _shape(value: dict[str, Any], named: str) -> Shape:
@@ -158,13 +150,12 @@ def _weight(item: dict[str, Any], role: str) -> int:
 
 def _tools(value: Any) -> tuple[dict[str, Any], ...]:
     """Definitions of tools; data sets hold the list as JSON text as well."""
-    return _objects(_loaded(value))
+    return _checked(_objects(_loaded(value)))
 
 
 def _tool_calls(value: Any) -> tuple[dict[str, Any], ...]:
     """Calls of tools, with their arguments as an object, which is what chat templates take."""
-    calls = _objects(value)
-    return tuple(_tool_call(call) for call in calls)
+    return _checked([_tool_call(call) for call in _objects(value)])
 
 
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +168,29 @@ def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _objects(value: Any) -> tuple[dict[str, Any], ...]:
+def _objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise RowError("WrongType")
+    return value
+
+
+def _checked(objects: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The objects, which JSON can write and which are not nested so deeply that a walk through them could fail."""
+    _check_depth(objects, _DEEPEST)
     try:
-        _check_text(json.dumps(value, ensure_ascii=False, default=str))
-    except RecursionError:
+        text = json.dumps(objects, ensure_ascii=False)
+    except TypeError:
         raise RowError("WrongType") from None
-    return tuple(value)
+    _check_text(text)
+    return tuple(objects)
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    if isinstance(value, dict | list):
+        if not levels:
+            raise RowError("WrongType")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, levels - 1)
 
 
 def _loaded(value: Any) -> Any:

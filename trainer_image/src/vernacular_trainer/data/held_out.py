@@ -10,7 +10,7 @@ from vernacular_trainer.contract import PlanValue
 from vernacular_trainer.data.checks.personal_data import masked
 from vernacular_trainer.data.files import write_bytes
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import questions_of_rows
+from vernacular_trainer.data.questions import parse_questions, questions_of_rows
 from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.data.split import Split, provable_points, questions_for
 from vernacular_trainer.workspace import Workspace
@@ -23,9 +23,10 @@ GOAL_POINTS = 10
 
 def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> int:
     """Without questions of the user, the evaluation asks what the held-out rows ask; how many these are."""
-    text = questions_of_rows(rows[index] for index in split.validation[:HELD_OUT_QUESTIONS])
+    text = questions_of_rows((rows[index] for index in split.validation), HELD_OUT_QUESTIONS)
     write_bytes(workspace.questions, text.encode())
-    return text.count("\n")
+    # read as the evaluation will read it: what is wrong must not come to light after the training
+    return len(parse_questions(text, "held-out rows")) if text else 0
 
 
 def note_split(rows: Sequence[Conversation], split: Split, questions: int, problems: ProblemLog) -> None:

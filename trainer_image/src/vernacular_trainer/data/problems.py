@@ -30,11 +30,13 @@ class ProblemLog:
     _advice: dict[str, str] = field(default_factory=dict)
 
     def add(self, code: str, row: str, advice: str = "") -> None:
-        """Note one finding at `row` ("train.jsonl:12"); the first `advice` that says more than the table is kept."""
+        """Note one finding at `row` ("train.jsonl:12", "" for one about all rows); the first `advice` that says more
+        than the table is kept.
+        """
         self._counts[code] = self._counts.get(code, 0) + 1
         self._advice.setdefault(code, advice or FINDINGS[code].advice)
         rows = self._rows.setdefault(code, [])
-        if len(rows) < FIRST_ROWS:
+        if row and len(rows) < FIRST_ROWS:
             rows.append(row)
 
     def reject(self, code: str, row: str, advice: str = "") -> None:

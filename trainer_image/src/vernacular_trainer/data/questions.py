@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.data.checks.words import words
 from vernacular_trainer.data.formats import parse_messages
 from vernacular_trainer.data.rows import Conversation, Message, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
@@ -45,40 +47,55 @@ def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Ques
         if not line.strip():
             continue
         try:
-            question = _parse_question(json.loads(line), f"{name}:{number}")
+            value = json.loads(line)
+            # JSON can escape halves of characters, which no tokenizer can hold
+            json.dumps(value, ensure_ascii=False).encode()
+            question = _parse_question(value, f"{name}:{number}")
             questions.append(replace(question, messages=with_system_prompt(question.messages, system_prompt)))
         except RecursionError:
             raise _unreadable(f"{name}, line {number}: nested too deeply") from None
         except RowError as error:
             raise _unreadable(f"{name}, line {number}: {error.code}") from None
-        except json.JSONDecodeError:
+        except UnicodeEncodeError:
+            raise _unreadable(f"{name}, line {number}: a text holds half of a character") from None
+        except ValueError:
+            # numbers of thousands of digits too
             raise _unreadable(f"{name}, line {number}: not valid JSON") from None
     if not questions:
         raise _unreadable(f"{name} has no questions")
     return tuple(questions)
 
 
-def questions_of_rows(rows: Iterable[Conversation]) -> str:
-    """Held-out rows as a questions file: asked is everything before the last answer, expected is that answer.
+def questions_of_rows(rows: Iterable[Conversation], most: int) -> str:
+    """Held-out rows as a questions file of at most so many: asked is everything before the last answer, expected is
+    that answer. What several rows ask is asked once: repeats prove nothing.
 
     Rows with tools are left out: what is called cannot be scored as a text.
     """
-    lines = []
+    asked: dict[tuple[str, ...], str] = {}
     for row in rows:
-        if row.tools or any(message.tool_calls for message in row.messages):
-            continue
-        last = max(i for i, message in enumerate(row.messages) if message.role == "assistant")
-        asked = [message.to_dict() for message in row.messages[:last]]
-        if asked and asked[-1]["role"] == "user":
-            lines.append(json.dumps({"messages": asked, "expected": row.messages[last].content}, ensure_ascii=False))
-    return "".join(line + "\n" for line in lines)
+        if _can_be_asked(row):
+            asked.setdefault((row.system, *(words(row.asked) or [row.question])), _line(row))
+    return "".join(islice(asked.values(), most))
+
+
+def _can_be_asked(row: Conversation) -> bool:
+    turns = row.messages[: row.last_answer]
+    with_tools = row.tools or any(message.tool_calls or message.role == "tool" for message in row.messages)
+    return not with_tools and bool(turns) and turns[-1].role == "user"
+
+
+def _line(row: Conversation) -> str:
+    asked = [message.to_dict() for message in row.messages[: row.last_answer]]
+    document = {"messages": asked, "expected": row.messages[row.last_answer].content}
+    return json.dumps(document, ensure_ascii=False) + "\n"
 
 
 def _parse_question(value: Any, row: str) -> Question:
     if not isinstance(value, dict):
         raise RowError("not a JSON object")
-    if unknown := sorted(set(value) - _KEYS):
-        raise RowError(f"unknown key {unknown[0][:40]!r}")
+    if not value.keys() <= _KEYS:
+        raise RowError("an unknown key")
     answerable = value.get("answerable", True)
     if not isinstance(answerable, bool):
         raise RowError("answerable must be true or false")

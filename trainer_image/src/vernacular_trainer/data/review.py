@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vernacular_trainer.contract import DatasetConfig, StageFailure
 from vernacular_trainer.data.checks.answers import FEW_ROWS, answers_alike, length_outliers
 from vernacular_trainer.data.checks.contradictions import contradictions
 from vernacular_trainer.data.checks.duplicates import exact_duplicates, near_duplicates, similar_questions
 from vernacular_trainer.data.checks.leakage import leaks
-from vernacular_trainer.data.checks.personal_data import kinds_of, redacted
+from vernacular_trainer.data.checks.personal_data import kinds_of, redacted, redacted_message
 from vernacular_trainer.data.checks.text import text_findings
 from vernacular_trainer.data.checks.turns import out_of_order
 from vernacular_trainer.data.problems import ProblemLog
@@ -50,7 +50,8 @@ def review(
     """Check all rows. Raises StageError (DatasetPersonalData) after all rows were seen."""
     found = _personal_data(rows, config, problems)
     if config.personal_data == "Redact":
-        rows = [redacted(row) for row in rows]
+        rows = [redacted(row, config.system_prompt) for row in rows]
+        questions = [_redacted_question(question) for question in questions]
     for row in rows:
         for code in text_findings(row):
             problems.add(code, row.row)
@@ -61,11 +62,16 @@ def review(
     return Reviewed(tuple(rows), tuple(similar), tuple(samples), found)
 
 
+def _redacted_question(question: Question) -> Question:
+    """The question as rows ask it that are masked; it is asked as it is."""
+    return replace(question, messages=tuple(map(redacted_message, question.messages)))
+
+
 def _personal_data(rows: Sequence[Conversation], config: DatasetConfig, problems: ProblemLog) -> dict[str, int]:
     found: Counter[str] = Counter()
     first = ""
     for row in rows:
-        kinds = kinds_of(row)
+        kinds = kinds_of(row, config.system_prompt)
         for code in sorted({code for code, _ in kinds}):
             problems.add(code, row.row)
         for (_, name), count in kinds.items():
@@ -85,7 +91,6 @@ def _without_duplicates(
     exact, similar = exact_duplicates(rows), similar_questions(rows)
     near = {index: of for index, of in near_duplicates(rows, similar).items() if index not in exact}
     dropped: set[int] = set()
-    samples = []
     for code, found, drop in (
         ("Duplicate", exact, policy in ("DropExact", "DropNear")),
         ("NearDuplicate", near, policy == "DropNear"),
@@ -93,8 +98,7 @@ def _without_duplicates(
         for index in sorted(found):
             (problems.reject if drop else problems.add)(code, rows[index].row)
         dropped |= set(found) if drop else set()
-        if code == "NearDuplicate":
-            samples = [Sample(code, rows[index], rows[near[index]]) for index in sorted(near)]
+    samples = [Sample("NearDuplicate", rows[index], rows[near[index]]) for index in sorted(near)]
     kept = [index for index in range(len(rows)) if index not in dropped]
     place = {index: number for number, index in enumerate(kept)}
     pairs = [(place[left], place[right]) for left, right in similar if left in place and right in place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,13 +64,12 @@ class Conversation:
     @property
     def question(self) -> str:
         """Everything before the last answer, normalised; "" for plain text."""
-        last = self._last_answer()
-        return normalised("\n".join(f"{m.role}: {m.content}" for m in self.messages[:last]))
+        return normalised("\n".join(f"{m.role}: {m.content}" for m in self.messages[: self.last_answer]))
 
     @property
     def asked(self) -> str:
         """The turns before the last answer, normalised, without the system message; "" for plain text."""
-        return normalised("\n".join(m.content for m in self.messages[: self._last_answer()] if m.role != "system"))
+        return normalised("\n".join(m.content for m in self.messages[: self.last_answer] if m.role != "system"))
 
     @property
     def system(self) -> str:
@@ -79,15 +79,17 @@ class Conversation:
     @property
     def answer(self) -> str:
         """The last answer, normalised."""
-        return normalised(self.messages[self._last_answer()].content)
+        return normalised(self.messages[self.last_answer].content)
 
     @property
     def digest(self) -> str:
-        """Equal for rows that say the same but for case and white space."""
-        text = "\n".join(f"{m.role}: {normalised(m.content)}{_calls(m.tool_calls)}" for m in self.messages)
-        return hashlib.sha256((text + _calls(self.tools)).encode()).hexdigest()
+        """Equal for rows that train the same but for case and white space."""
+        text = "\n".join(f"{m.role}: {normalised(m.content)}{_others(m)}" for m in self.messages)
+        return hashlib.sha256((text + _written(self.tools)).encode()).hexdigest()
 
-    def _last_answer(self) -> int:
+    @property
+    def last_answer(self) -> int:
+        """Index of the last message of an assistant."""
         return max(i for i, message in enumerate(self.messages) if message.role == "assistant")
 
 
@@ -103,5 +105,11 @@ def with_system_prompt(messages: tuple[Message, ...], prompt: str) -> tuple[Mess
     return (Message("system", prompt), *messages)
 
 
-def _calls(objects: tuple[dict[str, Any], ...]) -> str:
-    return json.dumps(objects, sort_keys=True) if objects else ""
+def _others(message: Message) -> str:
+    """What a message has besides its role and its text."""
+    others = {key: value for key, value in message.to_dict().items() if key not in ("role", "content")}
+    return _written(others if message.weight == 1 else {**others, "weight": message.weight})
+
+
+def _written(value: Sequence[dict[str, Any]] | dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True) if value else ""

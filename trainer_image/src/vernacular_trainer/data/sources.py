@@ -53,7 +53,7 @@ def check_sources(copies: tuple[InputCopy, ...], config: DatasetConfig, problems
     rows = 0
     for copy in copies:
         before = rows
-        for record in read_records(copy.path, copy.name):
+        for record in read_records(copy.path, copy.name, config.columns):
             rows += 1
             try:
                 conversation, ignored = _parse(record, config)
@@ -75,6 +75,6 @@ def _suffix(path: str) -> str:
 def _parse(record: Record, config: DatasetConfig) -> tuple[Conversation, frozenset[str]]:
     if record.error:
         raise RowError(record.error)
-    parsed = parse_row(record.value, config.format, config.columns)
+    parsed = parse_row(record.value, config.format)
     messages = parsed.messages if parsed.plain else with_system_prompt(parsed.messages, config.system_prompt)
     return Conversation(record.row, messages, parsed.tools, parsed.plain), parsed.unused

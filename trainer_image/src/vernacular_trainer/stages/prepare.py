@@ -140,10 +140,11 @@ def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tup
     """Read and check everything that the user gave, before the model is touched."""
     copies = copy_sources(config.dataset.train, workspace)
     checked = check_sources(copies, config.dataset, problems)
-    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     questions = _copy_questions(config, workspace)
-    _require_rows(len(checked.conversations), "has")
+    # before bad rows end the job, so that what the good ones show is told with them
     reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
+    require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
+    _require_rows(len(checked.conversations), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
     return checked, reviewed, questions
 

@@ -22,18 +22,18 @@ class Contradiction:
 
 def contradictions(rows: Sequence[Conversation]) -> Iterator[Contradiction]:
     """Every row whose answer differs from that of the first row with the same question."""
-    seen: dict[int, int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     for index, row in enumerate(rows):
         if row.plain or not row.asked:
             continue
-        first = seen.setdefault(hash_of(row), index)
+        first = seen.setdefault(_asked(row), index)
         if first != index and (code := _difference(rows[first].answer, row.answer)):
             yield Contradiction(first, index, code)
 
 
-def hash_of(row: Conversation) -> int:
+def _asked(row: Conversation) -> tuple[str, ...]:
     """Equal for rows that ask the same in nearly the same words of the same system message."""
-    return hash((row.system, content_key(row.asked)))
+    return (row.system, *content_key(row.asked))
 
 
 def _difference(left: str, right: str) -> str:

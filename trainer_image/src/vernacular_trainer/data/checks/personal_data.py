@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vernacular_trainer.data.rows import Conversation, Message
 
 
+def _whole(text: str) -> str:
+    return text
+
+
 @dataclass(frozen=True)
 class Kind:
-    """One kind of data: how it looks, what it is masked with, and what decides when the form alone does not. A text
-    without any of the `hints` cannot hold it and is not searched.
+    """One kind of data: how it looks, what it is masked with, and, when the form alone does not decide, which part of
+    what looks so it is ("" for none). A text without any of the `hints` cannot hold it and is not searched.
     """
 
     code: str
     name: str
     pattern: re.Pattern[str]
     hints: tuple[str, ...]
-    valid: Callable[[str], bool] = bool
+    part: Callable[[str], str] = _whole
 
     def mask(self, text: str) -> str:
         """`text` with this kind replaced by its name."""
-        if not self.hinted(text):
-            return text
-        return self.pattern.sub(lambda found: f"[{self.name}]" if self.valid(found.group()) else found.group(), text)
+        pieces, last = [], 0
+        for start, end in self._places(text):
+            pieces += [text[last:start], f"[{self.name}]"]
+            last = end
+        return "".join([*pieces, text[last:]])
 
     def count(self, text: str) -> int:
         """How often `text` holds this kind."""
-        return sum(self.valid(found.group()) for found in self.pattern.finditer(text)) if self.hinted(text) else 0
+        return sum(1 for _ in self._places(text))
 
-    def hinted(self, text: str) -> bool:
-        """Whether `text` is worth a search."""
-        return any(hint in text for hint in self.hints)
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        position, hinted = 0, any(hint in text for hint in self.hints)
+        while hinted and (found := self.pattern.search(text, position)):
+            position = found.end()
+            if part := self.part(found.group()):
+                start = found.start() + found.group().index(part)
+                # the next one may stand in what this one looked like at first
+                position = start + len(part)
+                yield start, position
 
 
 def _luhn(text: str) -> bool:
@@ -50,13 +62,28 @@ def _iban(text: str) -> bool:
     return 15 <= len(plain) <= 34 and int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1
 
 
-def _telephone(text: str) -> bool:
-    return 9 <= sum(letter.isdigit() for letter in text) <= 15
+# as cards are printed
+_CARD = re.compile(r"\b(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{4,5})\b", re.ASCII)
 
 
-def _social_security(text: str) -> bool:
+def _card(text: str) -> str:
+    """The number without other digits beside it, like the month in which the card ends."""
+    return next((part for part in (text, *(found.group() for found in _CARD.finditer(text))) if _luhn(part)), "")
+
+
+def _account(text: str) -> str:
+    """The number without the words in capitals behind it."""
+    ends = [len(text), *(index for index in range(len(text) - 1, 0, -1) if text[index] == " ")]
+    return next((text[:end] for end in ends if _iban(text[:end])), "")
+
+
+def _telephone(text: str) -> str:
+    return text if 9 <= sum(letter.isdigit() for letter in text) <= 15 else ""
+
+
+def _social_security(text: str) -> str:
     area, group, serial = text.split("-")
-    return area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
+    return text if area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000" else ""
 
 
 _DIGITS = tuple("0123456789")
@@ -67,10 +94,10 @@ KINDS = (
         "Secret",
         "SECRET",
         re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.{0,8192}?-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"
             r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"
             r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{32,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
-            r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+            r"|(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
             r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{3,128}(?=@)",
             re.ASCII | re.DOTALL,
         ),
@@ -90,14 +117,14 @@ KINDS = (
         "IBAN",
         re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
         _DIGITS,
-        _iban,
+        _account,
     ),
     Kind(
         "PersonalData",
         "CARD",
         re.compile(r"\d(?<![\d.]\d)(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII),
         _DIGITS,
-        _luhn,
+        _card,
     ),
     Kind(
         "PersonalData",
@@ -133,21 +160,34 @@ def masked(text: str) -> str:
     return text
 
 
-def kinds_of(row: Conversation) -> Counter[tuple[str, str]]:
-    """How often a row holds each kind, in its messages and in what its assistant calls."""
+def kinds_of(row: Conversation, system_prompt: str = "") -> Counter[tuple[str, str]]:
+    """How often a row holds each kind: in its messages but the job's own system prompt, in its tools and in what its
+    assistant calls.
+    """
     found: Counter[tuple[str, str]] = Counter()
-    for text in _texts(row):
+    texts = [text for message in row.messages for text in _texts(message, system_prompt)]
+    for text in [*texts, *_strings(row.tools)]:
         found.update(kinds_in(text))
     return found
 
 
-def redacted(row: Conversation) -> Conversation:
-    """The row with personal data and secrets masked."""
-    return replace(row, messages=tuple(map(_redacted, row.messages)))
+def redacted(row: Conversation, system_prompt: str = "") -> Conversation:
+    """The row with personal data and secrets masked, but in the job's own system prompt: the evaluation asks with it as
+    it is.
+    """
+    messages = tuple(redacted_message(message, system_prompt) for message in row.messages)
+    return replace(row, messages=messages, tools=_mapped(row.tools))
 
 
-def _redacted(message: Message) -> Message:
+def redacted_message(message: Message, system_prompt: str = "") -> Message:
+    """The message with personal data and secrets masked, but the job's own system prompt."""
+    if _is_prompt(message, system_prompt):
+        return message
     return replace(message, content=masked(message.content), tool_calls=_mapped(message.tool_calls))
+
+
+def _is_prompt(message: Message, system_prompt: str) -> bool:
+    return message.role == "system" and message.content == system_prompt
 
 
 def _mapped(value: Any) -> Any:
@@ -162,10 +202,8 @@ def _mapped(value: Any) -> Any:
             return value
 
 
-def _texts(row: Conversation) -> list[str]:
-    return [message.content for message in row.messages] + [
-        text for message in row.messages for text in _strings(message.tool_calls)
-    ]
+def _texts(message: Message, system_prompt: str) -> list[str]:
+    return [] if _is_prompt(message, system_prompt) else [message.content, *_strings(message.tool_calls)]
 
 
 def _strings(value: Any) -> list[str]:

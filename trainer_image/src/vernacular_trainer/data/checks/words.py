@@ -8,13 +8,14 @@ from itertools import pairwise
 # a letter of Chinese or Japanese is a word of its own, because these languages write no spaces
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-# words that change the wording of a question and not what it asks: no negations, no who, when, where, why
+# words that change the wording of a question and not what it asks: no negations, no who, when, where,
+# why, and not what tells how long from how much
 _FUNCTION_WORDS = frozenset(
     _WORD.findall(
         "a an the of for to in on at by with is are was be do does did has have had can could will would shall should"
-        " may must i me my we us our you your it its this that there what which how long much many please tell s"
+        " may must i me my we us our you your it its this that there what which how many please tell s"
         " der die das den dem des ein eine einen einem einer ist sind war hat haben kann muss ich wir mein unser es"
-        " von für zu im in am auf mit wie was welche welcher welches lange viel viele bitte"
+        " von für zu im in am auf mit wie was welche welcher welches viele bitte"
     )
 )
 

@@ -1,8 +1,8 @@
-"""Tables (CSV, Excel) to records: the header names the columns, cells of nested columns hold JSON."""
+"""The names of columns; tables (CSV, Excel) to records: the header names them, cells of nested columns hold JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vernacular_trainer.data.formats import COLUMNS, NESTED_COLUMNS
 from vernacular_trainer.data.reading.record import Record, parse_json, unreadable
@@ -10,16 +10,20 @@ from vernacular_trainer.data.reading.record import Record, parse_json, unreadabl
 _ADVICE = "give every column of the first row a name of its own"
 
 
-def header_of(cells: Sequence[str], row: str) -> tuple[str, ...]:
-    """The names of the columns: those that a format knows in any case, others as they are.
+def header_of(cells: Sequence[str], row: str, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the columns: renamed by `columns`, else those that a format knows in any case, others as they are.
 
     Raises StageError (DatasetUnreadable) when a name stands twice.
     """
-    names = tuple(_known(cell.strip()) for cell in cells)
-    named = [name for name in names if name]
-    if len(set(named)) != len(named):
-        raise unreadable(f"{row}: two columns have the same name", _ADVICE)
+    names = tuple(_name(cell.strip(), columns) for cell in cells)
+    require_own_names([name for name in names if name], row)
     return names
+
+
+def require_own_names(names: Sequence[str], place: str) -> None:
+    """Raises StageError (DatasetUnreadable) when a name stands twice."""
+    if len(set(names)) != len(names):
+        raise unreadable(f"{place}: two columns have the same name", _ADVICE)
 
 
 def record_of(header: Sequence[str], cells: Sequence[str], row: str) -> Record:
@@ -34,8 +38,17 @@ def record_of(header: Sequence[str], cells: Sequence[str], row: str) -> Record:
         return Record(row, None, "BrokenJson")
 
 
-def _known(name: str) -> str:
-    return name.casefold() if name.casefold() in COLUMNS else name
+def renamed(record: Record, columns: Mapping[str, str]) -> Record:
+    """A record that is no row of a table with its keys renamed by `columns`."""
+    if not columns or not isinstance(record.value, dict):
+        return record
+    value = {columns.get(name, name): item for name, item in record.value.items()}
+    return Record(record.row, value) if len(value) == len(record.value) else Record(record.row, None, "AmbiguousFormat")
+
+
+def _name(cell: str, columns: Mapping[str, str]) -> str:
+    known = cell.casefold() if cell.casefold() in COLUMNS else cell
+    return columns.get(cell) or columns.get(known, known)
 
 
 def _value(name: str, cell: str) -> object:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from vernacular_trainer.data.reading.record import Record, unreadable
+from vernacular_trainer.data.reading.unpack import read_whole
 from vernacular_trainer.errors import StageError
 
 # a list of lists or texts is no data set: such lines are bad rows of JSON Lines
@@ -21,7 +22,7 @@ def read_json_array(stream: BinaryIO, name: str) -> Iterator[Record]:
     """A record for every element. Raises StageError (DatasetUnreadable) at the first place that is no JSON, because
     nobody can tell where the next element begins.
     """
-    text = stream.read().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    text = read_whole(stream, name).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     decoder = json.JSONDecoder()
     position = _skip(text, _skip(text, 0) + 1)
     line, counted = 1, 0

@@ -16,6 +16,8 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 # a few kilobytes can unpack to more than any pod holds
 UNPACKED_LIMIT = 16 * 2**30
+# what is read as a whole takes several times its size in memory, of which the pod has 4 GiB
+WHOLE_LIMIT = 2**29
 COMPRESSION_ERRORS = (EOFError, zlib.error, OSError)
 
 
@@ -62,8 +64,17 @@ def _opener(start: bytes) -> Callable[[BinaryIO], Any] | None:
     return None
 
 
+def read_whole(stream: BinaryIO, name: str, limit: int = WHOLE_LIMIT) -> bytes:
+    """All bytes of a stream. Raises StageError (DatasetUnreadable) when they are more than memory should hold."""
+    data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise unreadable(f"{name} is too large to be read as a whole", "write it as JSON Lines in UTF-8, or split it")
+    return data
+
+
 def _utf16(stream: BinaryIO, name: str) -> io.BufferedReader:
     try:
-        return io.BufferedReader(cast("io.RawIOBase", io.BytesIO(stream.read().decode("utf-16").encode())))
+        text = read_whole(stream, name).decode("utf-16")
+        return io.BufferedReader(cast("io.RawIOBase", io.BytesIO(text.encode())))
     except UnicodeError:
         raise unreadable(f"{name} is broken UTF-16 text", "save the file as UTF-8") from None
