@@ -46,7 +46,6 @@ def rows(count: int, shortest: int) -> list[tuple[list[int], list[int]]]:
         pytest.param(LENGTH // 2, {}, id="LoRA-padded"),
         pytest.param(LENGTH, {"gradient_checkpointing": True}, id="LoRA-checkpointing"),
         pytest.param(LENGTH, {"precision": "BF16"}, id="LoRA-BF16"),
-        pytest.param(LENGTH, {"method": "QLoRA"}, id="QLoRA"),
         pytest.param(LENGTH, {"method": "Full"}, id="Full"),
         pytest.param(LENGTH, {"method": "Full", "optimizer": "AdamW8bit"}, id="Full-AdamW8bit"),
         pytest.param(LENGTH, TWO_RANKS | {"strategy": "ZeRO2"}, id="Full-ZeRO2"),

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from vernacular_trainer.contract import ContractError, ExitCode, JobConfig, Stage, StageFailure, StageReport
 from vernacular_trainer.errors import StageError, report_of
-from vernacular_trainer.plan_command import show_plan
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
@@ -39,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     """Show a plan; a failure is a sentence and an advice on standard error."""
+    # images of users' own trainers have the supervisor, and not what reads rows
+    from vernacular_trainer.plan_command import show_plan
+
     try:
         show_plan(read_config(options.config), options.gpu_memory, options.model, sys.stdout)
     except StageError as error:

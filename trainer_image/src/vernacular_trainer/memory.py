@@ -114,8 +114,9 @@ class Device:
 GPU = Device(gpu=True, runtime=1 * GIB, zero_runtime=0, fragmentation_percent=5)
 # CPU: the highest resident set (VmHWM) of a training of one layer of width 32 with a vocabulary of 2,048, whose tensors
 # are below 1 MiB: interpreter, libraries and the pages of their files. Measured with Python 3.11, torch 2.15 (CUDA
-# build), transformers 5.23 and DeepSpeed 0.19. With DeepSpeed, a rank of such a training has 57 MiB more.
-CPU = Device(gpu=False, runtime=931 * MIB, zero_runtime=57 * MIB, fragmentation_percent=2)
+# build), transformers 5.23, bitsandbytes 0.50 and DeepSpeed 0.19. With DeepSpeed, a rank of such a training has 57 MiB
+# more.
+CPU = Device(gpu=False, runtime=974 * MIB, zero_runtime=57 * MIB, fragmentation_percent=2)
 
 
 def predict(shape: ModelShape, plan: ResolvedPlan, batch: LargestBatch, device: Device) -> Memory:
