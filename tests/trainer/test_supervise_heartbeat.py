@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
 from pathlib import Path
 
 from vernacular_trainer.heartbeat import SAVING, STEP, VARIABLE, Activity, Heartbeat, Watch
-from vernacular_trainer.launch import Launch
 from vernacular_trainer.outcomes import OutcomeFolder
-from vernacular_trainer.supervise import run_launch
 
 # two signs of life, the second in an activity that may take a second, then none
 STUCK = """
@@ -19,6 +17,19 @@ beat = Heartbeat.of(os.environ)
 beat.begin(STEP)
 beat.begin(Activity("a short step", 1))
 time.sleep(600)
+"""
+
+
+# the supervisor kills everything below its own process
+DRIVER = """
+import os, sys
+from pathlib import Path
+from vernacular_trainer.heartbeat import VARIABLE, Watch
+from vernacular_trainer.launch import Launch
+from vernacular_trainer.supervise import run_launch
+launch = Launch((sys.executable, "-c", sys.argv[1]), dict(os.environ) | {VARIABLE: sys.argv[2]})
+ending = run_launch(launch, lambda: False, Watch(Path(sys.argv[2]), 1, lambda rank: False).hung, stop_seconds=60)
+print(ending.killed, ending.stopped, ending.hung)
 """
 
 
@@ -59,11 +70,8 @@ def test_nobody_looks_outside_of_a_container(tmp_path: Path) -> None:
 
 
 def test_a_stuck_process_is_ended(tmp_path: Path) -> None:
-    environment = dict(os.environ) | {VARIABLE: str(tmp_path)}
+    arguments = (sys.executable, "-c", DRIVER, STUCK, str(tmp_path))
 
-    ending = run_launch(
-        Launch((sys.executable, "-c", STUCK), environment), lambda: False, watch(tmp_path).hung, stop_seconds=60
-    )
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
 
-    assert (ending.killed, ending.stopped) == (True, False)
-    assert ending.hung == "process 0 was in a short step for more than 1 s"
+    assert done.stdout.splitlines()[-1] == "True False process 0 was in a short step for more than 1 s"
