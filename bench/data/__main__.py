@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bench.data.rows import write_rows
+from bench.growth import exponent
 from bench.report import Measure, finish, package_versions, table
 
 FULL = 1_000_000
@@ -51,15 +51,14 @@ def rows_of(results: dict[int, dict[str, float]]) -> list[Measure]:
         Measure(f"{name}: peak memory", found["peak"], "GiB", MEMORY_GIB),
     ]
     if len(results) > 1:
-        measures.append(Measure("growth: exponent of time over rows", exponent(results), "", EXPONENT))
+        measures.append(Measure("growth: exponent of time over rows", growth(results), "", EXPONENT))
     return measures
 
 
-def exponent(results: dict[int, dict[str, float]]) -> float:
-    """Slope of the logarithm of time over that of rows, between the fewest and the most: 1 is linear growth."""
-    least, most = min(results), max(results)
-    times = [sum(results[count][step] for step in ("parse", "checks", "near")) for count in (least, most)]
-    return math.log(times[1] / times[0]) / math.log(most / least)
+def growth(results: dict[int, dict[str, float]]) -> float:
+    """The exponent of time over rows: 1 is linear growth."""
+    seconds = [sum(found[step] for step in ("parse", "checks", "near")) for found in results.values()]
+    return exponent([*results], seconds)
 
 
 def _measured(count: int) -> dict[str, float]:

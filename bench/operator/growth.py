@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
+from bench.growth import exponent
 from bench.operator import life
 from bench.report import Measure
 
 SIZES = (250, 500, 1000, 2000)
 # what noise of the machine may make of a straight line
 _LINEAR = 1.15
-
-
-def exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """k of the curve cost = a * size ** k that fits best, by least squares of the logarithms."""
-    xs, ys = [math.log(size) for size in sizes], [math.log(cost) for cost in costs]
-    middle_x, middle_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    covariance = sum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys, strict=True))
-    return covariance / sum((x - middle_x) ** 2 for x in xs)
 
 
 async def measures() -> list[Measure]:

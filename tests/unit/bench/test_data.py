@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.__main__ import FULL, exponent, rows_of
+from bench.data.__main__ import FULL, growth, rows_of
 from bench.data.measure import measure
 from bench.data.rows import write_rows
 
@@ -45,5 +45,5 @@ def test_budgets_are_for_a_million_rows_and_their_rate_for_fewer() -> None:
 def test_growth_is_fitted_between_the_ends() -> None:
     ten = {step: value * 10 for step, value in FAST.items()}
 
-    assert exponent({1000: FAST, 10_000: ten}) == pytest.approx(1)
+    assert growth({1000: FAST, 10_000: ten}) == pytest.approx(1)
     assert not rows_of({1000: FAST, 10_000: {step: value * 20 for step, value in FAST.items()}})[-1].met

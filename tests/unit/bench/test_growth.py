@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.operator.growth import exponent
+from bench.growth import exponent
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])

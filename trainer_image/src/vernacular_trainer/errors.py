@@ -56,6 +56,11 @@ class StageError(Exception):
         )
 
 
+def refused(message: str, advice: str) -> StageError:
+    """A setting that cannot work (ArgumentRefused)."""
+    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)
+
+
 class Preempted(BaseException):
     """The pod was asked to stop and the stage is ready to be continued. No stage swallows it: it is no Exception."""
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from vernacular_trainer.contract import StageFailure
-from vernacular_trainer.errors import StageError
+from vernacular_trainer.errors import refused
 
 Value = float | int | bool
 
@@ -74,25 +73,21 @@ def read_arguments(given: Mapping[str, str], *, gpus: bool) -> dict[str, Value]:
     cannot work.
     """
     if "tf32" in given and not gpus:
-        raise _refused("training.extraArguments.tf32 is a format of GPUs", "remove it where compute.gpusPerPod is 0")
+        raise refused("training.extraArguments.tf32 is a format of GPUs", "remove it where compute.gpusPerPod is 0")
     return {name: _read(name, text) for name, text in sorted(given.items())}
 
 
 def _read(name: str, text: str) -> Value:
     field = f"training.extraArguments.{name}"
     if name in FIELDS:
-        raise _refused(f"{field} is a setting of the job itself", f"write it as {FIELDS[name]}")
+        raise refused(f"{field} is a setting of the job itself", f"write it as {FIELDS[name]}")
     if name not in ALLOWED:
-        raise _refused(f"{field} has no effect here", f"remove it; what can be set is {', '.join(ALLOWED)}")
+        raise refused(f"{field} has no effect here", f"remove it; what can be set is {', '.join(ALLOWED)}")
     argument = ALLOWED[name]
     try:
         value = argument.read(text)
     except (ValueError, KeyError):
         value = math.nan
     if not math.isfinite(value) or not argument.valid(value):
-        raise _refused(f"{field} {text!r} cannot be used", f"write {argument.values}, in quotes")
+        raise refused(f"{field} {text!r} cannot be used", f"write {argument.values}, in quotes")
     return value
-
-
-def _refused(message: str, advice: str) -> StageError:
-    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)

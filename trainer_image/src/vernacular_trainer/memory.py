@@ -146,7 +146,7 @@ class _Needs:
 
     @property
     def full(self) -> bool:
-        return self.plan.method == "Full"
+        return not self.plan.makes_adapter
 
     @property
     def compute_bytes(self) -> int:
@@ -188,7 +188,7 @@ class _Needs:
         """The frozen base in the format of the computation, with QLoRA its linear layers in four bits."""
         if self.full:
             return 0
-        four_bits = sum(item.inputs * item.outputs for item in self.shape.linears) if self.plan.quantizes else 0
+        four_bits = sum(item.weights for item in self.shape.linears) if self.plan.quantizes else 0
         return (self.shape.parameters - four_bits) * self.compute_bytes + round(four_bits * _FOUR_BITS)
 
     def weights(self) -> int:
@@ -282,8 +282,7 @@ class _Needs:
             return self.share * FULL_PRECISION * copies
         if self.device.gpu:
             return self.trained * FULL_PRECISION
-        largest = max((item.inputs * item.outputs for item in self.shape.linears), default=0)
-        return 2 * FULL_PRECISION * (max(self.shape.embedding, largest) if self.full else 0)
+        return 2 * FULL_PRECISION * (max(self.shape.embedding, self.shape.largest_linear) if self.full else 0)
 
     def logits(self) -> int:
         """Logits exist only where a token is to be predicted (training/loss.py). In the backward pass the gradient of a
@@ -351,8 +350,7 @@ class _Needs:
         model's. Weights in four bits are computed with as a whole matrix in the format of the computation.
         """
         gradients = self.batch.tokens * (3 * self.shape.intermediate + 2 * self.shape.hidden) * self.compute_bytes
-        largest = max((item.inputs * item.outputs for item in self.shape.linears), default=0)
-        return gradients + (largest * self.compute_bytes if self.plan.quantizes else 0)
+        return gradients + (self.shape.largest_linear * self.compute_bytes if self.plan.quantizes else 0)
 
     def moments(self) -> tuple[Memory, ...]:
         """Every moment at which the training can be at its highest."""

@@ -34,6 +34,11 @@ class Linear:
     inputs: int
     outputs: int
 
+    @property
+    def weights(self) -> int:
+        """Numbers in its matrix."""
+        return self.inputs * self.outputs
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -66,6 +71,11 @@ class ModelShape:
     def embedding(self) -> int:
         """Parameters of the embedding, and of the output layer."""
         return self.vocabulary * self.hidden
+
+    @property
+    def largest_linear(self) -> int:
+        """Weights of the largest linear layer."""
+        return max((linear.weights for linear in self.linears), default=0)
 
     def targeted(self, targets: tuple[str, ...]) -> tuple[Linear, ...]:
         """The linear layers that LoRA's targets name; "all-linear": all of them."""
@@ -127,7 +137,7 @@ def shape_of(config: Mapping[str, Any], headers: Mapping[str, Mapping[str, Any]]
     parameters = sum(math.prod(item["shape"]) for item in headers.values())
     if not parameters:
         norms = (2 * layers + 1) * hidden
-        parameters = (1 if tied else 2) * vocabulary * hidden + norms + sum(x.inputs * x.outputs for x in linears)
+        parameters = (1 if tied else 2) * vocabulary * hidden + norms + sum(linear.weights for linear in linears)
     return ModelShape(
         hidden=hidden,
         layers=layers,

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from vernacular_trainer import planning
 from vernacular_trainer.contract import JobConfig, ModelConfig, StageFailure
 from vernacular_trainer.data.table import read_rows
-from vernacular_trainer.errors import StageError
+from vernacular_trainer.errors import StageError, refused
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import GIB, Memory, RowSizes
 from vernacular_trainer.model_shape import max_length, read_headers, shape_of
@@ -30,7 +30,7 @@ def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out
     Raises StageError (DoesNotFit after all was written, ArgumentRefused, ModelNotFound, ModelUnsupported).
     """
     if config.trainer:
-        raise _refused("the job has a trainer of its own, which makes its own plan", "remove spec.trainer to see ours")
+        raise refused("the job has a trainer of its own, which makes its own plan", "remove spec.trainer to see ours")
     if model:
         config = replace(config, model=replace(config.model, path=str(model)))
     if gpu_memory:
@@ -83,9 +83,9 @@ def _read_model_config(model: ModelConfig) -> dict[str, Any]:
 
 def _gibibytes(text: str, config: JobConfig) -> int:
     if not config.compute.gpus_per_pod:
-        raise _refused("--gpu-memory is for jobs with GPUs, and compute.gpusPerPod is 0", "leave --gpu-memory out")
+        raise refused("--gpu-memory is for jobs with GPUs, and compute.gpusPerPod is 0", "leave --gpu-memory out")
     if not (found := _MEMORY.fullmatch(text)):
-        raise _refused(f"--gpu-memory {text!r} is no size", "write it like 80GiB")
+        raise refused(f"--gpu-memory {text!r} is no size", "write it like 80GiB")
     return int(found.group(1))
 
 
@@ -106,7 +106,3 @@ def _write_memory(memory: Memory, available: int, out: TextIO) -> None:
     if available:
         verdict = f" of {available}: {'fits' if memory.total <= available * GIB else 'does not fit'}"
     out.write(f"  {'total':<14}{memory.total / GIB:>8.2f}{verdict}\n")
-
-
-def _refused(message: str, advice: str) -> StageError:
-    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)

@@ -14,14 +14,13 @@ from vernacular_trainer.contract import (
     JobConfig,
     MethodConfig,
     PlanValue,
-    StageFailure,
     TrainingConfig,
 )
-from vernacular_trainer.errors import StageError
+from vernacular_trainer.errors import refused
 from vernacular_trainer.extra_arguments import Value, read_arguments
 from vernacular_trainer.fitting import Fit, Situation, alternatives, does_not_fit, fit, memory_of
 from vernacular_trainer.memory import GIB, Memory
-from vernacular_trainer.plan import ResolvedPlan
+from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 
 SEQUENCE_CAP = 4096
 MEMORY = "memoryGiB"
@@ -31,7 +30,7 @@ DEFAULT_EPOCHS = 3
 DEFAULT_WARMUP_PERCENT = 3
 DEFAULT_PATIENCE = 3
 # what DeepSpeed can keep in the memory of the host, and with which strategies
-OFFLOADS = {"Optimizer": ("ZeRO1", "ZeRO2", "ZeRO3"), "OptimizerAndParameters": ("ZeRO3",)}
+OFFLOADS = {"Optimizer": tuple(ZERO_STAGES), "OptimizerAndParameters": ("ZeRO3",)}
 KEEP_CHECKPOINTS = 2
 CHECKPOINTS_PER_TRAINING = 5
 # tokens of one micro batch: what fits small devices and keeps large ones busy
@@ -102,7 +101,7 @@ def sequence_length(training: TrainingConfig, longest_row: int, model_limit: int
     if given is not None:
         if model_limit and given > model_limit:
             what = f"training.maxSequenceLength {given} is beyond the model's limit"
-            raise _refused(what, f"write {model_limit} or less")
+            raise refused(what, f"write {model_limit} or less")
         return given, _GIVEN
     rounded = math.ceil(longest_row / 64) * 64
     options = [(rounded, f"the longest row has {longest_row} tokens"), (SEQUENCE_CAP, "longest by default")]
@@ -245,7 +244,7 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
 
 def _strategy(config: JobConfig, reasons: _Reasons) -> str:
     if config.method.quantizes and config.compute.strategy == "ZeRO3":
-        raise _refused("ZeRO3 cannot divide the four-bit weights of QLoRA", "write ZeRO2, or method LoRA")
+        raise refused("ZeRO3 cannot divide the four-bit weights of QLoRA", "write ZeRO2, or method LoRA")
     return reasons.choose("strategy", config.compute.strategy, lambda: ("DDP", "simplest that fits"))
 
 
@@ -269,7 +268,7 @@ def _check_divisible(effective: int, unit: int, world: int, micro: int | None) -
     below, above = effective // unit * unit, math.ceil(effective / unit) * unit
     options = f"{below} or {above}" if below else f"{above}"
     times = f"{world} processes" + (f" x microBatchSize {micro}" if micro else "")
-    raise _refused(f"training.effectiveBatchSize {effective} is not divisible by {times}", f"write {options}")
+    raise refused(f"training.effectiveBatchSize {effective} is not divisible by {times}", f"write {options}")
 
 
 def _steps(training: TrainingConfig, rows: int, effective: int, reasons: _Reasons) -> tuple[int, int]:
@@ -286,7 +285,7 @@ def _learning_rate(training: TrainingConfig, full: bool, reasons: _Reasons) -> f
     default = (2e-5, "usual for Full") if full else (2e-4, "usual for LoRA")
     given = _parse(training.learning_rate, "learningRate")
     if given == 0.0:
-        raise _refused("training.learningRate is 0, so nothing would be learnt", f"write {default[0]:g}, or omit it")
+        raise refused("training.learningRate is 0, so nothing would be learnt", f"write {default[0]:g}, or omit it")
     return reasons.choose("learningRate", given, lambda: default)
 
 
@@ -302,13 +301,13 @@ def _parse(text: str | None, name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise _refused(f"training.{name} {text!r} is not a number of at least 0", 'write it like "2e-4" or "0.1"')
+        raise refused(f"training.{name} {text!r} is not a number of at least 0", 'write it like "2e-4" or "0.1"')
     return value
 
 
 def _precision(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> str:
     if not compute.gpus_per_pod and training.precision == "FP16":
-        raise _refused("training.precision FP16 needs a GPU", "write FP32 or BF16, or omit it")
+        raise refused("training.precision FP16 needs a GPU", "write FP32 or BF16, or omit it")
     default = ("BF16", "a GPU") if compute.gpus_per_pod else ("FP32", "no GPU")
     return reasons.choose("precision", training.precision, lambda: default)
 
@@ -327,7 +326,7 @@ class _HeldOut:
         for name, asked in (("keep Best", training.keep == "Best"), ("earlyStopping", early is not None)):
             if asked and not rows:
                 what = f"training.{name} goes by the loss on rows that were kept back, and there are none"
-                raise _refused(what, "raise dataset.validation.splitPercent, or leave it out")
+                raise refused(what, "raise dataset.validation.splitPercent, or leave it out")
         if early is None:
             return cls(reasons.choose("keep", training.keep, lambda: ("Last", "default")))
         best = ("Best", "the training goes on past its best step before it ends early")
@@ -368,12 +367,12 @@ def _alpha(rank: int, variant: str) -> tuple[int, str]:
 
 def _optimizer(training: TrainingConfig, compute: ComputeConfig, reasons: _Reasons) -> str:
     if training.optimizer == "PagedAdamW8bit" and not compute.gpus_per_pod:
-        raise _refused("training.optimizer PagedAdamW8bit pages the memory of a GPU", "write AdamW8bit, or omit it")
+        raise refused("training.optimizer PagedAdamW8bit pages the memory of a GPU", "write AdamW8bit, or omit it")
     if training.optimizer in ("AdamW8bit", "PagedAdamW8bit") and compute.offload != "None":
         what = (
             f"training.optimizer {training.optimizer} and compute.offload save the same memory and exclude each other"
         )
-        raise _refused(what, "write one of them")
+        raise refused(what, "write one of them")
     return reasons.choose("optimizer", training.optimizer, lambda: ("AdamW", "default"))
 
 
@@ -387,14 +386,10 @@ def _offload(compute: ComputeConfig, reasons: _Reasons) -> str:
         return compute.offload
     if compute.strategy not in OFFLOADS[compute.offload]:
         what = f"compute.offload {compute.offload} does not go with strategy {compute.strategy or 'DDP'}"
-        raise _refused(what, f"write strategy {' or '.join(OFFLOADS[compute.offload])}")
+        raise refused(what, f"write strategy {' or '.join(OFFLOADS[compute.offload])}")
     return reasons.note("offload", compute.offload, _GIVEN)
 
 
 def _ranks(compute: ComputeConfig) -> str:
     pods = "1 pod" if compute.pods == 1 else f"{compute.pods} pods"
     return f"{pods} with {compute.processes_per_pod} each"
-
-
-def _refused(message: str, advice: str) -> StageError:
-    return StageError(StageFailure.ARGUMENT_REFUSED, message, advice)

@@ -12,6 +12,7 @@ from vernacular_trainer.data.checks.contradictions import contradictions
 from vernacular_trainer.data.checks.duplicates import exact_duplicates, near_duplicates, similar_questions
 from vernacular_trainer.data.checks.leakage import leaks
 from vernacular_trainer.data.checks.personal_data import kinds_of, redacted, redacted_message
+from vernacular_trainer.data.checks.similarity import among
 from vernacular_trainer.data.checks.text import text_findings
 from vernacular_trainer.data.checks.turns import out_of_order
 from vernacular_trainer.data.problems import ProblemLog
@@ -100,9 +101,7 @@ def _without_duplicates(
         dropped |= set(found) if drop else set()
     samples = [Sample("NearDuplicate", rows[index], rows[near[index]]) for index in sorted(near)]
     kept = [index for index in range(len(rows)) if index not in dropped]
-    place = {index: number for number, index in enumerate(kept)}
-    pairs = [(place[left], place[right]) for left, right in similar if left in place and right in place]
-    return [rows[index] for index in kept], pairs, samples
+    return [rows[index] for index in kept], among(similar, kept), samples
 
 
 def _compare(rows: Sequence[Conversation], questions: Sequence[Question], problems: ProblemLog) -> list[Sample]:

@@ -8,6 +8,7 @@ from vernacular_trainer import planning
 from vernacular_trainer.contract import JobConfig
 from vernacular_trainer.data.base_model import BaseModel
 from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer
+from vernacular_trainer.data.checks.similarity import among
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.review import Reviewed
 from vernacular_trainer.data.rows import Conversation, RowError
@@ -59,14 +60,12 @@ def tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: 
     longest = max((len(row.input_ids) for rows in encoded.values() for row in rows), default=0)
     length, _ = planning.sequence_length(config.training, longest, model.max_length)
     kept = _cut(reviewed, encoded, length, longest, problems)
-    place = {index: number for number, index in enumerate(kept)}
-    similar = [(place[a], place[b]) for a, b in reviewed.similar if a in place and b in place]
     lost = Truncation()
     for rows in encoded.values():
         for row in rows:
             lost = lost.plus(row, row.cut(length))
     conversations = [reviewed.conversations[index] for index in kept]
-    return Tokenised(conversations, similar, [*kept.values()], length, longest, lost)
+    return Tokenised(conversations, among(reviewed.similar, [*kept]), [*kept.values()], length, longest, lost)
 
 
 def _cut(

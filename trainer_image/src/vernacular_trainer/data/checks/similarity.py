@@ -52,6 +52,12 @@ def components(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
     return [root(item) for item in range(count)]
 
 
+def among(pairs: Sequence[tuple[int, int]], kept: Sequence[int]) -> list[tuple[int, int]]:
+    """The pairs of which both are kept, as places among `kept`."""
+    place = {index: number for number, index in enumerate(kept)}
+    return [(place[left], place[right]) for left, right in pairs if left in place and right in place]
+
+
 def _digests(texts: Sequence[str], used: NDArray[np.int64]) -> NDArray[np.uint32]:
     """MinHash signatures, shape (used, BANDS * rows per band)."""
     from rensa import RMinHash
