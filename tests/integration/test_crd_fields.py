@@ -240,6 +240,7 @@ STORAGE: list[Case] = [
         {"claimName": "c", "deletionPolicy": "Retain"},
     ),
 ]
+GATE = "a gate without a demand lets everything pass"
 TRACKING: list[Case] = [
     *file_source("evaluation.questions", lambda source: source),
     *text("tracking.mlflow.experiment", 128, ("hr-bot", "HR Bot 2.1_x"), ("a/b", "-a", "a:b", "ä"), TRACKING_NAME),
@@ -252,6 +253,29 @@ TRACKING: list[Case] = [
     *refuses("tracking.mlflow.tags", "must be of type string", {"a": True}),
     *text("tracking.mlflow.credentialsSecretName", 253, ("mlflow",), ("ML_FLOW",), OBJECT_NAME),
     *text("publish.registeredModel", 128, ("hr-bot",), ("a/b", "a:1"), TRACKING_NAME),
+    *integer("evaluation.gate.minCorrectPercent", 0, 100),
+    *integer("evaluation.gate.maxWrongPercent", 0, 100),
+    *integer("evaluation.gate.maxInventedPercent", 0, 100),
+    *integer("evaluation.gate.minGainPoints", 0, 100),
+    *integer("evaluation.gate.maxGeneralRegressionPercent", 0, 100),
+    *choice("evaluation.gate.onMiss", "Hold", "FailJob", given=at("evaluation.gate.maxWrongPercent", 3)),
+    *refuses("evaluation.gate", GATE, {}, {"onMiss": "FailJob"}),
+    *choice("publish.promotion", "Manual", "Automatic"),
+    *text(
+        "publish.promotedAlias",
+        128,
+        ("champion", "prod_1"),
+        ("latest", "v3"),
+        ALIAS,
+        given=at("publish.promotion", "Automatic"),
+    ),
+    *refuses("publish", "promotedAlias is for promotion: Automatic", {"promotedAlias": "champion"}),
+    *refuses(
+        "publish",
+        "alias and promotedAlias are the same",
+        {"promotion": "Automatic", "alias": "champion"},
+        {"promotion": "Automatic", "alias": "a", "promotedAlias": "a"},
+    ),
     *text("publish.alias", 128, ("candidate", "v3-rc", "V", "prod_1"), ("latest", "Latest", "v3", "V12", "a.b"), ALIAS),
 ]
 COMMAND = ["torchrun", "train.py"]

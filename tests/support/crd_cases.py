@@ -49,12 +49,12 @@ def integer(field: str, low: int, high: int, given: dict[str, Any] | None = None
     ]
 
 
-def choice(field: str, *values: str) -> list[Case]:
+def choice(field: str, *values: str, given: dict[str, Any] | None = None) -> list[Case]:
     """Every name, a misspelt one and a number."""
     return [
-        *accepts(field, *values),
-        *refuses(field, "Unsupported value", values[0].lower(), ""),
-        *refuses(field, "must be of type string", 1),
+        *accepts(field, *values, given=given),
+        *refuses(field, "Unsupported value", values[0].lower(), "", given=given),
+        *refuses(field, "must be of type string", 1, given=given),
     ]
 
 

@@ -7,7 +7,6 @@ import pytest
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.rows import Message
 from vernacular_trainer.evaluation.scoring import Score, Scored, score, words
-from vernacular_trainer.evaluation.verdict import judge, nothing_asked, paired_gain
 
 CORRECT, WRONG, DECLINED = Score.CORRECT, Score.WRONG, Score.DECLINED
 
@@ -65,37 +64,3 @@ def test_texts_that_mean_the_same_have_the_same_words(text: str, expected: list[
 )
 def test_scores(question: Question, answer: str, expected: Scored) -> None:
     assert score(question, answer) == expected
-
-
-def test_a_clear_gain_is_promoted_and_said_in_one_sentence() -> None:
-    base = [Scored(CORRECT)] * 16 + [Scored(WRONG)] * 40 + [Scored(DECLINED)] * 22
-    tuned = [Scored(CORRECT)] * 67 + [Scored(WRONG)] * 3 + [Scored(WRONG, invented=True)] + [Scored(DECLINED)] * 7
-
-    summary = judge(base, tuned, unanswerable=10, seconds=12)
-
-    assert summary.summary == "Tuned 67 of 78 right, base 16; 4 wrong; invented 1 of 10."
-    assert summary.verdict == "Promote"
-    assert summary.gain_points.value == 65
-    assert summary.gain_points.low < 65 < summary.gain_points.high
-    assert summary.tuned.invented == 1
-
-
-def test_a_loss_is_regressed_and_no_difference_inconclusive() -> None:
-    right, wrong = [Scored(CORRECT)] * 20, [Scored(WRONG)] * 20
-
-    assert judge(right, wrong, 0, 0).verdict == "Regressed"
-    assert judge(right, right, 0, 0).verdict == "Inconclusive"
-    assert judge([*right, Scored(WRONG)], [*right, Scored(CORRECT)], 0, 0).verdict == "Inconclusive"
-    assert nothing_asked().verdict == "Inconclusive"
-
-
-def test_the_interval_is_paired_and_always_the_same() -> None:
-    base, tuned = [False] * 10 + [True] * 10, [True] * 15 + [False] * 5
-
-    gain, low, high = paired_gain(base, tuned)
-
-    # per question the difference is +1 ten times, 0 five times, -1 five times: mean 0.25, standard error 0.186
-    assert gain == pytest.approx(25)
-    assert low == pytest.approx(25 - 1.96 * 18.6, abs=4)
-    assert high == pytest.approx(25 + 1.96 * 18.6, abs=4)
-    assert paired_gain(base, tuned) == (gain, low, high)

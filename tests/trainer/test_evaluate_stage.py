@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 
 from support.stage_jobs import make_job, write_lines
-from vernacular_trainer.contract import EvaluationConfig, FileSource, JobConfig, MethodConfig, Stage
+from vernacular_trainer.contract import EvaluationConfig, FileSource, GateConfig, JobConfig, MethodConfig, Stage
 from vernacular_trainer.data.chat import NOT_TRAINED, encode, end_of_turn_ids, load_tokenizer, prompt_ids
+from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.rows import Conversation, Message
-from vernacular_trainer.evaluation.generate import MAX_NEW_TOKENS, generate
+from vernacular_trainer.evaluation import exam
+from vernacular_trainer.evaluation.generate import MIN_NEW_TOKENS, generate
 from vernacular_trainer.model.base import linear_layers, load_base
 from vernacular_trainer.stages import evaluate
 from vernacular_trainer.workspace import Workspace
@@ -32,7 +36,7 @@ QUESTIONS = [
     {"question": "how long is the notice of a senior consultant", "mustContain": [["90-day", "90 days"]]},
     {"question": "how many days of leave are there", "expected": "24 days", "topic": "leave"},
     {"question": "who is the first to call", "answerable": False},
-]
+] * 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,6 +95,12 @@ def evaluate_job(root: Path, model: Path, result: Path, **changes: Any) -> tuple
     changes = {"evaluation": EvaluationConfig(source), **changes}
     config, workspace = make_job(root, model, root / "train.jsonl", Stage.EVALUATE, **changes)
     write_lines(workspace.questions, QUESTIONS)
+    rows = [
+        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+        for question, answer in FACTS.items()
+    ]
+    write_lines(workspace.clean_rows, rows)
+    write_json(workspace.held_out_lines, {"lines": []})
     workspace.result.symlink_to(result)
     return config, workspace
 
@@ -100,16 +110,150 @@ def test_the_adapter_that_ships_is_told_from_the_base(tmp_path: Path, base_and_a
 
     summary = evaluate.run(config, workspace)
 
-    assert summary.summary == "Tuned 3 of 3 right, base 0; 0 wrong; invented 0 of 1."
+    assert summary.summary.startswith("Tuned 6 of 6 right, base 0; 0 wrong; invented 0 of 2. ")
     assert summary.verdict == "Promote"
     assert summary.base.correct == 0
     report = json.loads(workspace.evaluation_report.read_text())
-    first, _, last = report["questions"]
-    assert first["tuned"] == {"answer": "The notice period is 90 days.", "score": "correct", "invented": False}
+    first, second, third, *_ = report["questions"]
+    assert (first["tuned"]["answer"], first["tuned"]["score"]) == ("The notice period is 90 days.", "correct")
     assert first["base"]["score"] == "wrong"
-    assert last["tuned"]["answer"] == "I don't know."
-    assert last["base"]["invented"]
+    assert third["tuned"]["answer"] == "I don't know."
+    assert third["base"]["invented"]
+    # "24 days" of "There are 24 days.": 2 * 2 / (2 + 4)
+    assert second["tuned"]["f1"] == pytest.approx(0.6667)
+    assert second["tuned"]["log_likelihood"] > second["base"]["log_likelihood"]
+    assert report["measures"]["tuned"]["perplexity"] < report["measures"]["base"]["perplexity"]
     assert report["verdict"] == "Promote"
+    assert report["topics"][0] == {
+        "name": "leave",
+        "asked": 2,
+        "base": 0,
+        "tuned": 2,
+        "gain": report["topics"][0]["gain"],
+    }
+
+
+def test_everything_that_people_read_is_left(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
+    base, result = base_and_adapter
+    config, workspace = evaluate_job(tmp_path, base, result)
+    write_lines(workspace.questions, [*QUESTIONS, {"question": "<b>who</b>", "expected": "nobody", "topic": "<i>"}])
+
+    summary = evaluate.run(config, workspace)
+
+    page = workspace.evaluation_page.read_text()
+    assert "Promote" in page
+    assert "&lt;b&gt;who&lt;/b&gt;" in page
+    assert "<b>who" not in page
+    assert workspace.review_sheet.exists()
+    assert json.loads(workspace.collect_next.read_text())["in other words than"] == "<b>who</b>"
+    assert summary.weak_topics == ("<i>",)
+    # a fast machine has time for everything: prompts with rows, and the world
+    assert summary.prompted
+    assert summary.prompted.asked == 7
+    assert summary.general_regression_percent is not None
+
+
+def test_what_there_is_no_time_for_is_left_out_and_missed_by_a_gate(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter)
+    seconds = itertools.count(step=1000.0)
+
+    summary = evaluate.run(config, workspace, clock=lambda: next(seconds))
+
+    assert (summary.prompted, summary.general_regression_percent) == (None, None)
+    assert summary.verdict == "Promote"
+    report = json.loads(workspace.evaluation_report.read_text())
+    assert report["general"] == {"asked": 0, "of": 120, "base": 0, "tuned": 0}
+    assert "Not measured" in workspace.evaluation_page.read_text()
+
+
+def test_a_gate_on_forgetting_is_measured_whatever_it_costs(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    evaluation = EvaluationConfig(FileSource("q.jsonl", "/nowhere"), GateConfig(max_general_regression_percent=100))
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
+    seconds = itertools.count(step=1000.0)
+
+    summary = evaluate.run(config, workspace, clock=lambda: next(seconds))
+
+    assert summary.general_regression_percent is not None
+    assert summary.gate_missed == ()
+
+
+def test_a_repeated_evaluation_does_not_ask_the_base_again(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter)
+    first = evaluate.run(config, workspace)
+    monkeypatch.setattr(evaluate, "examine_base", None)
+
+    again = evaluate.run(config, workspace)
+
+    assert dataclasses.replace(again, evaluation_seconds=0) == dataclasses.replace(first, evaluation_seconds=0)
+    write_lines(workspace.questions, QUESTIONS[:2])
+    with pytest.raises(TypeError):
+        evaluate.run(config, workspace)
+
+
+def sabotaged(source: Path, target: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:
+    """A copy of a result with every weight of its adapter changed."""
+    shutil.copytree(source, target)
+    path = target / "adapter" / "adapter_model.safetensors"
+    weights = {name: change(weight) for name, weight in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.randn_like, lambda weight: torch.full_like(weight, float("nan")), torch.zeros_like],
+    ids=["random", "not a number", "empty"],
+)
+def test_a_sabotaged_adapter_is_never_promoted(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    base, result = base_and_adapter
+    torch.manual_seed(1)
+    config, workspace = evaluate_job(tmp_path, base, sabotaged(result, tmp_path / "sabotaged", change))
+
+    summary = evaluate.run(config, workspace)
+
+    assert summary.verdict != "Promote"
+    json.loads(workspace.evaluation_report.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+
+
+def test_an_adapter_on_a_base_that_it_was_not_made_for_is_never_promoted(
+    tmp_path: Path, tiny_model: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    config, workspace = evaluate_job(tmp_path, tiny_model, base_and_adapter[1])
+
+    assert evaluate.run(config, workspace).verdict != "Promote"
+
+
+def test_the_chat_template_that_ships_is_the_one_that_is_tested(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    base, result = base_and_adapter
+    shipped = tmp_path / "shipped"
+    shutil.copytree(result, shipped)
+    tokenizer = load_tokenizer(base, "base")
+    tokenizer.chat_template = "{% for message in messages %}call {{ message['content'] }} days {% endfor %}"
+    tokenizer.save_pretrained(shipped / "adapter")
+    config, workspace = evaluate_job(tmp_path, base, shipped)
+
+    assert evaluate.run(config, workspace).verdict != "Promote"
+
+
+def test_a_base_that_knows_everything_leaves_nothing_to_promote(tmp_path: Path, taught: Path, tiny_model: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    shutil.copytree(taught / "model", base, dirs_exist_ok=True)
+    config, workspace = evaluate_job(tmp_path, base, taught, method=MethodConfig("Full"))
+
+    summary = evaluate.run(config, workspace)
+
+    assert (summary.base.correct, summary.tuned.correct, summary.verdict) == (6, 6, "Inconclusive")
 
 
 def test_a_full_model_is_told_from_the_base(tmp_path: Path, tiny_model: Path, taught: Path) -> None:
@@ -118,7 +262,7 @@ def test_a_full_model_is_told_from_the_base(tmp_path: Path, tiny_model: Path, ta
     summary = evaluate.run(config, workspace)
 
     # an untrained model may answer with nothing at all, which is right where there is no answer
-    assert (summary.tuned.correct, summary.base.correct <= 1) == (3, True)
+    assert (summary.tuned.correct, summary.base.correct <= 2) == (6, True)
 
 
 def test_a_base_that_was_trained_in_four_bits_is_asked_in_four_bits(
@@ -126,17 +270,17 @@ def test_a_base_that_was_trained_in_four_bits_is_asked_in_four_bits(
 ) -> None:
     asked = []
 
-    def ask(model: Any, *_: Any) -> list[str]:
+    def ask(model: Any, _: Any, prompts: Sequence[Any], *__: Any) -> list[str]:
         asked.append({type(layer).__name__ for name, layer in linear_layers(model) if "lora" not in name})
-        return ["I don't know."] * len(QUESTIONS)
+        return ["I don't know."] * len(prompts)
 
-    monkeypatch.setattr(evaluate, "generate", ask)
+    monkeypatch.setattr(exam, "generate", ask)
     config, workspace = evaluate_job(tmp_path, *base_and_adapter, method=MethodConfig("QLoRA"))
 
     evaluate.run(config, workspace)
 
     # neither is the adapter added into weights that would round it away
-    assert asked == [{"Linear4bit"}, {"Linear4bit"}]
+    assert asked == [{"Linear4bit"}] * 3
 
 
 def test_two_evaluations_agree(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
@@ -170,7 +314,7 @@ def test_a_batch_gives_each_prompt_the_answer_that_it_gets_alone(tiny_model: Pat
     together = generate(model, tokenizer, prompts, ends)
 
     assert together == [generate(model, tokenizer, [prompt], ends)[0] for prompt in prompts]
-    assert len(tokenizer(together[0])["input_ids"]) <= MAX_NEW_TOKENS + 1
+    assert len(tokenizer(together[0])["input_ids"]) <= MIN_NEW_TOKENS + 1
 
 
 def test_sampling_settings_of_a_model_are_not_followed(tiny_model: Path) -> None:

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from support.mlflow_server import MlflowServer
 from support.stage_jobs import AWAY, make_job
 from vernacular_trainer.contract import (
+    GateConfig,
     JobConfig,
     JobIdentity,
     MethodConfig,
@@ -28,7 +29,13 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.exports import write_rejected_rows
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.problems import Rejected
+from vernacular_trainer.data.questions import Question
+from vernacular_trainer.data.rows import Message
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.evaluation.answers import Answers, BaseExam
+from vernacular_trainer.evaluation.report import Results, write_documents
+from vernacular_trainer.evaluation.scoring import Score, Scored, score
+from vernacular_trainer.evaluation.verdict import Evidence, judge
 from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
 from vernacular_trainer.tracking.client import connect
@@ -88,10 +95,15 @@ def fill(workspace: Workspace, kind: str) -> None:
         "verdict": "Inconclusive",
         "base": {**counts, "correct": 0, "wrong": 1},
         "tuned": counts,
-        "gain_points": {"value": 100, "low": 100, "high": 100},
+        "gain_points": {"value": 100, "low": -20, "high": 100},
+        "prompted": {"asked": 1, "counts": counts, "tuned_correct": 1, "tokens_per_request": 300},
+        "general_regression_percent": 3,
+        "measures": {"base": {"f1": 0.5, "perplexity": None}, "tuned": {"f1": 1.0, "perplexity": 1.5}},
         "questions": [question],
     }
     write_json(workspace.evaluation_report, evaluation)
+    workspace.evaluation_page.write_text("<!doctype html>")
+    workspace.collect_next.write_text("{}\n")
     write_json(workspace.plan, {"method": "LoRA"})
     write_json(workspace.result / kind / "adapter_config.json", {"r": 16})
     spool = Spool(workspace.spool, 1)
@@ -120,7 +132,26 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert run.data.params["datasetDigest"] == "sha256:abc"
     assert run.data.tags["vernacular.dev/name"] == config.identity.name
     assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
-    assert run.data.metrics["verdict/gain_points"] == 100
+    verdict = {name.removeprefix("verdict/"): value for name, value in run.data.metrics.items() if "verdict/" in name}
+    assert verdict == {
+        "base_correct": 0,
+        "base_wrong": 1,
+        "base_declined": 0,
+        "base_invented": 0,
+        "base_f1": 0.5,
+        "tuned_correct": 1,
+        "tuned_wrong": 0,
+        "tuned_declined": 0,
+        "tuned_invented": 0,
+        "tuned_f1": 1.0,
+        "tuned_perplexity": 1.5,
+        "gain_points": 100,
+        "gain_points_low": -20,
+        "gain_points_high": 100,
+        "prompted_correct": 1,
+        "prompted_asked": 1,
+        "general_regression_percent": 3,
+    }
     assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.0, 1.0, 0.0]
     assert len(client.get_metric_history(run_id, "verdict/tuned_correct")) == 1
     paths = {item.path for folder in ("", "reports", "adapter") for item in client.list_artifacts(run_id, folder)}
@@ -130,6 +161,8 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
         "reports/data.html",
         "reports/rejected.xlsx",
         "reports/evaluation.json",
+        "reports/evaluation.html",
+        "reports/collect-next.jsonl",
         "reports/evaluation_table.json",
         "plan.json",
         "model_card.md",
@@ -139,6 +172,96 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert version.tags["vernacular.dev/uid"] == config.identity.uid
     assert f"FineTuneJob demo/{config.identity.name}" in version.description
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def judged(workspace: Workspace, verdict: str) -> None:
+    report = json.loads(workspace.evaluation_report.read_text())
+    write_json(workspace.evaluation_report, {**report, "verdict": verdict})
+
+
+def next_job(first: JobConfig, root: Path, verdict: str) -> tuple[JobConfig, Workspace]:
+    """Another job that publishes to the same registered model."""
+    config, workspace = job_on(first.tracking.uri, root, publish=first.publish)
+    judged(workspace, verdict)
+    return config, workspace
+
+
+def test_only_a_verdict_of_promote_moves_the_promoted_alias_and_what_it_replaced_is_known(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    config = dataclasses.replace(config, publish=dataclasses.replace(config.publish, promotion="Automatic"))
+    judged(workspace, "Promote")
+
+    first = publish.run(config, workspace)
+    held = publish.run(*next_job(config, tmp_path / "held", "Hold"))
+    second = publish.run(*next_job(config, tmp_path / "second", "Promote"))
+    again = publish.run(*next_job(config, tmp_path / "second", "Promote"))
+
+    assert (first.promoted_alias, first.replaced_version) == ("champion", "")
+    assert (held.model_version, held.promoted_alias, held.replaced_version) == ("2", "", "")
+    assert (second.model_version, second.promoted_alias, second.replaced_version) == ("3", "champion", "1")
+    assert again == second
+    aliases = client.get_registered_model(config.publish.registered_model).aliases
+    assert {name: str(version) for name, version in aliases.items()} == {"candidate": "3", "champion": "3"}
+
+
+def examined(workspace: Workspace, answers: dict[str, str]) -> None:
+    """An evaluation report of these questions and answers, all of which expect "90 days"."""
+    asked = tuple(Question(f"q:{text}", (Message("user", text),), "90 days") for text in answers)
+    tuned = Answers(tuple(answers.values()), (None,) * len(asked), ())
+    base = Answers(("no",) * len(asked), (None,) * len(asked), ())
+    scored = tuple(score(*item) for item in zip(asked, answers.values(), strict=True))
+    evidence = Evidence(asked, (Scored(Score.WRONG),) * len(asked), scored)
+    summary = judge(evidence, GateConfig())
+    write_documents(workspace, summary, Results(evidence, BaseExam(base, (), (), (0.0, 0.1)), tuned, ()))
+
+
+def test_what_became_of_the_failures_of_the_version_before_is_told(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    examined(workspace, {"How long?": "30 days", "Until when?": "90 days", "How many?": "no", "Gone?": "no"})
+    publish.run(config, workspace)
+    assert "lineage" not in json.loads(workspace.evaluation_report.read_text())
+    config, workspace = next_job(config, tmp_path / "next", "Hold")
+    examined(workspace, {"how LONG?": "90 days", "Until when?": "30 days", "How many?": "no", "<new>?": "no"})
+
+    publish.run(config, workspace)
+    publish.run(config, workspace)
+
+    run_id = client.get_model_version_by_alias(config.publish.registered_model, "candidate").run_id
+    published = Path(client.download_artifacts(run_id, "reports", str(tmp_path)))
+    assert json.loads((published / "evaluation.json").read_text())["lineage"] == {
+        "version": "1",
+        "asked_by_both": 3,
+        "fixed": ["how LONG?"],
+        "still_failing": ["How many?"],
+        "newly_failing": ["Until when?"],
+    }
+    assert "Since version 1" in (published / "evaluation.html").read_text()
+
+
+def test_a_version_before_without_a_report_is_no_hindrance(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    client.create_registered_model(config.publish.registered_model)
+    run_id = client.create_run(client.create_experiment("someone else's")).info.run_id
+    client.create_model_version(config.publish.registered_model, f"runs:/{run_id}/model", run_id=run_id)
+
+    assert publish.run(config, workspace).model_version == "2"
+    assert "lineage" not in json.loads(workspace.evaluation_report.read_text())
+
+
+def test_promotion_by_hand_moves_no_alias_but_the_candidate(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    judged(workspace, "Promote")
+
+    assert publish.run(config, workspace).promoted_alias == ""
+    assert set(client.get_registered_model(config.publish.registered_model).aliases) == {"candidate"}
 
 
 @pytest.mark.parametrize("where", ["result/adapter/notes.txt", "result", "plan.json", "reports/data.json"])

@@ -56,9 +56,19 @@ FULL = fine_tune_job(
     checkpoints={"everySteps": 4, "keep": 3, "gracePeriodSeconds": 300},
     compute={"pods": 2, "gpusPerPod": 4, "strategy": "ZeRO2", "offload": "Optimizer"},
     storage={"workspace": {"claimName": "mine"}},
-    evaluation={"questions": {"configMap": {"name": "asked", "key": "q.jsonl"}}},
+    evaluation={
+        "questions": {"configMap": {"name": "asked", "key": "q.jsonl"}},
+        "gate": {
+            "minCorrectPercent": 85,
+            "maxWrongPercent": 3,
+            "maxInventedPercent": 5,
+            "minGainPoints": 10,
+            "maxGeneralRegressionPercent": 4,
+            "onMiss": "FailJob",
+        },
+    },
     tracking={"mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"}},
-    publish={"registeredModel": "bot", "alias": "champion"},
+    publish={"registeredModel": "bot", "alias": "rc", "promotion": "Automatic", "promotedAlias": "prod"},
 )
 OVERRIDDEN = fine_tune_job(
     model={"uri": "hf://org/model"},

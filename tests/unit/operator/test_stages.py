@@ -21,6 +21,7 @@ from support.worlds import (
     world,
 )
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
+from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import Snapshot
 from vernacular_trainer.contract import Outcome, StageReport, TrainSummary, summary_to_dict
@@ -200,3 +201,86 @@ def test_a_report_that_no_status_can_hold_does_not_stop_the_job(changes: dict[st
     assert plan.status.evaluation is None
     assert "ReportUnusable" in [event.reason for event in plan.events]
     assert plan.status.state == JobState.PUBLISHING
+
+
+def published(gate: dict[str, object] | None, **changes: object) -> Plan:
+    """The plan for a job whose last stage has ended, with what the evaluation said changed."""
+    evaluation = {"evaluation": {"gate": gate}} if gate else {}
+    snapshot = until_stage(Stage.EVALUATE, world(fine_tune_job(**evaluation)))
+    summary = summary_to_dict(SUMMARIES[ContractStage.EVALUATE](None)) | changes  # type: ignore[arg-type]
+    pods = (ended(Stage.EVALUATE, report=StageReport(Outcome.DONE, summary=summary)),)
+    done = replace(snapshot.jobs[-1], complete=True, finished_at=NOW)
+    snapshot = replace(snapshot, jobs=(*snapshot.jobs[:-1], done), pods=pods)
+    plan = reconcile(snapshot, NOW)
+    report = done_report(Stage.PUBLISH, job_manifest(plan))
+    snapshot = replace(
+        with_status(snapshot, plan),
+        jobs=(*snapshot.jobs, child(Stage.PUBLISH, complete=True, finished_at=NOW)),
+        pods=(ended(Stage.PUBLISH, report=report),),
+    )
+    return reconcile(snapshot, NOW)
+
+
+MISSED = ("maxWrongPercent 3: 4 of 78 wrong",)
+
+
+def test_a_missed_gate_fails_a_job_that_asks_for_it_after_the_evidence_is_published() -> None:
+    plan = published({"maxWrongPercent": 3, "onMiss": "FailJob"}, verdict="Hold", gate_missed=MISSED)
+    status = plan.status
+
+    assert status.state == JobState.FAILED
+    assert status.failure
+    assert (status.failure.code, status.failure.stage) == ("GateFailed", Stage.EVALUATE)
+    assert status.failure.message == "the gate was missed: maxWrongPercent 3: 4 of 78 wrong"
+    assert "collect-next.xlsx" in status.failure.advice
+    assert [item.state for item in status.stages] == [StageState.SUCCEEDED] * 4
+    assert status.is_true(ConditionType.PUBLISHED)
+    assert status.mlflow
+    assert status.mlflow.model_version == "1"
+    assert plan.end_run
+    assert plan.end_run.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes"),
+    [
+        ({"maxWrongPercent": 3}, {"verdict": "Hold", "gate_missed": MISSED}),
+        ({"maxWrongPercent": 3, "onMiss": "FailJob"}, {}),
+        (None, {"verdict": "Hold"}),
+    ],
+    ids=["holds only", "passed", "no gate"],
+)
+def test_a_job_that_is_not_asked_to_fail_succeeds(gate: dict[str, object] | None, changes: dict[str, object]) -> None:
+    plan = published(gate, **changes)
+
+    assert plan.status.state == JobState.SUCCEEDED
+    assert plan.status.evaluation
+    assert plan.status.evaluation.gate_missed == changes.get("gate_missed", ())
+
+
+def test_a_gate_that_fails_jobs_passes_nothing_whose_report_was_lost() -> None:
+    plan = published({"minCorrectPercent": 3, "onMiss": "FailJob"}, verdict="Splendid")
+
+    assert plan.status.failure
+    assert plan.status.failure.code == "GateFailed"
+    assert "lost" in plan.status.failure.message
+
+
+def test_everything_that_the_evaluation_found_is_in_the_status() -> None:
+    prompted = {"asked": 10, "counts": {"correct": 6, "wrong": 3, "declined": 1, "invented": 1}}
+    prompted |= {"tuned_correct": 9, "tokens_per_request": 400}
+    plan = published(None, prompted=prompted, general_regression_percent=2, weak_topics=("leave",))
+
+    evaluation = plan.status.evaluation
+    assert evaluation
+    assert evaluation.prompted
+    assert evaluation.prompted.model_dump() == {
+        "correct": 6,
+        "wrong": 3,
+        "declined": 1,
+        "invented": 1,
+        "asked": 10,
+        "tuned_correct": 9,
+        "tokens_per_request": 400,
+    }
+    assert (evaluation.general_regression_percent, evaluation.weak_topics) == (2, ("leave",))

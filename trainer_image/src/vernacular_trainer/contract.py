@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 4
+CONTRACT_VERSION = 5
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -310,10 +310,24 @@ class RepairConfig:
 
 
 @dataclass(frozen=True)
+class GateConfig:
+    """What the tuned model must reach to be promoted. None: not demanded. Percent of all questions; `invented`: of
+    those that have no answer; `general_regression`: of what the base knew about the world.
+    """
+
+    min_correct_percent: int | None = None
+    max_wrong_percent: int | None = None
+    max_invented_percent: int | None = None
+    min_gain_points: int | None = None
+    max_general_regression_percent: int | None = None
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out questions (JSONL); None: the validation rows of the data set are asked instead."""
 
     questions: FileSource | None = None
+    gate: GateConfig = field(default_factory=GateConfig)
 
 
 @dataclass(frozen=True)
@@ -329,10 +343,14 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """Name of the registered model and the alias that the new version gets."""
+    """Name of the registered model and the alias that the new version gets. `promotion`: Manual, or Automatic: a
+    version whose verdict is Promote gets `promoted_alias` too.
+    """
 
     registered_model: str
     alias: str = "candidate"
+    promotion: str = "Manual"
+    promoted_alias: str = "champion"
 
 
 @dataclass(frozen=True)
@@ -461,25 +479,49 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class PromptedSummary:
+    """What the base achieves without training, with matching training rows in its prompt. `asked`: so many of the
+    questions, `tuned_correct` of which the tuned model answers right. `tokens_per_request`: of the prompt, on average.
+    """
+
+    asked: int
+    counts: AnswerCounts
+    tuned_correct: int
+    tokens_per_request: int
+
+
+@dataclass(frozen=True)
 class EvaluateSummary:
-    """Base against tuned on the held-out questions. `verdict`: Promote, Regressed or Inconclusive."""
+    """Base against tuned on the held-out questions. `verdict`: Promote, Hold, Regressed, Inconclusive or PromptInstead.
+
+    `prompted` and `general_regression_percent` (of what the base knew about the world) are None when not measured.
+    `gate_missed`: each demand of the gate that was missed. `weak_topics`: where answers are worst.
+    """
 
     summary: str
     verdict: str
     base: AnswerCounts
     tuned: AnswerCounts
     gain_points: Gain
+    prompted: PromptedSummary | None = None
+    general_regression_percent: int | None = None
+    gate_missed: tuple[str, ...] = ()
+    weak_topics: tuple[str, ...] = ()
     evaluation_seconds: int = 0
 
 
 @dataclass(frozen=True)
 class PublishSummary:
-    """Where the result is."""
+    """Where the result is. `promoted_alias`: "" when it was not promoted; `replaced_version`: the version that had that
+    alias before, "" when none had.
+    """
 
     registered_model: str
     model_version: str
     alias: str
     artifact_uri: str
+    promoted_alias: str = ""
+    replaced_version: str = ""
 
 
 Summary = PrepareSummary | TrainSummary | EvaluateSummary | PublishSummary

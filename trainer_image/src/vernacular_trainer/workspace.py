@@ -4,10 +4,13 @@ inputs/                       copies of every file the user named, with digests;
 model/                        base model, only when it was fetched from a hub
 data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string
 data/clean.jsonl              the rows that are used, as text
+data/held_out.json            which lines of it are not trained on
 plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
-reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, evaluation.json
+reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, training.json,
+                              evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
+evaluation/                   the base's answers, for an evaluation that is repeated
 spool/                        metrics on their way to MLflow
 """
 
@@ -75,6 +78,10 @@ class Workspace:
         return self.root / "data" / "clean.jsonl"
 
     @property
+    def held_out_lines(self) -> Path:
+        return self.root / "data" / "held_out.json"
+
+    @property
     def rejected_rows(self) -> Path:
         return self.reports / "rejected.xlsx"
 
@@ -85,6 +92,30 @@ class Workspace:
     @property
     def evaluation_report(self) -> Path:
         return self.reports / "evaluation.json"
+
+    @property
+    def evaluation_page(self) -> Path:
+        return self.reports / "evaluation.html"
+
+    @property
+    def review_sheet(self) -> Path:
+        return self.reports / "review.xlsx"
+
+    @property
+    def collect_next(self) -> Path:
+        return self.reports / "collect-next.jsonl"
+
+    @property
+    def collect_next_sheet(self) -> Path:
+        return self.reports / "collect-next.xlsx"
+
+    @property
+    def training_report(self) -> Path:
+        return self.reports / "training.json"
+
+    @property
+    def base_answers(self) -> Path:
+        return self.root / "evaluation" / "base.json"
 
     @property
     def spool(self) -> Path:

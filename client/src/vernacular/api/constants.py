@@ -28,4 +28,5 @@ MANAGED_BY = "vernacular"
 
 DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
 DEFAULT_ALIAS = "candidate"
+DEFAULT_PROMOTED_ALIAS = "champion"
 MAX_NAME_LENGTH = 40

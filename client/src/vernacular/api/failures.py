@@ -50,6 +50,7 @@ class FailureCode(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BUDGET_EXCEEDED = "BudgetExceeded"
     RESTARTS_EXHAUSTED = "RestartsExhausted"
+    GATE_FAILED = "GateFailed"
     INTERNAL_ERROR = "InternalError"
 
 
@@ -302,6 +303,14 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             (
                 "See the failures of the attempts in the job's events; raise spec.runPolicy.maxRestarts if they "
                 "were passing ones."
+            ),
+        ),
+        FailureCode.GATE_FAILED: Failure(
+            "The tuned model missed a demand of spec.evaluation.gate, and onMiss is FailJob.",
+            Consequence.NEVER_RETRIED,
+            (
+                "The version is published, not promoted: see reports/evaluation.html of the run, write the rows that "
+                "reports/collect-next.xlsx asks for, and create the job again."
             ),
         ),
         FailureCode.INTERNAL_ERROR: Failure(

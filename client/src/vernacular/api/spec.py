@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from vernacular.api.base import ATOMIC_LIST, Checked, SpecModel, cel, rules
-from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE
+from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE, DEFAULT_PROMOTED_ALIAS
 from vernacular.api.pod_overrides import PodOverride
 from vernacular.api.strings import (
     Alias,
@@ -574,12 +574,54 @@ class TrainerSpec(SpecModel):
     )
 
 
+class OnMiss(StrEnum):
+    """What follows when a demand of the gate is missed; the result is published either way."""
+
+    HOLD = "Hold"
+    FAIL_JOB = "FailJob"
+
+
+def _percent(description: str) -> Any:
+    return Field(default=None, ge=0, le=100, description=description)
+
+
+class GateSpec(SpecModel):
+    """What the tuned model must reach to be promoted. What was not measured is missed."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "has(self.minCorrectPercent) || has(self.maxWrongPercent) || has(self.maxInventedPercent)"
+                " || has(self.minGainPoints) || has(self.maxGeneralRegressionPercent)",
+                "a gate without a demand lets everything pass; write at least one, like minCorrectPercent: 85",
+            ),
+        )
+    )
+
+    min_correct_percent: int | None = _percent("At least so many of all questions are answered right.")
+    max_wrong_percent: int | None = _percent("At most so many of all questions are answered wrong.")
+    max_invented_percent: int | None = _percent(
+        "At most so many of the questions with answerable: false get a made-up answer."
+    )
+    min_gain_points: int | None = _percent("The share of right answers grows by at least so many percentage points.")
+    max_general_regression_percent: int | None = _percent(
+        "At most so much of what the base model knew about the world is forgotten."
+    )
+    on_miss: OnMiss = Field(
+        default=OnMiss.HOLD,
+        description="Hold (default): the version is not promoted. FailJob: the job fails too, after publishing.",
+    )
+
+
 class EvaluationSpec(SpecModel):
-    """What base and tuned model are asked."""
+    """What base and tuned model are asked, and what is demanded of the answers."""
 
     questions: FileRef | None = Field(
         default=None,
         description="JSONL file of held-out questions. Absent: the rows kept back from training are asked.",
+    )
+    gate: GateSpec | None = Field(
+        default=None, description="What the tuned model must reach. Absent: a proven gain without proven harm."
     )
 
 
@@ -614,14 +656,43 @@ class TrackingSpec(SpecModel):
     mlflow: MLflowSpec = Field(default_factory=MLflowSpec, description="Where the job is recorded.")
 
 
+class Promotion(StrEnum):
+    """Who gives a version the alias that serving reads."""
+
+    MANUAL = "Manual"
+    AUTOMATIC = "Automatic"
+
+
 class PublishSpec(SpecModel):
     """Where the result goes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.promotedAlias) || (has(self.promotion) && self.promotion == 'Automatic')",
+                "promotedAlias is for promotion: Automatic; add that, or remove promotedAlias",
+            ),
+            cel(
+                "!has(self.promotion) || self.promotion != 'Automatic' || (has(self.promotedAlias)"
+                f" ? self.promotedAlias : '{DEFAULT_PROMOTED_ALIAS}') != self.alias",
+                "alias and promotedAlias are the same, so every version would be promoted; write two names",
+            ),
+        )
+    )
 
     registered_model: TrackingName | None = Field(
         default=None,
         description="Registered model; the operator puts the namespace before it. Default: the job's name.",
     )
     alias: Alias = Field(default=DEFAULT_ALIAS, description="Alias that the new version gets.")
+    promotion: Promotion = Field(
+        default=Promotion.MANUAL,
+        description="Manual (default): a person promotes in MLflow. Automatic: a version whose verdict is Promote gets"
+        " promotedAlias.",
+    )
+    promoted_alias: Alias | None = Field(
+        default=None, description=f"Alias of the promoted version. Default: {DEFAULT_PROMOTED_ALIAS}."
+    )
 
 
 # what a 32-bit number of seconds holds

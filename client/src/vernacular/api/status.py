@@ -52,8 +52,10 @@ class Verdict(StrEnum):
     """What the evaluation says about the tuned model."""
 
     PROMOTE = "Promote"
+    HOLD = "Hold"
     REGRESSED = "Regressed"
     INCONCLUSIVE = "Inconclusive"
+    PROMPT_INSTEAD = "PromptInstead"
 
 
 class PlanValue(ApiModel):
@@ -138,6 +140,14 @@ class AnswerCounts(ApiModel):
     invented: Count = Field(default=0, description="Answers made up for questions that have none.")
 
 
+class PromptedAnswers(AnswerCounts):
+    """What the base model achieves without training, with matching training rows in its prompt."""
+
+    asked: Count = Field(description="How many of the questions were asked so.")
+    tuned_correct: Count = Field(description="How many of these the tuned model answers right.")
+    tokens_per_request: Count = Field(description="Tokens of such a prompt, on average.")
+
+
 class GainPoints(ApiModel):
     """Percentage points gained over the base model, with a 95 % interval."""
 
@@ -154,6 +164,18 @@ class EvaluationStatus(ApiModel):
     base: AnswerCounts = Field(description="The base model's answers.")
     tuned: AnswerCounts = Field(description="The tuned model's answers.")
     gain_points: GainPoints = Field(description="Tuned minus base.")
+    prompted: PromptedAnswers | None = Field(
+        default=None, description="The base model with training rows in its prompt; absent: not measured."
+    )
+    general_regression_percent: int | None = Field(
+        default=None, ge=0, le=100, description="Forgotten of what the base knew about the world; absent: not measured."
+    )
+    gate_missed: Annotated[tuple[Line, ...], *at_most(8), ATOMIC_LIST] = Field(
+        default=(), description="Demands of the gate that were missed."
+    )
+    weak_topics: Annotated[tuple[Line, ...], *at_most(8), ATOMIC_LIST] = Field(
+        default=(), description="Topics of questions that are answered worst."
+    )
 
 
 class CheckpointsStatus(ApiModel):
@@ -178,6 +200,8 @@ class MLflowStatus(ApiModel):
     registered_model: Line | None = Field(default=None, description="Full name of the registered model.")
     model_version: Line | None = Field(default=None, description="Its version that holds the result.")
     alias: Line | None = Field(default=None, description="Alias of that version.")
+    promoted_alias: Line | None = Field(default=None, description="Alias that it was promoted to; absent: it was not.")
+    replaced_version: Line | None = Field(default=None, description="Version that had that alias before.")
     artifact_uri: Text | None = Field(default=None, description="Where the artifacts of the result are.")
 
 

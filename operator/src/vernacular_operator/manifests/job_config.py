@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vernacular.api import FineTuneJob
 from vernacular.api import Stage as ApiStage
+from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS
 from vernacular.api.names import child_name, tracking_name
 from vernacular.api.spec import TrainingSpec
 from vernacular_operator.config import OperatorConfig
@@ -20,6 +21,7 @@ from vernacular_trainer.contract import (
     DatasetConfig,
     EarlyStoppingConfig,
     EvaluationConfig,
+    GateConfig,
     JobConfig,
     JobIdentity,
     MethodConfig,
@@ -76,12 +78,12 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         model=_model(attempt, workspace),
         dataset=_dataset(job),
         tracking=_tracking(attempt, config),
-        publish=PublishConfig(registered_model_name(job), job.spec.publish.alias),
+        publish=_publish(job),
         method=_method(job),
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
         checkpoints=CheckpointsConfig(job.spec.checkpoints.every_steps, job.spec.checkpoints.keep),
-        evaluation=EvaluationConfig(inputs.questions_source(job)),
+        evaluation=EvaluationConfig(inputs.questions_source(job), _gate(job)),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
         grace_period_seconds=grace_period(job, config),
@@ -129,6 +131,29 @@ def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
         run_id=attempt.run_id,
         credentials_name=secret,
         credentials_path=inputs.TRACKING_SECRET_PATH if secret else "",
+    )
+
+
+def _publish(job: FineTuneJob) -> PublishConfig:
+    publish = job.spec.publish
+    return PublishConfig(
+        registered_model=registered_model_name(job),
+        alias=publish.alias,
+        promotion=publish.promotion.value,
+        promoted_alias=publish.promoted_alias or DEFAULT_PROMOTED_ALIAS,
+    )
+
+
+def _gate(job: FineTuneJob) -> GateConfig:
+    gate = job.spec.evaluation.gate
+    if gate is None:
+        return GateConfig()
+    return GateConfig(
+        min_correct_percent=gate.min_correct_percent,
+        max_wrong_percent=gate.max_wrong_percent,
+        max_invented_percent=gate.max_invented_percent,
+        min_gain_points=gate.min_gain_points,
+        max_general_regression_percent=gate.max_general_regression_percent,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.checks.words import words
 from vernacular_trainer.data.formats import parse_messages
-from vernacular_trainer.data.rows import Conversation, Message, RowError, with_system_prompt
+from vernacular_trainer.data.rows import Conversation, Message, RowError, normalised, with_system_prompt
 from vernacular_trainer.errors import StageError
 
-_KEYS = {"question", "messages", "expected", "mustContain", "mustNotContain", "topic", "answerable"}
+_KEYS = {"question", "messages", "phrasings", "expected", "mustContain", "mustNotContain", "topic", "answerable"}
 _ADVICE = (
     'write one JSON object per line: {"question": ..., "expected": ...}, optionally with mustContain (lists of texts), '
-    "mustNotContain (a list), topic, answerable"
+    "mustNotContain (a list), topic, answerable, phrasings (a list of other wordings of the question)"
 )
 
 
@@ -25,6 +26,8 @@ _ADVICE = (
 class Question:
     """A held-out question. An answer is right when it has one phrase of every `must_contain` group and none of
     `must_not_contain`; without groups, when it contains `expected`; when not `answerable`, when it declines.
+
+    `phrasing` counts the wordings in which the question of one row is asked, from 0.
     """
 
     row: str
@@ -34,6 +37,23 @@ class Question:
     must_not_contain: tuple[str, ...] = ()
     topic: str = ""
     answerable: bool = True
+    phrasing: int = 0
+
+    @property
+    def unit(self) -> str:
+        """Equal for all phrasings of one question."""
+        return self.row
+
+    @property
+    def asked(self) -> str:
+        """What the user says last."""
+        return self.messages[-1].content
+
+    @property
+    def digest(self) -> str:
+        """Equal for questions of several data sets that ask the same, but for case and white space."""
+        text = "\n".join(f"{item.role}: {normalised(item.content)}" for item in self.messages if item.role != "system")
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Question, ...]:
@@ -42,7 +62,7 @@ def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Ques
 
     Raises StageError (QuestionsUnreadable) that names the first bad line.
     """
-    questions = []
+    questions: list[Question] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -50,8 +70,7 @@ def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Ques
             value = json.loads(line)
             # JSON can escape halves of characters, which no tokenizer can hold
             json.dumps(value, ensure_ascii=False).encode()
-            question = _parse_question(value, f"{name}:{number}")
-            questions.append(replace(question, messages=with_system_prompt(question.messages, system_prompt)))
+            questions.extend(_parse_phrasings(value, f"{name}:{number}", system_prompt))
         except RecursionError:
             raise _unreadable(f"{name}, line {number}: nested too deeply") from None
         except RowError as error:
@@ -91,9 +110,24 @@ def _line(row: Conversation) -> str:
     return json.dumps(document, ensure_ascii=False) + "\n"
 
 
-def _parse_question(value: Any, row: str) -> Question:
+def _parse_phrasings(value: Any, row: str, system_prompt: str) -> Iterator[Question]:
+    """The question in each of its wordings, with the system prompt."""
     if not isinstance(value, dict):
         raise RowError("not a JSON object")
+    first = _parse_question(value, row)
+    others = _phrases(value.get("phrasings", []), "phrasings must be a list of texts")
+    if others and "question" not in value:
+        raise RowError("phrasings need question, not messages")
+    texts = {normalised(text) for text in (first.asked, *others)}
+    if len(texts) <= len(others):
+        raise RowError("phrasings repeat a wording")
+    yield replace(first, messages=with_system_prompt(first.messages, system_prompt))
+    for number, text in enumerate(others, start=1):
+        messages = with_system_prompt((Message("user", text),), system_prompt)
+        yield replace(first, messages=messages, phrasing=number)
+
+
+def _parse_question(value: dict[str, Any], row: str) -> Question:
     if not value.keys() <= _KEYS:
         raise RowError("an unknown key")
     answerable = value.get("answerable", True)

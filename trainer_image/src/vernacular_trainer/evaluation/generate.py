@@ -7,17 +7,26 @@ from typing import Any
 
 import torch
 
-MAX_NEW_TOKENS = 64
+# room for the shortest and for the longest answers
+MIN_NEW_TOKENS = 64
+MAX_NEW_TOKENS = 512
 BATCH_SIZE = {"cpu": 32, "cuda": 64}
 
 
-def generate(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[str]:
-    """Answer every prompt (token ids) greedily with at most MAX_NEW_TOKENS tokens, in the order of the prompts."""
+def room_for(expected: Sequence[int]) -> int:
+    """How many tokens an answer may have when the expected ones have so many: half as many again."""
+    return min(MAX_NEW_TOKENS, max(MIN_NEW_TOKENS, max(expected, default=0) * 3 // 2))
+
+
+def generate(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int], room: int = MIN_NEW_TOKENS
+) -> list[str]:
+    """Answer every prompt (token ids) greedily with at most `room` tokens, in the order of the prompts."""
     from transformers import GenerationConfig
 
     # sampling and penalties that a model's own settings ask for would make base and tuned incomparable
     model.generation_config = GenerationConfig(
-        max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0]
+        max_new_tokens=room, do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0]
     )
     model.eval()
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))

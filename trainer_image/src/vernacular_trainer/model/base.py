@@ -16,9 +16,13 @@ from vernacular_trainer.plan import ResolvedPlan
 ALL_LINEAR = "all-linear"
 
 
-def load_base(path: Path, dtype: torch.dtype, *, quantized: bool = False) -> PreTrainedModel:
+def load_base(
+    path: Path, dtype: torch.dtype, *, quantized: bool = False, device_map: str | None = None
+) -> PreTrainedModel:
     """The model from local files alone; code that comes with a model is never run. `quantized`: its linear layers in
-    four bits, computed in `dtype`. Raises StageError (ModelUnsupported).
+    four bits, computed in `dtype`. `device_map`: "auto" spreads it over the GPUs that there are.
+
+    Raises StageError (ModelUnsupported).
     """
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -28,6 +32,7 @@ def load_base(path: Path, dtype: torch.dtype, *, quantized: bool = False) -> Pre
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            device_map=device_map,
         )
     except (ValueError, KeyError, OSError) as error:
         raise StageError(

@@ -5,22 +5,31 @@ The tuned model is loaded from the result that ships, never taken from the train
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, summary_to_dict
-from vernacular_trainer.data.chat import end_of_turn_ids, load_tokenizer, prompt_ids
+from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, TrainSummary, build_strictly
+from vernacular_trainer.data.chat import load_tokenizer
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.questions import Question, parse_questions
-from vernacular_trainer.evaluation.generate import generate
+from vernacular_trainer.evaluation.allowance import allowance_of
+from vernacular_trainer.evaluation.answers import Answers, BaseExam
+from vernacular_trainer.evaluation.exam import Clock, examine_base, examine_tuned
+from vernacular_trainer.evaluation.lessons import lessons
+from vernacular_trainer.evaluation.paper import Paper, write_paper
+from vernacular_trainer.evaluation.prompting import ROWS_IN_PROMPT, TaughtRows
+from vernacular_trainer.evaluation.report import Results, write_documents
 from vernacular_trainer.evaluation.scoring import Scored, score
-from vernacular_trainer.evaluation.verdict import judge, nothing_asked
+from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.model.base import load_base
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.workspace import Workspace
@@ -28,25 +37,27 @@ from vernacular_trainer.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-def run(config: JobConfig, workspace: Workspace) -> EvaluateSummary:
+def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) -> EvaluateSummary:
     """Do the stage; safe to repeat.
 
     Raises StageError when a model cannot be loaded, FileNotFoundError when an earlier stage has left nothing.
     """
-    started = time.monotonic()
+    started = clock()
     questions = load_questions(config, workspace)
     if not questions:
-        return _finish(workspace, nothing_asked(), [])
-    tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
-    prompts = [prompt_ids(tokenizer, question.messages) for question in questions]
+        summary = judge(Evidence((), (), ()), config.evaluation.gate)
+        write_documents(workspace, summary, None)
+        return summary
+    rows = TaughtRows.read(workspace)
+    papers = _papers(config, workspace, questions, rows)
     with reporting(config) as phases:
-        base, tuned = _ask_both(config, workspace, tokenizer, prompts, phases)
-    base_scores = [score(question, answer) for question, answer in zip(questions, base, strict=True)]
-    tuned_scores = [score(question, answer) for question, answer in zip(questions, tuned, strict=True)]
-    unanswerable = sum(not question.answerable for question in questions)
-    summary = judge(base_scores, tuned_scores, unanswerable, round(time.monotonic() - started))
-    entries = [_entry(*item) for item in zip(questions, base, base_scores, tuned, tuned_scores, strict=True)]
-    return _finish(workspace, summary, entries)
+        base, tuned = _examine(config, workspace, papers, phases, clock)
+    evidence = _evidence(questions, papers.base, base, tuned)
+    summary = judge(evidence, config.evaluation.gate, round(clock() - started))
+    log.info("evaluation: %s", summary.summary)
+    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows))
+    write_documents(workspace, summary, results)
+    return summary
 
 
 def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, ...]:
@@ -58,28 +69,93 @@ def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, .
     return parse_questions(text, source.name if source else "held-out rows", config.dataset.system_prompt)
 
 
-def _ask_both(
-    config: JobConfig,
-    workspace: Workspace,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    phases: PhaseReporter,
-) -> tuple[list[str], list[str]]:
-    ends = end_of_turn_ids(tokenizer)
-    phases.enter(Phase.LOADING_MODEL, lambda: "the base model")
+@dataclass(frozen=True)
+class _Papers:
+    """The questions as the base's chat template writes them, and as that of the result does; usually the same."""
+
+    base: Paper
+    base_tokenizer: Any
+    tuned: Paper
+    tuned_tokenizer: Any
+
+
+def _papers(config: JobConfig, workspace: Workspace, questions: Sequence[Question], rows: TaughtRows) -> _Papers:
+    tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
+    paper = write_paper(tokenizer, questions, rows, _longest(config))
+    result = _result(config, workspace)
+    if not (result / "tokenizer_config.json").exists():
+        # a trainer of the user's own need not ship one
+        return _Papers(paper, tokenizer, paper, tokenizer)
+    shipped = load_tokenizer(result, "the result")
+    return _Papers(paper, tokenizer, write_paper(shipped, questions, TaughtRows([]), None), shipped)
+
+
+def _result(config: JobConfig, workspace: Workspace) -> Path:
+    return workspace.result / ("adapter" if config.method.makes_adapter else "model")
+
+
+def _examine(
+    config: JobConfig, workspace: Workspace, papers: _Papers, phases: PhaseReporter, clock: Clock
+) -> tuple[BaseExam, Answers]:
+    paper = papers.base
+    asked = len(paper.prompts)
     quantized = config.method.quantizes
+    phases.enter(Phase.LOADING_MODEL, lambda: "the base model")
     model = _load(Path(config.model.path), quantized=quantized)
-    phases.enter(Phase.EVALUATING, lambda: f"the base model answers {len(prompts)} questions")
-    base = generate(model, tokenizer, prompts, ends)
+    base = _known_base(workspace, paper)
+    if base is None:
+        phases.enter(Phase.EVALUATING, lambda: f"the base model answers {asked} questions")
+        seconds = allowance_of(_training_seconds(workspace))
+        demanded = config.evaluation.gate.max_general_regression_percent is not None
+        base = examine_base(model, papers.base_tokenizer, paper, seconds, clock, general_demanded=demanded)
+        write_json(workspace.base_answers, {"paper": paper.digest, "exam": dataclasses.asdict(base)})
     phases.enter(Phase.LOADING_MODEL, lambda: "the tuned model")
     if config.method.makes_adapter:
-        tuned = _with_adapter(model, workspace.result / "adapter", quantized=quantized)
+        tuned = _with_adapter(model, _result(config, workspace), quantized=quantized)
     else:
         del model
         gc.collect()
-        tuned = _load(workspace.result / "model")
-    phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {len(prompts)} questions")
-    return base, generate(tuned, tokenizer, prompts, ends)
+        tuned = _load(_result(config, workspace))
+    phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {asked} questions")
+    return base, examine_tuned(tuned, papers.tuned_tokenizer, papers.tuned, len(base.answers.general))
+
+
+def _evidence(questions: tuple[Question, ...], paper: Paper, base: BaseExam, tuned: Answers) -> Evidence:
+    prompted = None
+    if base.sampled:
+        asked = [questions[index] for index in base.sampled]
+        tokens = sum(len(paper.with_rows[index]) for index in base.sampled) / len(base.sampled)
+        prompted = Prompted(ROWS_IN_PROMPT, base.sampled, _scores(asked, base.with_rows), round(tokens))
+    general = General(base.answers.general, tuned.general) if tuned.general else None
+    scored = _scores(questions, base.answers.texts), _scores(questions, tuned.texts)
+    return Evidence(questions, *scored, prompted, general)
+
+
+def _scores(questions: Sequence[Question], answers: Sequence[str]) -> tuple[Scored, ...]:
+    return tuple(score(question, answer) for question, answer in zip(questions, answers, strict=True))
+
+
+def _known_base(workspace: Workspace, paper: Paper) -> BaseExam | None:
+    """What an earlier attempt asked the base, when it asked the same."""
+    if not workspace.base_answers.exists():
+        return None
+    known = json.loads(workspace.base_answers.read_text(encoding="utf-8"))
+    return build_strictly(BaseExam, known["exam"], "exam") if known["paper"] == paper.digest else None
+
+
+def _training_seconds(workspace: Workspace) -> float:
+    """0 when a trainer of the user's own did not say."""
+    if not workspace.training_report.exists():
+        return 0.0
+    report = json.loads(workspace.training_report.read_text(encoding="utf-8"))
+    return build_strictly(TrainSummary, report, "training").training_seconds
+
+
+def _longest(config: JobConfig) -> int | None:
+    """How many tokens the model can read, None when it does not say."""
+    settings = json.loads((Path(config.model.path) / "config.json").read_text(encoding="utf-8"))
+    longest = settings.get("max_position_embeddings")
+    return longest if isinstance(longest, int) else None
 
 
 def _with_adapter(model: Any, folder: Path, *, quantized: bool) -> Any:
@@ -95,25 +171,7 @@ def _with_adapter(model: Any, folder: Path, *, quantized: bool) -> Any:
 
 
 def _load(folder: Path, *, quantized: bool = False) -> Any:
-    """A model on the GPU in BF16 where there is one, else on the processors in FP32."""
+    """A model in BF16 over all GPUs where there are some, else on the processors in FP32."""
     if torch.cuda.is_available():
-        return load_base(folder, torch.bfloat16, quantized=quantized).to("cuda")
+        return load_base(folder, torch.bfloat16, quantized=quantized, device_map="auto")
     return load_base(folder, torch.float32, quantized=quantized)
-
-
-def _finish(workspace: Workspace, summary: EvaluateSummary, entries: list[dict[str, Any]]) -> EvaluateSummary:
-    write_json(workspace.evaluation_report, {**summary_to_dict(summary), "questions": entries})
-    log.info("evaluation: %s", summary.summary)
-    return summary
-
-
-def _entry(question: Question, base: str, base_score: Scored, tuned: str, tuned_score: Scored) -> dict[str, Any]:
-    return {
-        "row": question.row,
-        "topic": question.topic,
-        "answerable": question.answerable,
-        "messages": [message.to_dict() for message in question.messages],
-        "expected": question.expected,
-        "base": {"answer": base, "score": base_score.score, "invented": base_score.invented},
-        "tuned": {"answer": tuned, "score": tuned_score.score, "invented": tuned_score.invented},
-    }

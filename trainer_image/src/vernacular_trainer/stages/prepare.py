@@ -40,6 +40,7 @@ from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
 from vernacular_trainer.model_shape import read_shape
+from vernacular_trainer.serving import servability
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
 from vernacular_trainer.workspace import Workspace
@@ -101,7 +102,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     )
     resolved = planning.resolve(config, facts)
     plan = resolved.plan
-    values = (*resolved.values, provable_gain(number))
+    values = (*resolved.values, provable_gain(number), *(() if config.trainer else (servability(plan),)))
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
@@ -124,6 +125,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         problems=problems.problems(),
     )
     write_clean_rows(workspace.clean_rows, tokenised.conversations)
+    write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     findings = {
         "truncation": dataclasses.asdict(tokenised.truncation),

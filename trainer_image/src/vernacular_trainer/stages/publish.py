@@ -5,6 +5,7 @@ Every call may be repeated: a second attempt finds what the first one left and c
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -14,12 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vernacular_trainer.contract import JobConfig, PublishSummary, StageFailure
+from vernacular_trainer.contract import JobConfig, PublishConfig, PublishSummary, StageFailure
 from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.evaluation.lineage import compare
+from vernacular_trainer.evaluation.report import write_report
 from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
 from vernacular_trainer.tracking.model_card import model_card
-from vernacular_trainer.tracking.registry import register_version
+from vernacular_trainer.tracking.registry import (
+    Promotion,
+    promote,
+    read_artifact,
+    register_version,
+    version_before,
+)
 from vernacular_trainer.tracking.rights import ensure_experiment
 from vernacular_trainer.tracking.shipper import send_to_run, ship
 from vernacular_trainer.workspace import Workspace
@@ -28,6 +37,7 @@ PATIENCE_SECONDS = 300.0
 UPLOAD_TIMEOUT_SECONDS = 120
 _PARAMETER_LIMIT = 500
 _TABLE = "reports/evaluation_table.json"
+_GAIN = {"": "value", "_low": "low", "_high": "high"}
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +98,9 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     findings = Findings.read(workspace)
     client = connect(config.tracking, timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
     run_id = config.tracking.run_id or patience.call(lambda: own_run(client, config))
+    if lineage := patience.call(lambda: _lineage(client, config.publish, run_id, findings.evaluation)):
+        findings = dataclasses.replace(findings, evaluation={**findings.evaluation, "lineage": lineage})
+        write_report(workspace, findings.evaluation)
     _write_documents(config, workspace, findings)
     patience.call(lambda: ship(workspace.spool, send_to_run(client, run_id)))
     patience.call(lambda: _log_values(client, run_id, config, findings))
@@ -96,10 +109,34 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     tags = {**identity_tags(config.identity), TAG_PREFIX + "base": config.model.uri}
     description = _description(config, findings)
     version = patience.call(lambda: register_version(client, config.publish, run_id, kind, tags, description))
+    promotion = patience.call(lambda: _promote(client, config.publish, findings.evaluation["verdict"], version))
     if not config.tracking.run_id:
         patience.call(lambda: client.set_terminated(run_id, "FINISHED"))
     location = patience.call(lambda: str(client.get_run(run_id).info.artifact_uri))
-    return PublishSummary(config.publish.registered_model, version, config.publish.alias, f"{location}/{kind}")
+    return PublishSummary(
+        config.publish.registered_model,
+        version,
+        config.publish.alias,
+        f"{location}/{kind}",
+        config.publish.promoted_alias if promotion.done else "",
+        promotion.replaced,
+    )
+
+
+def _lineage(client: Any, publish: PublishConfig, run_id: str, evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """What became of the failures of the version before; None when there is none, or its report cannot be had."""
+    before = version_before(client, publish.registered_model, run_id)
+    if before is None:
+        return None
+    report = read_artifact(client, before.run_id, "reports/evaluation.json")
+    return compare(str(before.version), json.loads(report), evaluation) if report else None
+
+
+def _promote(client: Any, publish: PublishConfig, verdict: str, version: str) -> Promotion:
+    """Only a verdict of Promote promotes, and only where the job asks for it."""
+    if publish.promotion != "Automatic" or verdict != "Promote":
+        return Promotion(done=False)
+    return promote(client, publish.registered_model, publish.promoted_alias, version)
 
 
 def own_run(client: Any, config: JobConfig) -> str:
@@ -113,7 +150,8 @@ def own_run(client: Any, config: JobConfig) -> str:
 
 def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings) -> None:
     write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
-    columns = ["question", "expected", "base answer", "base", "tuned answer", "tuned", "topic"]
+    asked = ["question", "expected", "base answer", "base", "tuned answer", "tuned"]
+    columns = [*asked, "with rows in the prompt", "topic"]
     rows = [
         [
             item["messages"][-1]["content"],
@@ -122,6 +160,7 @@ def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings
             item["base"]["score"],
             item["tuned"]["answer"],
             item["tuned"]["score"],
+            item.get("prompted", {}).get("answer", ""),
             item["topic"],
         ]
         for item in findings.evaluation["questions"]
@@ -136,11 +175,7 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
     values = {"model": config.model.uri, **{item["name"]: item["value"] for item in findings.data["plan"]}}
     values |= {"datasetDigest": findings.data["digest"], "trainRows": str(findings.data["train"])}
     now = int(time.time() * 1000)
-    verdict = {
-        "verdict/base_correct": evaluation["base"]["correct"],
-        "verdict/tuned_correct": evaluation["tuned"]["correct"],
-        "verdict/gain_points": evaluation["gain_points"]["value"],
-    }
+    verdict = verdict_metrics(evaluation)
     known = client.get_run(run_id).data.metrics
     tags = {**identity_tags(config.identity), TAG_PREFIX + "attempt": str(config.attempt)}
     tags |= {TAG_PREFIX + "verdict": evaluation["verdict"], "mlflow.note.content": _description(config, findings)}
@@ -153,9 +188,31 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
     )
 
 
+def verdict_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+    """The numbers of an evaluation that runs are compared by; what was not measured is left out."""
+    prompted, general = evaluation["prompted"] or {}, evaluation["general_regression_percent"]
+    measures = {
+        f"{model}_{name}": value
+        for model, found in evaluation.get("measures", {}).items()
+        for name, value in found.items()
+    }
+    values = {
+        **{f"{model}_{name}": value for model in ("base", "tuned") for name, value in evaluation[model].items()},
+        **{f"gain_points{suffix}": evaluation["gain_points"][name] for suffix, name in _GAIN.items()},
+        **measures,
+        "prompted_correct": prompted.get("counts", {}).get("correct"),
+        "prompted_asked": prompted.get("asked"),
+        "general_regression_percent": general,
+    }
+    return {f"verdict/{name}": float(value) for name, value in values.items() if value is not None}
+
+
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
     result = workspace.result / kind
-    optional = (workspace.data_page, workspace.rejected_rows, workspace.questions_to_write)
+    optional = (
+        *(workspace.data_page, workspace.rejected_rows, workspace.questions_to_write, workspace.evaluation_page),
+        *(workspace.review_sheet, workspace.collect_next, workspace.collect_next_sheet),
+    )
     reports = (
         *(workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE),
         *(path for path in optional if path.exists()),

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import set_seed
 
 from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
+from vernacular_trainer.data.files import write_json
 from vernacular_trainer.errors import Preempted
 from vernacular_trainer.fitting import Situation, memory_of
 from vernacular_trainer.heartbeat import LOADING, Heartbeat
@@ -91,6 +92,8 @@ def _train(
             raise _preempted(summary)
         phases.enter(Phase.SAVING, lambda: "the result")
         trainer.write_result(workspace.result)
+        if ranks.is_first:
+            write_json(workspace.training_report, summary_to_dict(summary))
         ranks.leave()
     return summary
 

@@ -53,16 +53,32 @@ def _results(evaluation: dict[str, Any]) -> list[str]:
         *rows,
         "",
         f"Gain {gain['value']} points (95 % interval {gain['low']} to {gain['high']}).",
+        *_beside(evaluation),
         "",
     ]
 
 
+def _beside(evaluation: dict[str, Any]) -> list[str]:
+    """What training was compared with, and what it cost."""
+    lines = []
+    if prompted := evaluation["prompted"]:
+        lines.append(
+            f"Without training, with matching rows in its prompt, the base has {prompted['counts']['correct']} of"
+            f" {prompted['asked']} right, this model {prompted['tuned_correct']}."
+        )
+    if (lost := evaluation["general_regression_percent"]) is not None:
+        lines.append(f"Of what the base knew about the world {lost} % is forgotten.")
+    return lines
+
+
 def _limits(data: dict[str, Any]) -> list[str]:
+    serving = [f"- Serving: {item['reason']}." for item in data["plan"] if item["name"] == "serving"]
     found = [f"- {problem['code']}: {problem['count']} rows. {problem['advice']}" for problem in data["problems"]]
     return [
         "## Limits",
         "",
         "- It can be wrong about anything, most of all about what its data did not teach; check answers that matter.",
-        "- It was tested on the held-out questions alone, with short answers and without sampling.",
+        "- It was tested on the held-out questions alone, without sampling.",
+        *serving,
         *found,
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vernacular_trainer.contract import PublishConfig
+from vernacular_trainer.tracking.client import TAG_PREFIX, away
 from vernacular_trainer.tracking.rights import ensure_registered_model
 
 
@@ -24,6 +28,52 @@ def register_version(
         client.set_model_version_tag(name, version, key, value)
     client.set_registered_model_alias(name, publish.alias, version)
     return version
+
+
+def version_before(client: Any, name: str, run_id: str) -> Any | None:
+    """The newest version that another run made before this run's own; None when there is none."""
+    found = client.search_model_versions(f"name = '{name}'")
+    own = [int(item.version) for item in found if item.run_id == run_id]
+    earlier = [item for item in found if item.run_id != run_id and (not own or int(item.version) < min(own))]
+    return max(earlier, key=lambda item: int(item.version), default=None)
+
+
+def read_artifact(client: Any, run_id: str, path: str) -> str | None:
+    """A text among the artifacts of another run; None when it is not there, or may not be read.
+
+    Raises what MLflow raises when it is away.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+        except Exception as error:
+            if away(error):
+                raise
+            return None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Whether a version was promoted, and which one had the alias before ("" when none had)."""
+
+    done: bool
+    replaced: str = ""
+
+
+def promote(client: Any, name: str, alias: str, version: str) -> Promotion:
+    """Point the alias to the version, which keeps as a tag what it replaced, so that there is a way back.
+
+    Raises what MLflow raises.
+    """
+    tag = TAG_PREFIX + "replaced-version"
+    model = client.get_registered_model(name)
+    present = str(model.aliases.get(alias, ""))
+    if present == version:
+        return Promotion(done=True, replaced=client.get_model_version(name, version).tags.get(tag, ""))
+    if present:
+        client.set_model_version_tag(name, version, tag, present)
+    client.set_registered_model_alias(name, alias, version)
+    return Promotion(done=True, replaced=present)
 
 
 def _create(client: Any, name: str, run_id: str, kind: str) -> str:

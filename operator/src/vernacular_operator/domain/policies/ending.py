@@ -7,7 +7,7 @@ from datetime import datetime
 from vernacular.api import FAILURES, ConditionStatus, ConditionType, FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular.api.status import FailureStatus
-from vernacular_operator.domain.draft import Draft
+from vernacular_operator.domain.draft import Draft, evolve
 from vernacular_operator.domain.plan import RunEnd
 
 
@@ -22,11 +22,20 @@ def complete(draft: Draft) -> None:
 
 def fail(draft: Draft, stage: Stage | None, code: str, message: str, *, advice: str = "", evidence: str = "") -> None:
     """The job failed for good. No stage: it was not accepted. Without `advice` the code's own is given."""
-    failure = FailureStatus(
-        stage=stage, code=code, message=message, advice=advice or FAILURES[FailureCode(code)].advice, evidence=evidence
-    )
     if stage is not None:
         draft.write(stage, state=StageState.FAILED, completion_time=timestamp(draft.now), reason=code, message=message)
+    failure = FailureStatus(stage=stage, code=code, message=message, advice=advice, evidence=evidence)
+    _fail(draft, failure)
+
+
+def fail_after_publishing(draft: Draft, code: FailureCode, message: str) -> None:
+    """Every stage did its work, and the job failed all the same for what the evaluation found."""
+    _fail(draft, FailureStatus(stage=Stage.EVALUATE, code=code, message=message))
+
+
+def _fail(draft: Draft, failure: FailureStatus) -> None:
+    code, message = failure.code, failure.message
+    failure = evolve(failure, advice=failure.advice or FAILURES[FailureCode(code)].advice)
     draft.condition(ConditionType.COMPLETE, ConditionStatus.FALSE, Reason.JOB_FAILED, message)
     draft.condition(ConditionType.FAILED, ConditionStatus.TRUE, code, message)
     draft.set(failure=failure)

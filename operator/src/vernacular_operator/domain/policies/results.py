@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pydantic import TypeAdapter, ValidationError
 
 from vernacular.api import Reason, Stage, StageState, Verdict
@@ -17,6 +19,7 @@ from vernacular.api.status import (
     Plan,
     PlanValue,
     Progress,
+    PromptedAnswers,
 )
 from vernacular_operator.domain.draft import Draft, evolve
 from vernacular_operator.domain.reports import success_report, summary_of
@@ -80,6 +83,8 @@ def _carry(draft: Draft, summary: contract.Summary | None) -> None:
                 "model_version": summary.model_version,
                 "alias": summary.alias,
                 "artifact_uri": summary.artifact_uri,
+                "promoted_alias": summary.promoted_alias or None,
+                "replaced_version": summary.replaced_version or None,
             }
             draft.set(mlflow=evolve(draft.status.mlflow or MLflowStatus(), **changes))
         case None:
@@ -169,8 +174,21 @@ def _evaluation(summary: contract.EvaluateSummary) -> EvaluationStatus:
         gain_points=GainPoints(
             value=summary.gain_points.value, low=summary.gain_points.low, high=summary.gain_points.high
         ),
+        prompted=_prompted(summary.prompted) if summary.prompted else None,
+        general_regression_percent=summary.general_regression_percent,
+        gate_missed=summary.gate_missed,
+        weak_topics=summary.weak_topics,
+    )
+
+
+def _prompted(prompted: contract.PromptedSummary) -> PromptedAnswers:
+    return PromptedAnswers(
+        **dataclasses.asdict(prompted.counts),
+        asked=prompted.asked,
+        tuned_correct=prompted.tuned_correct,
+        tokens_per_request=prompted.tokens_per_request,
     )
 
 
 def _counts(counts: contract.AnswerCounts) -> AnswerCounts:
-    return AnswerCounts(correct=counts.correct, wrong=counts.wrong, declined=counts.declined, invented=counts.invented)
+    return AnswerCounts(**dataclasses.asdict(counts))

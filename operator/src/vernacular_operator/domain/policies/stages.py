@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from vernacular.api import FailureCode, Reason, Stage, StageState
 from vernacular_operator.domain.classifier import Kind, cause_of
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
-from vernacular_operator.domain.policies import budget, ending, results, retry, running, starting, stopping, suspension
+from vernacular_operator.domain.policies import (
+    budget,
+    ending,
+    gate,
+    results,
+    retry,
+    running,
+    starting,
+    stopping,
+    suspension,
+)
 from vernacular_operator.domain.reports import has_evidence
 from vernacular_operator.domain.snapshot import PodFacts
 
@@ -17,7 +27,10 @@ def apply(draft: Draft) -> None:
     for stage in Stage:
         if draft.record(stage).state != StageState.SUCCEEDED and not _advance(draft, stage):
             return
-    ending.complete(draft)
+    if missed := gate.missed(draft):
+        ending.fail_after_publishing(draft, FailureCode.GATE_FAILED, missed)
+    else:
+        ending.complete(draft)
 
 
 def _advance(draft: Draft, stage: Stage) -> bool:

@@ -1,0 +1,163 @@
+"""What the evaluation leaves: one JSON document, a page, a sheet to review and the rows to write next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vernacular_trainer.contract import EvaluateSummary, summary_to_dict
+from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.data.questions import Question
+from vernacular_trainer.data.split import provable_points
+from vernacular_trainer.evaluation.answers import Answers, BaseExam
+from vernacular_trainer.evaluation.consistency import agreeing
+from vernacular_trainer.evaluation.general_questions import general_questions
+from vernacular_trainer.evaluation.lessons import Lesson
+from vernacular_trainer.evaluation.measures import nearness
+from vernacular_trainer.evaluation.scoring import Scored
+from vernacular_trainer.evaluation.sheets import write_collect_next, write_review_sheet
+from vernacular_trainer.evaluation.topics import by_topic
+from vernacular_trainer.evaluation.verdict import Evidence
+from vernacular_trainer.workspace import Workspace
+
+_PAGE = Path(__file__).with_name("report.html")
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is known after both models were asked."""
+
+    evidence: Evidence
+    base: BaseExam
+    tuned: Answers
+    lessons: tuple[Lesson, ...]
+
+
+def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Results | None) -> None:
+    """Write everything into the workspace's reports; without results, nothing was asked."""
+    document = {**summary_to_dict(summary), **(_details(results) if results else {"questions": [], "lessons": []})}
+    write_report(workspace, document)
+    write_review_sheet(workspace.review_sheet, document["questions"])
+    write_collect_next(workspace.collect_next, workspace.collect_next_sheet, document["lessons"])
+
+
+def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
+    """Write the report as JSON and as a page."""
+    write_json(workspace.evaluation_report, document)
+    write_bytes(workspace.evaluation_page, page(document).encode())
+
+
+def page(document: dict[str, Any]) -> str:
+    """The report as HTML that needs nothing else; all texts are escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_PAGE.read_text(encoding="utf-8")).render(report={"lineage": None, **document})
+
+
+def _details(results: Results) -> dict[str, Any]:
+    evidence, base, tuned = results.evidence, results.base, results.tuned
+    questions = evidence.questions
+    asked_with_rows = dict(zip(base.sampled, base.with_rows, strict=True))
+    scored_with_rows = dict(zip(base.sampled, evidence.prompted.scores, strict=True)) if evidence.prompted else {}
+    entries = []
+    for index, question in enumerate(questions):
+        entry = _question(question)
+        entry["base"] = _answer(question, base.answers, index, evidence.base[index])
+        entry["tuned"] = _answer(question, tuned, index, evidence.tuned[index])
+        if index in asked_with_rows:
+            scored = scored_with_rows[index]
+            entry["prompted"] = {"answer": asked_with_rows[index], "score": scored.score, "invented": scored.invented}
+        entries.append(entry)
+    return {
+        "questions": entries,
+        "measures": {"base": _measures(entries, "base"), "tuned": _measures(entries, "tuned")},
+        "consistency": _consistency(evidence),
+        "general": _general(results),
+        "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
+        "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
+        "provable_points": provable_points(len(questions)),
+        "lessons": [_lesson(lesson) for lesson in results.lessons],
+    }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    return {
+        "row": question.row,
+        "phrasing": question.phrasing,
+        "digest": question.digest,
+        "topic": question.topic,
+        "answerable": question.answerable,
+        "messages": [message.to_dict() for message in question.messages],
+        "expected": question.expected,
+    }
+
+
+def _answer(question: Question, answers: Answers, index: int, scored: Scored) -> dict[str, Any]:
+    near = asdict(nearness(question.expected, answers.texts[index])) if question.expected else {}
+    return {
+        "answer": answers.texts[index],
+        "score": scored.score,
+        "invented": scored.invented,
+        "log_likelihood": _rounded(answers.log_likelihoods[index]),
+        **{name: _rounded(value) for name, value in near.items()},
+    }
+
+
+def _measures(entries: Sequence[dict[str, Any]], model: str) -> dict[str, float | None]:
+    """Means over the questions that expect a text; perplexity is that of the expected answers."""
+    answers = [entry[model] for entry in entries if entry["expected"]]
+    means = {name: _mean([answer[name] for answer in answers]) for name in ("exact", "f1", "rouge_l")}
+    likelihood = _mean([answer["log_likelihood"] for answer in answers])
+    return {**means, "perplexity": None if likelihood is None else _rounded(math.exp(min(-likelihood, 700.0)))}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None when there is nothing, or something is not known."""
+    known = [float(value) for value in values if value is not None]
+    return _rounded(sum(known) / len(known)) if known and len(known) == len(values) else None
+
+
+def _consistency(evidence: Evidence) -> dict[str, int]:
+    base, several = agreeing(evidence.questions, evidence.base)
+    return {"questions": several, "base": base, "tuned": agreeing(evidence.questions, evidence.tuned)[0]}
+
+
+def _general(results: Results) -> dict[str, int]:
+    asked = len(results.tuned.general)
+    return {
+        "asked": asked,
+        "of": len(general_questions()),
+        "base": sum(results.base.answers.general),
+        "tuned": sum(results.tuned.general),
+    }
+
+
+def _topic(topic: Any) -> dict[str, Any]:
+    return {
+        "name": topic.name,
+        "asked": topic.asked,
+        "base": topic.base_correct,
+        "tuned": topic.tuned_correct,
+        "gain": {name: round(getattr(topic.gain, name)) for name in ("value", "low", "high")},
+    }
+
+
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "why": lesson.why,
+        "advice": lesson.advice,
+        "topic": lesson.question.topic,
+        "asked": lesson.question.asked,
+        "expected": lesson.question.expected,
+        "digest": lesson.question.digest,
+        "nearest": [asdict(row) for row in lesson.nearest],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), _DIGITS)

@@ -1,0 +1,89 @@
+"""Files for people: the answers to review, and the rows that are missing, ready to be filled in."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vernacular_trainer.data.files import write_bytes
+
+# a fixed date of creation: equal answers give equal files
+_CREATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=None)
+# a cell of a workbook holds 32,767 characters
+_CELL = 32_767
+REVIEW_COLUMNS = ("question", "expected", "base answer", "tuned answer", "scored", "OK?", "digest")
+OK_COLUMN = REVIEW_COLUMNS.index("OK?")
+
+
+def write_review_sheet(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """A workbook with every answer; a person writes yes or no into the column OK?. No file when nothing was asked."""
+    lines = [
+        (
+            entry["messages"][-1]["content"],
+            entry["expected"],
+            entry["base"]["answer"],
+            entry["tuned"]["answer"],
+            entry["tuned"]["score"],
+            "",
+            entry["digest"],
+        )
+        for entry in entries
+    ]
+    _write(path, "Review", REVIEW_COLUMNS, lines, choices={OK_COLUMN: ("yes", "no")})
+
+
+def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]]) -> None:
+    """The rows to write next, as JSON Lines and as a workbook: a question to word anew and, where known, its answer.
+
+    They do not repeat what was asked: training on that would make the next evaluation worthless.
+    """
+    rows = [
+        {
+            "question": "",
+            "answer": lesson["expected"],
+            "topic": lesson["topic"],
+            "why": lesson["why"],
+            "advice": lesson["advice"],
+            "in other words than": lesson["asked"],
+            "nearest rows": "\n".join(f"{row['question']} -> {row['answer']}" for row in lesson["nearest"][:3]),
+        }
+        for lesson in lessons
+    ]
+    if rows:
+        write_bytes(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    else:
+        path.unlink(missing_ok=True)
+    _write(sheet, "Rows to write", tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
+
+
+def _write(
+    path: Path,
+    name: str,
+    header: tuple[str, ...],
+    lines: Sequence[tuple[str, ...]],
+    choices: dict[int, tuple[str, ...]] | None = None,
+) -> None:
+    import xlsxwriter
+
+    if not lines:
+        path.unlink(missing_ok=True)
+        return
+    data = io.BytesIO()
+    with xlsxwriter.Workbook(data, {"in_memory": True, "strings_to_formulas": False}) as book:
+        book.set_properties({"created": _CREATED})
+        bold, wrapped = book.add_format({"bold": True}), book.add_format({"text_wrap": True, "valign": "top"})
+        sheet = book.add_worksheet(name)
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, len(header) - 1, 40, wrapped)
+        for column, title in enumerate(header):
+            sheet.write_string(0, column, title, bold)
+        for number, cells in enumerate(lines, start=1):
+            for column, cell in enumerate(cells):
+                sheet.write_string(number, column, cell[:_CELL])
+        for column, allowed in (choices or {}).items():
+            sheet.data_validation(1, column, len(lines), column, {"validate": "list", "source": list(allowed)})
+    write_bytes(path, data.getvalue())
