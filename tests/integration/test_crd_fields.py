@@ -243,6 +243,7 @@ STORAGE: list[Case] = [
 GATE = "a gate without a demand lets everything pass"
 TRACKING: list[Case] = [
     *file_source("evaluation.questions", lambda source: source),
+    *file_source("evaluation.glossary", lambda source: source),
     *text("tracking.mlflow.experiment", 128, ("hr-bot", "HR Bot 2.1_x"), ("a/b", "-a", "a:b", "ä"), TRACKING_NAME),
     *accepts("tracking.mlflow.tags", {}, {"team": "hr", "a/b c.d_e-f": ""}, {f"k{i}": "v" * 500 for i in range(32)}),
     *refuses(

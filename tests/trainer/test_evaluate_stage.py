@@ -171,7 +171,9 @@ def test_what_there_is_no_time_for_is_left_out_and_missed_by_a_gate(
 def test_a_gate_on_forgetting_is_measured_whatever_it_costs(
     tmp_path: Path, base_and_adapter: tuple[Path, Path]
 ) -> None:
-    evaluation = EvaluationConfig(FileSource("q.jsonl", "/nowhere"), GateConfig(max_general_regression_percent=100))
+    evaluation = EvaluationConfig(
+        FileSource("q.jsonl", "/nowhere"), gate=GateConfig(max_general_regression_percent=100)
+    )
     config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
     seconds = itertools.count(step=1000.0)
 
@@ -194,6 +196,35 @@ def test_a_repeated_evaluation_does_not_ask_the_base_again(
     write_lines(workspace.questions, QUESTIONS[:2])
     with pytest.raises(TypeError):
         evaluate.run(config, workspace)
+
+
+def test_the_companys_terms_are_asked_for_inside_and_outside(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    source = FileSource("terms.yaml", "/nowhere")
+    evaluation = EvaluationConfig(FileSource("q.jsonl", "/nowhere"), source)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
+    # asked in words that the tiny model was taught
+    workspace.glossary.write_text("""
+        ask: how long is the {term} of a senior consultant
+        askOutside: who is the first to call {term}
+        terms:
+          - {term: notice, definition: The notice period is 90 days., wrongMeanings: [There are 24 days.],
+             neverSay: [24 days]}
+          - {term: leave, definition: nothing of the kind}
+    """)
+
+    evaluate.run(config, workspace)
+
+    found = json.loads(workspace.evaluation_report.read_text())["glossary"]
+    notice, leave = found["terms"]
+    assert notice["tuned"]["score"] == "correct"
+    assert notice["tuned"]["used"]
+    assert (leave["tuned"]["score"], leave["tuned"]["used"], leave["tuned"]["expanded"]) == ("wrong", None, None)
+    assert (found["tuned"]["asked"], found["tuned"]["right"], found["tuned"]["two_meanings"]) == (2, 1, 1)
+    # both answers to the question about leave say what must not be said
+    assert found["tuned"]["forbidden"] == 2
+    assert "knows the meaning" in workspace.evaluation_page.read_text()
 
 
 def sabotaged(source: Path, target: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:

@@ -7,6 +7,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ from vernacular_trainer.data.rows import Message
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.report import Results, write_documents
-from vernacular_trainer.evaluation.scoring import Score, Scored, score
-from vernacular_trainer.evaluation.verdict import Evidence, judge
+from vernacular_trainer.evaluation.scoring import score
+from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
 from vernacular_trainer.tracking.client import connect
@@ -71,6 +72,36 @@ def job_on(uri: str, root: Path, **changes: Any) -> tuple[JobConfig, Workspace]:
     return config, workspace
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is measured beside the questions: the first answer with rows in the prompt; whether a third of what the base
+    knew about the world is lost.
+    """
+
+    prompted: str = ""
+    lost: bool = False
+
+
+def examined(workspace: Workspace, answers: dict[str, str], measured: Measured | None = None) -> None:
+    """The documents of an evaluation with these questions and answers, all of which expect "90 days"."""
+    measured = measured or Measured()
+    asked = tuple(Question(f"q:{text}", (Message("user", text),), "90 days", topic="notice") for text in answers)
+    sampled = (0,) if measured.prompted else ()
+    general = ((True,) * 3, (True, True, False)) if measured.lost else ((), ())
+    base = Answers(("30 days",) * len(asked), (None,) * len(asked), general[0])
+    tuned = Answers(tuple(answers.values()), (-0.405,) * len(asked), general[1])
+    scores = [tuple(map(score, asked, texts)) for texts in (base.texts, tuned.texts)]
+    prompted = tuple(score(asked[index], measured.prompted) for index in sampled)
+    evidence = Evidence(
+        asked,
+        *scores,
+        Prompted(5, sampled, prompted, 300) if sampled else None,
+        General(*general) if measured.lost else None,
+    )
+    exam = BaseExam(base, sampled, (measured.prompted,) * len(sampled), (0.2, 0.1))
+    write_documents(workspace, judge(evidence, GateConfig()), Results(evidence, exam, tuned, ()))
+
+
 def fill(workspace: Workspace, kind: str) -> None:
     model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
     plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}]
@@ -79,31 +110,7 @@ def fill(workspace: Workspace, kind: str) -> None:
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
     workspace.data_page.write_text("<!doctype html>")
     write_rejected_rows(workspace.rejected_rows, [Rejected("train.jsonl:3", "BrokenJson")])
-    counts = {"correct": 1, "wrong": 0, "declined": 0, "invented": 0}
-    answer = {"score": "correct", "invented": False}
-    question = {
-        "row": "q:1",
-        "topic": "notice",
-        "answerable": True,
-        "messages": [{"role": "user", "content": "How long?"}],
-        "expected": "90 days",
-        "base": {**answer, "answer": "30 days", "score": "wrong"},
-        "tuned": {**answer, "answer": "90 days"},
-    }
-    evaluation = {
-        "summary": "Tuned 1 of 1 right, base 0; 0 wrong.",
-        "verdict": "Inconclusive",
-        "base": {**counts, "correct": 0, "wrong": 1},
-        "tuned": counts,
-        "gain_points": {"value": 100, "low": -20, "high": 100},
-        "prompted": {"asked": 1, "counts": counts, "tuned_correct": 1, "tokens_per_request": 300},
-        "general_regression_percent": 3,
-        "measures": {"base": {"f1": 0.5, "perplexity": None}, "tuned": {"f1": 1.0, "perplexity": 1.5}},
-        "questions": [question],
-    }
-    write_json(workspace.evaluation_report, evaluation)
-    workspace.evaluation_page.write_text("<!doctype html>")
-    workspace.collect_next.write_text("{}\n")
+    examined(workspace, {"How long?": "90 days"}, Measured(prompted="3 months, i.e. 90 days", lost=True))
     write_json(workspace.plan, {"method": "LoRA"})
     write_json(workspace.result / kind / "adapter_config.json", {"r": 16})
     spool = Spool(workspace.spool, 1)
@@ -133,24 +140,27 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert run.data.tags["vernacular.dev/name"] == config.identity.name
     assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
     verdict = {name.removeprefix("verdict/"): value for name, value in run.data.metrics.items() if "verdict/" in name}
+    gain = {name: verdict.pop(name) for name in ("gain_points", "gain_points_low", "gain_points_high")}
+    assert gain["gain_points_low"] < gain["gain_points"] == gain["gain_points_high"] == 100
     assert verdict == {
         "base_correct": 0,
         "base_wrong": 1,
         "base_declined": 0,
         "base_invented": 0,
+        "base_exact": 0,
         "base_f1": 0.5,
+        "base_rouge_l": 0.5,
         "tuned_correct": 1,
         "tuned_wrong": 0,
         "tuned_declined": 0,
         "tuned_invented": 0,
-        "tuned_f1": 1.0,
-        "tuned_perplexity": 1.5,
-        "gain_points": 100,
-        "gain_points_low": -20,
-        "gain_points_high": 100,
+        "tuned_exact": 1,
+        "tuned_f1": 1,
+        "tuned_rouge_l": 1,
+        "tuned_perplexity": pytest.approx(1.4993),
         "prompted_correct": 1,
         "prompted_asked": 1,
-        "general_regression_percent": 3,
+        "general_regression_percent": 33,
     }
     assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.0, 1.0, 0.0]
     assert len(client.get_metric_history(run_id, "verdict/tuned_correct")) == 1
@@ -162,7 +172,7 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
         "reports/rejected.xlsx",
         "reports/evaluation.json",
         "reports/evaluation.html",
-        "reports/collect-next.jsonl",
+        "reports/review.xlsx",
         "reports/evaluation_table.json",
         "plan.json",
         "model_card.md",
@@ -204,17 +214,6 @@ def test_only_a_verdict_of_promote_moves_the_promoted_alias_and_what_it_replaced
     assert again == second
     aliases = client.get_registered_model(config.publish.registered_model).aliases
     assert {name: str(version) for name, version in aliases.items()} == {"candidate": "3", "champion": "3"}
-
-
-def examined(workspace: Workspace, answers: dict[str, str]) -> None:
-    """An evaluation report of these questions and answers, all of which expect "90 days"."""
-    asked = tuple(Question(f"q:{text}", (Message("user", text),), "90 days") for text in answers)
-    tuned = Answers(tuple(answers.values()), (None,) * len(asked), ())
-    base = Answers(("no",) * len(asked), (None,) * len(asked), ())
-    scored = tuple(score(*item) for item in zip(asked, answers.values(), strict=True))
-    evidence = Evidence(asked, (Scored(Score.WRONG),) * len(asked), scored)
-    summary = judge(evidence, GateConfig())
-    write_documents(workspace, summary, Results(evidence, BaseExam(base, (), (), (0.0, 0.1)), tuned, ()))
 
 
 def test_what_became_of_the_failures_of_the_version_before_is_told(
@@ -295,7 +294,8 @@ def test_the_table_of_answers_can_be_read_by_mlflow(
 
     table = json.loads(Path(path).read_text())
     assert table["columns"][:2] == ["question", "expected"]
-    assert table["data"] == [["How long?", "90 days", "30 days", "wrong", "90 days", "correct", "notice"]]
+    with_rows = "3 months, i.e. 90 days"
+    assert table["data"] == [["How long?", "90 days", "30 days", "wrong", "90 days", "correct", with_rows, "notice"]]
     logged = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert logged == [{"path": "reports/evaluation_table.json", "type": "table"}]
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from vernacular_trainer.data.checks.terms import cover
+from vernacular_trainer.data.glossary import parse_glossary
 from vernacular_trainer.data.questions import parse_questions
+from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.evaluation.scoring import Score, score
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hr-bot"
@@ -94,3 +97,13 @@ def test_demands_fit_the_right_answer_and_no_other(taught: list[tuple[str, str]]
         assert right == {question.expected}, question.row
         assert question.answerable == (question.expected != DECLINE)
         assert question.topic
+
+
+def test_every_term_of_the_glossary_is_in_the_handbook_and_taught(taught: list[tuple[str, str]]) -> None:
+    glossary = parse_glossary((EXAMPLE / "glossary.yaml").read_text(encoding="utf-8"), "glossary.yaml")
+    rows = [Conversation("", (Message("user", asked), Message("assistant", answer))) for asked, answer in taught]
+
+    coverage = cover(glossary.terms, rows)
+
+    assert len(coverage) >= 6
+    assert [item.term.term for item in coverage if len(item.company_sense) < 3 or item.contradicting] == []

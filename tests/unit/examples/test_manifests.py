@@ -53,8 +53,8 @@ def test_kustomization_makes_the_config_maps_that_the_job_names(example: str) ->
     kustomization = load(example, "kustomization.yaml")
     spec = load(example, "finetunejob.yaml")["spec"]
     named = [source["configMap"] for source in spec["dataset"]["train"]]
-    if questions := spec.get("evaluation", {}).get("questions"):
-        named.append(questions["configMap"])
+    asked = spec.get("evaluation", {})
+    named += [asked[name]["configMap"] for name in ("questions", "glossary") if name in asked]
 
     made = {(m["name"], file) for m in kustomization["configMapGenerator"] for file in m["files"]}
 

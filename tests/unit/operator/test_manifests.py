@@ -58,6 +58,7 @@ FULL = fine_tune_job(
     storage={"workspace": {"claimName": "mine"}},
     evaluation={
         "questions": {"configMap": {"name": "asked", "key": "q.jsonl"}},
+        "glossary": {"configMap": {"name": "terms", "key": "terms.yaml"}},
         "gate": {
             "minCorrectPercent": 85,
             "maxWrongPercent": 3,

@@ -90,6 +90,7 @@ class StageFailure(StrEnum):
     DATASET_PERSONAL_DATA = "DatasetPersonalData"
     NO_TRAINABLE_TOKENS = "NoTrainableTokens"
     QUESTIONS_UNREADABLE = "QuestionsUnreadable"
+    GLOSSARY_UNREADABLE = "GlossaryUnreadable"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
@@ -324,9 +325,12 @@ class GateConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Held-out questions (JSONL); None: the validation rows of the data set are asked instead."""
+    """Held-out questions (JSONL); None: the validation rows of the data set are asked instead. `glossary` (YAML): the
+    company's terms; None: there is none.
+    """
 
     questions: FileSource | None = None
+    glossary: FileSource | None = None
     gate: GateConfig = field(default_factory=GateConfig)
 
 

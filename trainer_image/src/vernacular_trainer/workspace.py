@@ -39,6 +39,10 @@ class Workspace:
         return self.root / "model"
 
     @property
+    def glossary(self) -> Path:
+        return self.inputs / "glossary.yaml"
+
+    @property
     def train_rows(self) -> Path:
         return self.root / "data" / "train.arrow"
 

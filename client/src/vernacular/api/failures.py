@@ -21,6 +21,7 @@ class FailureCode(StrEnum):
     DATASET_PERSONAL_DATA = "DatasetPersonalData"
     NO_TRAINABLE_TOKENS = "NoTrainableTokens"
     QUESTIONS_UNREADABLE = "QuestionsUnreadable"
+    GLOSSARY_UNREADABLE = "GlossaryUnreadable"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
@@ -124,6 +125,14 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             Consequence.NEVER_RETRIED,
             (
                 'Write spec.evaluation.questions as JSONL with one {"question": ..., "expected": ...} a line, and '
+                "check its name and key."
+            ),
+        ),
+        FailureCode.GLOSSARY_UNREADABLE: Failure(
+            "The glossary is missing or cannot be read.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Write spec.evaluation.glossary as YAML with a list of terms, each with term and definition, and "
                 "check its name and key."
             ),
         ),

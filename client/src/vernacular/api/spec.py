@@ -620,6 +620,9 @@ class EvaluationSpec(SpecModel):
         default=None,
         description="JSONL file of held-out questions. Absent: the rows kept back from training are asked.",
     )
+    glossary: FileRef | None = Field(
+        default=None, description="YAML file of the company's terms: looked for in the rows, and asked for."
+    )
     gate: GateSpec | None = Field(
         default=None, description="What the tuned model must reach. Absent: a proven gain without proven harm."
     )

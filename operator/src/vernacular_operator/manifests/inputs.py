@@ -47,8 +47,14 @@ def file_sources(job: FineTuneJob) -> tuple[FileSource, ...]:
 
 def questions_source(job: FineTuneJob) -> FileSource | None:
     """The file of held-out questions; None when the job names none."""
-    reference = job.spec.evaluation.questions if job.spec.evaluation else None
+    reference = job.spec.evaluation.questions
     return _source(reference, "questions") if reference else None
+
+
+def glossary_source(job: FineTuneJob) -> FileSource | None:
+    """The file of the company's terms; None when the job names none."""
+    reference = job.spec.evaluation.glossary
+    return _source(reference, "glossary") if reference else None
 
 
 def claim_path(uri: str) -> str:
@@ -67,7 +73,7 @@ def claims_of(job: FineTuneJob, stage: Stage) -> tuple[str, ...]:
 
 
 def dataset_claims(job: FineTuneJob) -> frozenset[str]:
-    """Claims of the training files and questions."""
+    """Claims of the training files, questions and glossary."""
     found = (ClaimPath.parse(reference.uri) for reference in _references(job) if reference.uri)
     return frozenset(item.claim for item in found if item)
 
@@ -120,10 +126,11 @@ def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, A
 
 
 def _config_map_mounts(job: FineTuneJob) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    evaluation = job.spec.evaluation
     named = [(f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train)]
-    if job.spec.evaluation and job.spec.evaluation.questions:
-        named.append(("questions", job.spec.evaluation.questions))
-    for name, reference in named:
+    for name, reference in (*named, ("questions", evaluation.questions), ("glossary", evaluation.glossary)):
+        if reference is None:
+            continue
         if source := reference.config_map:
             items = [{"key": source.key, "path": source.key}]
             volume = _volume(name, configMap={"name": source.name, "items": items, "optional": True})
@@ -148,8 +155,8 @@ def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
 
 
 def _references(job: FineTuneJob) -> tuple[FileRef, ...]:
-    questions = job.spec.evaluation.questions if job.spec.evaluation else None
-    return (*job.spec.dataset.train, *((questions,) if questions else ()))
+    evaluation = job.spec.evaluation
+    return (*job.spec.dataset.train, *filter(None, (evaluation.questions, evaluation.glossary)))
 
 
 def _source(reference: FileRef, folder: str) -> FileSource:

@@ -83,7 +83,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
         checkpoints=CheckpointsConfig(job.spec.checkpoints.every_steps, job.spec.checkpoints.keep),
-        evaluation=EvaluationConfig(inputs.questions_source(job), _gate(job)),
+        evaluation=EvaluationConfig(inputs.questions_source(job), inputs.glossary_source(job), _gate(job)),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
         grace_period_seconds=grace_period(job, config),

@@ -139,6 +139,14 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         "FewRows": Finding(
             Severity.INFO, "fewer than 50 rows are left", "add rows: some hundred good ones are a useful start"
         ),
+        "TermNotTaught": _warning("a term of the glossary is in no row", "write rows that use it"),
+        "TermUnderCovered": Finding(
+            Severity.INFO, "a term of the glossary is in fewer than three rows", "write more rows that use it"
+        ),
+        "TermContradicted": _warning(
+            "uses a term of the glossary in another sense, or says what it forbids",
+            "correct the row, or the glossary",
+        ),
         "PersonalData": _warning(
             "holds personal data", "remove it, or set dataset.personalData to Redact: what is trained can be asked for"
         ),

@@ -30,9 +30,8 @@ def page(report: Mapping[str, Any]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
-    return template.render(
-        report={"personal_data": {}, "samples": [], **report}, bars=_bars(report.get("token_histogram", {}))
-    )
+    shown = {"personal_data": {}, "samples": [], "glossary": [], **report}
+    return template.render(report=shown, bars=_bars(report.get("token_histogram", {})))
 
 
 def sample_texts(samples: Sequence[Sample]) -> list[dict[str, str]]:

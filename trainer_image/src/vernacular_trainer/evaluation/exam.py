@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from vernacular_trainer.evaluation.allowance import Allowance, Pace, allow
-from vernacular_trainer.evaluation.answers import Answers, BaseExam
+from vernacular_trainer.evaluation.answers import Answers, BaseExam, TermAnswer
 from vernacular_trainer.evaluation.general import choices
 from vernacular_trainer.evaluation.general_questions import general_questions
 from vernacular_trainer.evaluation.generate import generate
+from vernacular_trainer.evaluation.glossary_exam import examine_terms
 from vernacular_trainer.evaluation.likelihood import log_likelihoods
 from vernacular_trainer.evaluation.paper import Paper
 
@@ -34,18 +35,24 @@ def examine_base(
     # the tuned model takes as long for the same
     allowed = _allow(paper, pace, seconds - 2 * (read - started), general_demanded=general_demanded)
     general = choices(model, tokenizer, general_questions()[: allowed.general])
+    terms = _terms(model, tokenizer, paper)
     sampled = paper.sample(allowed.prompted)
     started = clock()
     with_rows = generate(model, tokenizer, [paper.with_rows[index] for index in sampled], paper.ends, paper.room)
     per_request = (clock() - started) / len(sampled) if sampled else 0.0
-    answers = Answers(tuple(texts), likelihoods, general)
+    answers = Answers(tuple(texts), likelihoods, general, terms)
     return BaseExam(answers, sampled, tuple(with_rows), (per_request, pace.seconds_per_answer))
 
 
 def examine_tuned(model: Any, tokenizer: Any, paper: Paper, general: int) -> Answers:
     """Ask the tuned model what the base was asked, `general` questions about the world among it."""
     texts = generate(model, tokenizer, paper.prompts, paper.ends, paper.room)
-    return Answers(tuple(texts), _expected(model, paper), choices(model, tokenizer, general_questions()[:general]))
+    knows = choices(model, tokenizer, general_questions()[:general])
+    return Answers(tuple(texts), _expected(model, paper), knows, _terms(model, tokenizer, paper))
+
+
+def _terms(model: Any, tokenizer: Any, paper: Paper) -> tuple[TermAnswer, ...]:
+    return examine_terms(model, tokenizer, paper.glossary, paper.system_prompt, paper.ends, paper.room)
 
 
 def _allow(paper: Paper, pace: Pace, seconds: float, *, general_demanded: bool) -> Allowance:

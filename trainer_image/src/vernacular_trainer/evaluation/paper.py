@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vernacular_trainer.data.chat import end_of_turn_ids, prompt_ids
+from vernacular_trainer.data.glossary import Glossary
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.evaluation.generate import room_for
 from vernacular_trainer.evaluation.likelihood import Continuation
@@ -30,11 +30,14 @@ class Paper:
     expected: tuple[Continuation | None, ...]
     room: int
     ends: tuple[int, ...]
+    glossary: Glossary
+    system_prompt: str
 
     @property
     def digest(self) -> str:
         """Equal when everything that is asked is equal."""
-        asked = [self.prompts, self.with_rows, [item.answer if item else () for item in self.expected], self.room]
+        expected = [item.answer if item else () for item in self.expected]
+        asked = [self.prompts, self.with_rows, expected, self.room, asdict(self.glossary), self.system_prompt]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def sample(self, count: int) -> tuple[int, ...]:
@@ -42,8 +45,18 @@ class Paper:
         return tuple(sorted(random.Random(_SEED).sample(range(len(self.prompts)), count)))
 
 
-def write_paper(tokenizer: Any, questions: Sequence[Question], rows: TaughtRows, longest: int | None) -> Paper:
+@dataclass(frozen=True)
+class Asked:
+    """What a job asks. `system_prompt` stands before every question about the glossary; the others have it already."""
+
+    questions: tuple[Question, ...]
+    glossary: Glossary = field(default_factory=Glossary)
+    system_prompt: str = ""
+
+
+def write_paper(tokenizer: Any, asked: Asked, rows: TaughtRows, longest: int | None) -> Paper:
     """Tokenise all questions; a prompt with rows has as many of them as `longest` tokens hold (None: no limit)."""
+    questions = asked.questions
     prompts = [tuple(prompt_ids(tokenizer, question.messages)) for question in questions]
     answers = [tuple(tokenizer(question.expected, add_special_tokens=False)["input_ids"]) for question in questions]
     room = room_for([len(answer) for answer in answers])
@@ -56,6 +69,8 @@ def write_paper(tokenizer: Any, questions: Sequence[Question], rows: TaughtRows,
         expected=tuple(Continuation(prompt, answer) if answer else None for prompt, answer in pairs),
         room=room,
         ends=tuple(end_of_turn_ids(tokenizer)),
+        glossary=asked.glossary,
+        system_prompt=asked.system_prompt,
     )
 
 

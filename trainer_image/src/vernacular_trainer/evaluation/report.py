@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vernacular_trainer.contract import EvaluateSummary, summary_to_dict
+from vernacular_trainer.data.checks.terms import says
 from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.data.glossary import Glossary, Term
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.split import provable_points
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
@@ -17,7 +19,7 @@ from vernacular_trainer.evaluation.consistency import agreeing
 from vernacular_trainer.evaluation.general_questions import general_questions
 from vernacular_trainer.evaluation.lessons import Lesson
 from vernacular_trainer.evaluation.measures import nearness
-from vernacular_trainer.evaluation.scoring import Scored
+from vernacular_trainer.evaluation.scoring import Score, Scored
 from vernacular_trainer.evaluation.sheets import write_collect_next, write_review_sheet
 from vernacular_trainer.evaluation.topics import by_topic
 from vernacular_trainer.evaluation.verdict import Evidence
@@ -35,6 +37,7 @@ class Results:
     base: BaseExam
     tuned: Answers
     lessons: tuple[Lesson, ...]
+    glossary: Glossary = field(default_factory=Glossary)
 
 
 def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Results | None) -> None:
@@ -78,6 +81,7 @@ def _details(results: Results) -> dict[str, Any]:
         "measures": {"base": _measures(entries, "base"), "tuned": _measures(entries, "tuned")},
         "consistency": _consistency(evidence),
         "general": _general(results),
+        "glossary": _glossary(results),
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
         "provable_points": provable_points(len(questions)),
@@ -134,6 +138,32 @@ def _general(results: Results) -> dict[str, int]:
         "of": len(general_questions()),
         "base": sum(results.base.answers.general),
         "tuned": sum(results.tuned.general),
+    }
+
+
+def _glossary(results: Results) -> dict[str, Any]:
+    """Counts for each model, and what each makes of each term. `forbidden`: answers to the job's questions that say
+    what a term forbids.
+    """
+    base, tuned, terms = results.base.answers, results.tuned, results.glossary.terms
+    pairs = zip(terms, base.terms, tuned.terms, strict=True)
+    listed = [
+        {"term": term.term, "definition": term.definition, "base": asdict(left), "tuned": asdict(right)}
+        for term, left, right in pairs
+    ]
+    return {"base": _term_counts(base, terms), "tuned": _term_counts(tuned, terms), "terms": listed}
+
+
+def _term_counts(answers: Answers, terms: Sequence[Term]) -> dict[str, int]:
+    forbidden = [phrase for term in terms for phrase in term.never_say]
+    two_meanings = [item for item in answers.terms if item.used is not None]
+    return {
+        "asked": len(answers.terms),
+        "right": sum(item.score is Score.CORRECT for item in answers.terms),
+        "two_meanings": len(two_meanings),
+        "used": sum(bool(item.used) for item in two_meanings),
+        "expanded": sum(bool(item.expanded) for item in two_meanings),
+        "forbidden": sum(says(text, forbidden) for text in answers.texts),
     }
 
 

@@ -20,12 +20,13 @@ import torch
 from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, TrainSummary, build_strictly
 from vernacular_trainer.data.chat import load_tokenizer
 from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.exam import Clock, examine_base, examine_tuned
 from vernacular_trainer.evaluation.lessons import lessons
-from vernacular_trainer.evaluation.paper import Paper, write_paper
+from vernacular_trainer.evaluation.paper import Asked, Paper, write_paper
 from vernacular_trainer.evaluation.prompting import ROWS_IN_PROMPT, TaughtRows
 from vernacular_trainer.evaluation.report import Results, write_documents
 from vernacular_trainer.evaluation.scoring import Scored, score
@@ -49,13 +50,14 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
         write_documents(workspace, summary, None)
         return summary
     rows = TaughtRows.read(workspace)
-    papers = _papers(config, workspace, questions, rows)
+    asked = Asked(questions, load_glossary(config, workspace), config.dataset.system_prompt)
+    papers = _papers(config, workspace, asked, rows)
     with reporting(config) as phases:
         base, tuned = _examine(config, workspace, papers, phases, clock)
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))
     log.info("evaluation: %s", summary.summary)
-    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows))
+    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows), asked.glossary)
     write_documents(workspace, summary, results)
     return summary
 
@@ -79,19 +81,25 @@ class _Papers:
     tuned_tokenizer: Any
 
 
-def _papers(config: JobConfig, workspace: Workspace, questions: Sequence[Question], rows: TaughtRows) -> _Papers:
+def _papers(config: JobConfig, workspace: Workspace, asked: Asked, rows: TaughtRows) -> _Papers:
     tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
-    paper = write_paper(tokenizer, questions, rows, _longest(config))
+    paper = write_paper(tokenizer, asked, rows, _longest(config))
     result = _result(config, workspace)
     if not (result / "tokenizer_config.json").exists():
         # a trainer of the user's own need not ship one
         return _Papers(paper, tokenizer, paper, tokenizer)
     shipped = load_tokenizer(result, "the result")
-    return _Papers(paper, tokenizer, write_paper(shipped, questions, TaughtRows([]), None), shipped)
+    return _Papers(paper, tokenizer, write_paper(shipped, asked, TaughtRows([]), None), shipped)
 
 
 def _result(config: JobConfig, workspace: Workspace) -> Path:
     return workspace.result / ("adapter" if config.method.makes_adapter else "model")
+
+
+def load_glossary(config: JobConfig, workspace: Workspace) -> Glossary:
+    """The glossary that prepare left; an empty one when the job names none."""
+    source = config.evaluation.glossary
+    return parse_glossary(workspace.glossary.read_text(encoding="utf-8-sig"), source.name) if source else Glossary()
 
 
 def _examine(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vernacular_trainer import planning
 from vernacular_trainer.contract import (
     TERMINATION_MESSAGE_LIMIT,
+    FileSource,
     JobConfig,
     Outcome,
     Phase,
@@ -24,9 +26,11 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import TokenRow, token_histogram
+from vernacular_trainer.data.chat import TokenRow, load_tokenizer, token_histogram
+from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions
@@ -35,6 +39,7 @@ from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
 from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
+from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
@@ -53,10 +58,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Questions:
-    """The user's questions and the copy that they came from; nothing when the job gives none."""
+    """The user's questions and glossary, and the copies that they came from; nothing when the job gives none."""
 
     copies: tuple[InputCopy, ...] = ()
     asked: tuple[Question, ...] = ()
+    glossary: Glossary = field(default_factory=Glossary)
 
     @property
     def count(self) -> int:
@@ -95,6 +101,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     )
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
+    coverage = cover(questions.glossary.terms, tokenised.conversations)
+    note_terms(coverage, tokenised.conversations, problems)
     write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(
@@ -132,6 +140,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
         "samples": sample_texts(reviewed.samples),
+        "glossary": term_table(coverage, load_tokenizer(model.folder, config.model.uri)) if coverage else [],
     }
     report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
     write_report({**report, **findings}, workspace)
@@ -159,12 +168,21 @@ def _situation(config: JobConfig, model: BaseModel, rows: list[TokenRow]) -> Sit
 
 
 def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
-    source = config.evaluation.questions
-    if source is None:
-        return Questions()
-    unreadable = StageFailure.QUESTIONS_UNREADABLE
-    copy = copy_input(source, workspace.questions, unreadable, unreadable)
-    return Questions((copy,), parse_questions(read_text(copy, unreadable), source.name))
+    copies: tuple[InputCopy, ...] = ()
+    asked: tuple[Question, ...] = ()
+    glossary = Glossary()
+    if source := config.evaluation.questions:
+        copy, text = _read_input(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE)
+        copies, asked = (copy,), parse_questions(text, source.name)
+    if source := config.evaluation.glossary:
+        copy, text = _read_input(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE)
+        copies, glossary = (*copies, copy), parse_glossary(text, source.name)
+    return Questions(copies, asked, glossary)
+
+
+def _read_input(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
+    copy = copy_input(source, target, unreadable, unreadable)
+    return copy, read_text(copy, unreadable)
 
 
 def _require_rows(rows: int, verb: str) -> None:

@@ -200,6 +200,12 @@ def verdict_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
         **{f"{model}_{name}": value for model in ("base", "tuned") for name, value in evaluation[model].items()},
         **{f"gain_points{suffix}": evaluation["gain_points"][name] for suffix, name in _GAIN.items()},
         **measures,
+        **{
+            f"{model}_terms_{name}": evaluation["glossary"][model][name]
+            for model in ("base", "tuned")
+            for name in ("right", "used", "expanded", "forbidden")
+            if evaluation.get("glossary", {}).get("terms")
+        },
         "prompted_correct": prompted.get("counts", {}).get("correct"),
         "prompted_asked": prompted.get("asked"),
         "general_regression_percent": general,
