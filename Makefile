@@ -74,4 +74,7 @@ bench-operator: $(READY) ## how the operator scales, against the budgets (ROWS="
 bench-data: $(READY) ## how fast 1,000,000 rows are checked, and in how much memory (ROWS="10000": fewer, not recorded)
 	@$(PYTHON) -m bench.data $(if $(ROWS),--rows $(ROWS))
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data
+bench-evaluation: $(READY) ## how long base and tuned model take to answer 200 questions
+	@$(PYTHON) -m bench.evaluation
+
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation
