@@ -91,6 +91,13 @@ def a_name_used_twice(story: Story) -> None:
     story.job("Train", 1, uid="another")
 
 
+def a_told_name_used_again(story: Story) -> None:
+    story.job("Train", 1)
+    story.status(stages=[record("Train", "Running")])
+    story.job("Train", 1, deleted=True)
+    story.job("Train", 1, uid="another")
+
+
 def a_job_after_the_end(story: Story) -> None:
     story.status(state="Failed", failure={"code": "Hang"}, conditions=[condition("Failed")])
     story.job("Train", 1)
@@ -172,6 +179,7 @@ def a_generation_of_the_future(story: Story) -> None:
         (two_attempts, "attempts at once"),
         (a_pod_beside_the_next_attempt, "attempts at once"),
         (a_name_used_twice, "was made 2 times"),
+        (a_told_name_used_again, "was made 2 times"),
         (a_job_after_the_end, "made after the job had ended"),
         (a_flip, "a terminal status changed"),
         (both_ends, "both Complete and Failed"),
@@ -195,3 +203,13 @@ def test_a_broken_promise_is_seen(tell: Callable[[Story], None], text: str) -> N
     tell(story)
     with pytest.raises(AssertionError, match=text):
         story.judge.check()
+
+
+def test_what_was_deleted_before_anybody_told_of_it_is_made_again() -> None:
+    story = Story()
+    story.status()
+    story.job("Train", 1)
+    story.job("Train", 1, deleted=True)
+    story.job("Train", 1, uid="another")
+
+    story.judge.check()

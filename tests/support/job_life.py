@@ -16,13 +16,16 @@ _TRACE = 80
 
 @dataclass
 class Child:
-    """A Job or pod of an attempt. `ran_until`: when it was last known to run, None when it never ran."""
+    """A Job or pod of an attempt. `gone`: it was deleted; `ran_until`: when it was last known to run, None when it
+    never ran.
+    """
 
     kind: str
     name: str
     stage: str
     attempt: int
     live: bool = True
+    gone: bool = False
     running: bool = False
     complete: bool = False
     failed: bool = False
@@ -63,6 +66,11 @@ class Life:
         """Jobs that are not over and pods whose containers may run."""
         return [child for child in self.children.values() if child.live]
 
+    def told(self, child: Child) -> bool:
+        """Whether the status has ever named a child's attempt: it only goes up."""
+        records = self.status.get("stages") or ()
+        return any(item["name"].lower() == child.stage and item.get("attempt", 0) >= child.attempt for item in records)
+
     def attempts(self, stage: str) -> int:
         """How many attempts of a stage were ever started."""
         return len(self.jobs(stage))
@@ -73,6 +81,7 @@ class Life:
         labels = metadata["labels"]
         new = Child(change.kind, metadata["name"], labels[STAGE], int(labels[ATTEMPT]))
         child = self.children.setdefault(metadata["uid"], new)
+        child.gone = change.deleted
         if child.running:
             child.ran_until = change.seen
         if change.kind == "Job":
