@@ -113,7 +113,7 @@ def test_the_time_is_spent_on_the_world_and_on_prompts() -> None:
     fast, slow = Pace(0.01, 1e-5), Pace(1.0, 0.002)
 
     assert allow(60, fast, (120, 72), (40, 400), general_demanded=False) == Allowance(120, 40)
-    # 120 questions cost 34.6 s, 60 cost 17.3 s of 30; with 400 tokens a prompt costs 1.8 s, of 42.7 s there are 20
+    # 120 questions cost 34.6 s, 60 cost 17.3 s of 30; with 400 tokens a prompt costs 1.5 s, of 42.7 s there are 20
     assert allow(60, slow, (120, 72), (40, 400), general_demanded=False) == Allowance(60, 20)
     assert allow(0, slow, (120, 72), (40, 400), general_demanded=False) == Allowance(0, 0)
     assert allow(0, slow, (120, 72), (40, 400), general_demanded=True) == Allowance(120, 0)

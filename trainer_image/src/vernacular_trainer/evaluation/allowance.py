@@ -8,8 +8,10 @@ SHARE_OF_TRAINING = 1 / 3
 # after a short training, this long all the same
 SECONDS_AT_LEAST = 75.0
 # fewer questions than this say nothing
-_FEWEST_PROMPTED = 10
+_FEWEST_PROMPTED = 8
 _FEWEST_GENERAL = 30
+# a prompt is read without the likelihood of each of its tokens, and in larger batches than those it was timed with
+_PROMPT_COST = 0.6
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def allow(
     asked = questions if general_demanded else _affordable(questions, _FEWEST_GENERAL, seconds / 2, cost)
     rest = seconds - asked * cost
     questions, tokens = prompted
-    cost = pace.seconds_per_answer + tokens * pace.seconds_per_token
+    cost = pace.seconds_per_answer + _PROMPT_COST * tokens * pace.seconds_per_token
     return Allowance(asked, _affordable(questions, _FEWEST_PROMPTED, rest, cost))
 
 
