@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_loss_and_gradients_are_those_of_all_logits(tiny_model: Path, batch: Bat
     expected.backward()
     wanted = gradients(model)
     model.zero_grad()
-    loss = SupervisedLoss(model)(model, batch.input_ids, batch.attention_mask, batch.targets)
+    loss = SupervisedLoss(model)(model, batch)
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert gradients(model).keys() == wanted.keys()
@@ -60,7 +61,7 @@ def test_the_output_layer_sees_only_supervised_positions(tiny_model: Path, batch
     loss = SupervisedLoss(model)
     seen: list[torch.Size] = []
     model.get_output_embeddings().register_forward_hook(lambda _m, _i, output: seen.append(output.shape))
-    loss(model, batch.input_ids, batch.attention_mask, batch.targets)
+    loss(model, batch)
     model(input_ids=batch.input_ids)
     assert seen == [(batch.supervised, model.config.vocab_size), (*batch.input_ids.shape, model.config.vocab_size)]
 
@@ -69,14 +70,14 @@ def test_a_model_that_hides_its_output_layer(tiny_model: Path, batch: Batch) -> 
     model = load(tiny_model, lora=False)
     expected = plain_loss(model, batch).item()
     model.get_output_embeddings = lambda: None
-    loss = SupervisedLoss(model)(model, batch.input_ids, batch.attention_mask, batch.targets)
+    loss = SupervisedLoss(model)(model, batch)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_batch_without_targets_gives_zero_and_gradients(tiny_model: Path, batch: Batch) -> None:
     model = load(tiny_model, lora=True)
     nothing = torch.full_like(batch.targets, -100)
-    loss = SupervisedLoss(model)(model, batch.input_ids, batch.attention_mask, nothing)
+    loss = SupervisedLoss(model)(model, dataclasses.replace(batch, targets=nothing))
     loss.backward()
     assert loss.item() == 0
     assert gradients(model)

@@ -234,6 +234,21 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is learnt from: "SFT", answers, or "DPO", pairs of a chosen and a rejected one. `beta` is DPO's (None:
+    chosen by prepare's plan).
+    """
+
+    type: str = "SFT"
+    beta: str | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether rows are pairs of answers."""
+        return self.type == "DPO"
+
+
+@dataclass(frozen=True)
 class EarlyStoppingConfig:
     """End when `patience` evaluations in a row have not lowered the loss by more than `min_delta`."""
 
@@ -376,6 +391,7 @@ class JobConfig:
     dataset: DatasetConfig
     tracking: TrackingConfig
     publish: PublishConfig
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)

@@ -19,6 +19,8 @@ class ResolvedPlan:
     """Settings of one training, complete. `effective_batch_size` rows go into each optimizer step over all ranks:
     effective_batch_size = micro_batch_size x accumulation x world_size, the last micro batches may be short.
 
+    `beta`: of DPO, how strongly the model is held to what it was (Rafailov et al., arXiv:2305.18290).
+
     `keep`: "Best" evaluation's weights or the "Last" ones. `patience`: evaluations in a row that may fail to lower the
     loss by more than `min_delta` before the training ends; 0: it never ends early.
     """
@@ -42,6 +44,8 @@ class ResolvedPlan:
     checkpoint_every_steps: int
     evaluate_every_steps: int
     keep_checkpoints: int
+    objective: str = "SFT"
+    beta: float = 0.0
     optimizer: str = "AdamW"
     offload: str = "None"
     extra_arguments: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +63,16 @@ class ResolvedPlan:
     def makes_adapter(self) -> bool:
         """Whether an adapter is trained beside a frozen base."""
         return self.method != "Full"
+
+    @property
+    def compares(self) -> bool:
+        """Whether pairs of answers are compared: a row is then two sequences."""
+        return self.objective == "DPO"
+
+    @property
+    def micro_sequences(self) -> int:
+        """Sequences that a rank computes at once."""
+        return self.micro_batch_size * (2 if self.compares else 1)
 
     @property
     def quantizes(self) -> bool:

@@ -41,6 +41,8 @@ _METHODS = {
     "QLoRA": "as LoRA, with the base in a quarter of the memory",
     "Full": _GIVEN,
 }
+_OBJECTIVES = {"SFT": "learns to answer as the rows do", "DPO": "learns which of two answers is better"}
+_LEARNING_RATES = {("SFT", "LoRA"): 2e-4, ("SFT", "Full"): 2e-5, ("DPO", "LoRA"): 2e-5, ("DPO", "Full"): 1e-6}
 _OPEN = "Auto"
 
 T = TypeVar("T")
@@ -163,12 +165,15 @@ def _switch(on: bool) -> str:
 def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[PlanValue, ...]]:
     """The plan that is chosen without a look at memory."""
     training, compute, reasons = config.training, config.compute, _Reasons()
-    full = not config.method.makes_adapter
     note = reasons.note
+    objective = config.objective
+    note("objective", objective.type, _OBJECTIVES[objective.type])
+    beta = _beta(config, reasons)
     note("method", config.method.type, _METHODS[config.method.type])
     reasons.choose("loss", training.loss, lambda: ("AnswersOnly", "the model is to answer, not to ask"))
     length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
-    batch = _batch(training, compute, facts.train_rows, length, reasons)
+    # both answers of a pair are computed together
+    batch = _batch(training, compute, facts.train_rows, length * (2 if objective.compares else 1), reasons)
     epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
     warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
     lora = _lora(config.method, reasons)
@@ -179,7 +184,7 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         world_size=note("worldSize", compute.world_size, _ranks(compute)),
         epochs=epochs,
         total_steps=steps,
-        learning_rate=_learning_rate(training, full, reasons),
+        learning_rate=_learning_rate(config, reasons),
         effective_batch_size=batch.effective,
         micro_batch_size=batch.micro,
         accumulation=batch.accumulation,
@@ -193,6 +198,8 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         checkpoint_every_steps=_interval("checkpointEverySteps", config.checkpoints.every_steps, steps, reasons),
         evaluate_every_steps=_interval("evaluateEverySteps", training.evaluate_every_steps, steps, reasons),
         keep_checkpoints=_keep(config.checkpoints, reasons),
+        objective=objective.type,
+        beta=beta,
         optimizer=_optimizer(training, compute, reasons),
         offload=_offload(compute, reasons),
         extra_arguments=_extra_arguments(training, compute, reasons),
@@ -213,8 +220,9 @@ def summarise(plan: ResolvedPlan) -> str:
     """The plan in one sentence."""
     name = "LoRA" if plan.lora_variant == "Standard" else plan.lora_variant
     method = f"{name} rank {plan.lora_rank}{', base in 4 bits' if plan.quantizes else ''}" if plan.lora_rank else "Full"
+    objective = "DPO, " if plan.compares else ""
     return (
-        f"{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
+        f"{objective}{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
         f"learning rate {plan.learning_rate:g}, "
         f"{plan.max_sequence_length} tokens, {plan.precision}, {plan.strategy} on {plan.world_size}"
     )
@@ -281,16 +289,31 @@ def _steps(training: TrainingConfig, rows: int, effective: int, reasons: _Reason
     return epochs, reasons.note("totalSteps", epochs * per_epoch, f"{per_epoch} per epoch")
 
 
-def _learning_rate(training: TrainingConfig, full: bool, reasons: _Reasons) -> float:
-    default = (2e-5, "usual for Full") if full else (2e-4, "usual for LoRA")
-    given = _parse(training.learning_rate, "learningRate")
+def _beta(config: JobConfig, reasons: _Reasons) -> float:
+    """DPO's beta; 0 for other objectives."""
+    objective = config.objective
+    if not objective.compares:
+        return 0.0
+    if config.training.loss == ALL_TOKENS:
+        raise refused("training.loss AllTokens does not go with objective DPO", "leave it out: answers are compared")
+    given = _parse(objective.beta, "dpo.beta")
+    if given == 0.0:
+        raise refused("dpo.beta is 0, so nothing would be learnt", 'write "0.1", or leave it out')
+    return reasons.choose("beta", given, lambda: (0.1, "usual for DPO"))
+
+
+def _learning_rate(config: JobConfig, reasons: _Reasons) -> float:
+    kind = "DPO with " if config.objective.compares else ""
+    method = "LoRA" if config.method.makes_adapter else "Full"
+    default = (_LEARNING_RATES[config.objective.type, method], f"usual for {kind}{method}")
+    given = _parse(config.training.learning_rate, "training.learningRate")
     if given == 0.0:
         raise refused("training.learningRate is 0, so nothing would be learnt", f"write {default[0]:g}, or omit it")
     return reasons.choose("learningRate", given, lambda: default)
 
 
 def _number(given: str | None, name: str, default: float, reasons: _Reasons) -> float:
-    return reasons.choose(name, _parse(given, name), lambda: (default, "default"))
+    return reasons.choose(name, _parse(given, f"training.{name}"), lambda: (default, "default"))
 
 
 def _parse(text: str | None, name: str) -> float | None:
@@ -301,7 +324,7 @@ def _parse(text: str | None, name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise refused(f"training.{name} {text!r} is not a number of at least 0", 'write it like "2e-4" or "0.1"')
+        raise refused(f"{name} {text!r} is not a number of at least 0", 'write it like "2e-4" or "0.1"')
     return value
 
 
@@ -333,7 +356,7 @@ class _HeldOut:
         return cls(
             keep=reasons.choose("keep", training.keep, lambda: best),
             patience=reasons.choose("patience", early.patience, lambda: (DEFAULT_PATIENCE, "default")),
-            min_delta=reasons.choose("minDelta", _parse(early.min_delta, "minDelta"), lambda: (0.0, "default")),
+            min_delta=_number(early.min_delta, "minDelta", 0.0, reasons),
         )
 
 

@@ -2,7 +2,9 @@
 
 inputs/                       copies of every file the user named, with digests; later stages read only these
 model/                        base model, only when it was fetched from a hub
-data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string
+data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string; of
+                              preferences the chosen answer and behind it the rejected one
+data/{train,validation}.npy   how likely the model found both before the training, written by it
 data/clean.jsonl              the rows that are used, as text
 data/held_out.json            which lines of it are not trained on
 plan.json                     resolved settings (plan.ResolvedPlan)
@@ -49,6 +51,10 @@ class Workspace:
     @property
     def validation_rows(self) -> Path:
         return self.root / "data" / "validation.arrow"
+
+    def reference(self, rows: Path) -> Path:
+        """How likely the model found the answers of these rows before it was trained."""
+        return rows.with_suffix(".npy")
 
     @property
     def plan(self) -> Path:

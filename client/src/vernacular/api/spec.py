@@ -16,6 +16,7 @@ from vernacular.api.strings import (
     Alias,
     ArgumentName,
     ArgumentValue,
+    Beta,
     ClusterObjectName,
     ConfigMapKey,
     FileURI,
@@ -38,7 +39,7 @@ _CLAIM_SCHEME = "pvc://"
 # what rows of the known formats are made of
 _COLUMNS = (
     *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
-    *("conversations", "text"),
+    *("conversations", "text", "chosen", "rejected"),
 )
 
 
@@ -58,6 +59,7 @@ class RowFormat(StrEnum):
     INSTRUCTION = "Instruction"
     CONVERSATIONS = "Conversations"
     TEXT = "Text"
+    PREFERENCE = "Preference"
 
 
 class Duplicates(StrEnum):
@@ -74,6 +76,13 @@ class PersonalData(StrEnum):
     REPORT = "Report"
     REDACT = "Redact"
     FAIL = "Fail"
+
+
+class Objective(StrEnum):
+    """What is learnt from: answers, or pairs of a chosen and a rejected one."""
+
+    SFT = "SFT"
+    DPO = "DPO"
 
 
 class MethodType(StrEnum):
@@ -557,6 +566,15 @@ class StorageSpec(SpecModel):
     )
 
 
+class DpoSpec(SpecModel):
+    """Settings of objective DPO."""
+
+    beta: Beta | None = Field(
+        default=None,
+        description="How strongly the model is held to what it was, as a string. Absent: chosen, 0.1.",
+    )
+
+
 class TrainerSpec(SpecModel):
     """A trainer of your own in the train stage."""
 
@@ -748,7 +766,7 @@ class RunPolicySpec(SpecModel):
 
 
 _FIXED = (
-    *("runtimeRef", "model", "dataset", "method", "training", "compute", "podOverrides", "storage"),
+    *("runtimeRef", "model", "dataset", "objective", "dpo", "method", "training", "compute", "podOverrides", "storage"),
     *("checkpoints", "trainer", "evaluation", "tracking", "publish"),
 )
 
@@ -776,6 +794,19 @@ class FineTuneJobSpec(SpecModel):
                 " || !has(self.compute.strategy) || self.compute.strategy != 'ZeRO3'",
                 "ZeRO3 cannot divide the four-bit weights of QLoRA; write ZeRO2, or method LoRA",
             ),
+            cel(
+                "!has(self.dpo) || (has(self.objective) && self.objective == 'DPO')",
+                "dpo is for objective: DPO; add that, or remove dpo",
+            ),
+            cel(
+                "!has(self.objective) || self.objective != 'DPO' || !has(self.training)"
+                " || !has(self.training.loss) || self.training.loss != 'AllTokens'",
+                "training.loss AllTokens does not go with objective: DPO, which compares answers; leave it out",
+            ),
+            cel(
+                "!has(self.objective) || self.objective != 'DPO' || !has(self.trainer)",
+                "a trainer of your own has its own objective; remove objective",
+            ),
         )
     )
 
@@ -785,6 +816,11 @@ class FineTuneJobSpec(SpecModel):
     )
     model: ModelSpec = Field(description="The base model.")
     dataset: DatasetSpec = Field(description="What the model is taught.")
+    objective: Objective = Field(
+        default=Objective.SFT,
+        description="SFT (default): rows have one answer. DPO: rows have a chosen and a rejected one.",
+    )
+    dpo: DpoSpec | None = Field(default=None, description="Settings of objective DPO.")
     method: MethodSpec = Field(default=MethodSpec(), description="How the model learns.")
     training: TrainingSpec = Field(
         default_factory=TrainingSpec, description="Settings of the training; absent ones are chosen."

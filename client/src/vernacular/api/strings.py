@@ -104,6 +104,15 @@ MaxGradNorm = Annotated[
         also=("double(self) > 0.0", lambda text: float(text) > 0),
     ),
 ]
+Beta = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(
+        _DECIMAL,
+        'must be a decimal number above 0, at most 10, in quotes, like "0.1"',
+        also=("double(self) > 0.0 && double(self) <= 10.0", lambda text: 0 < float(text) <= 10),
+    ),
+]
 MinDelta = Annotated[
     str,
     Field(min_length=1, max_length=32),

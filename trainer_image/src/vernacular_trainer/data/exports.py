@@ -21,7 +21,9 @@ _CREATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=Non
 
 
 def write_clean_rows(path: Path, rows: Iterable[Conversation]) -> None:
-    """The rows that are used as JSON Lines in the formats Messages and Text; reading them gives the same rows."""
+    """The rows that are used as JSON Lines in the formats Messages, Text and Preference, from which the same rows are
+    read again.
+    """
 
     def write(stream: BinaryIO) -> None:
         stream.writelines(json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n" for row in rows)
@@ -55,7 +57,16 @@ def write_rejected_rows(path: Path, rejected: Sequence[Rejected]) -> None:
 def _plain(row: Conversation) -> dict[str, Any]:
     if row.plain:
         return {"text": row.messages[0].content}
-    document: dict[str, Any] = {"messages": [_message(message) for message in row.messages]}
+    document: dict[str, Any]
+    if row.rejected:
+        *prompt, chosen = row.messages
+        document = {
+            "prompt": [message.to_dict() for message in prompt],
+            "chosen": [_message(chosen)],
+            "rejected": [_message(row.rejected)],
+        }
+    else:
+        document = {"messages": [_message(message) for message in row.messages]}
     return {**document, "tools": list(row.tools)} if row.tools else document
 
 

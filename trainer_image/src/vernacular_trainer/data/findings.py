@@ -94,6 +94,20 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "use an order of roles that the model's chat template allows: user and assistant in turn, and a system"
             " message only first, if at all",
         ),
+        "NotOneAnswer": _error(
+            "chosen or rejected is not one answer", "write a text, or a list with one message of the assistant"
+        ),
+        "SameAnswers": _error(
+            "chosen and rejected say the same", "write two answers that differ, or leave the row out"
+        ),
+        "PreferenceMissing": _error(
+            "no pair of answers, which objective DPO learns from",
+            'give every row "prompt", "chosen" and "rejected", or set objective to SFT',
+        ),
+        "PreferenceUnexpected": _error(
+            "a pair of answers, which only objective DPO learns from",
+            'set objective to DPO, or give rows one answer: "prompt" and "completion"',
+        ),
         "AnswerCutAway": _warning(
             "no answer within the sequence length: the row is left out",
             "raise training.maxSequenceLength, or shorten the text before the answer",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vernacular_trainer.data.rows import ROLES, Message, Role, RowError
+from vernacular_trainer.data.rows import ROLES, Message, Role, RowError, normalised
 
 AUTO = "Auto"
 
@@ -27,6 +27,7 @@ SHAPES = (
     Shape("Instruction", ("instruction", "output"), ("input", "system")),
     Shape("Conversations", ("conversations",), ("tools", "system")),
     Shape("Text", ("text",)),
+    Shape("Preference", ("prompt", "chosen", "rejected"), ("system", "tools")),
 )
 COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
@@ -43,12 +44,15 @@ _SPEAKERS: dict[str, Role] = {
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """The messages of a row, its tools, whether it is plain text, and the columns that no format knows."""
+    """The messages of a row, its tools, whether it is plain text, the columns that no format knows, and of a preference
+    the rejected answer.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...]
     plain: bool
     unused: frozenset[str]
+    rejected: Message | None = None
 
 
 def parse_row(value: Any, named: str = AUTO) -> ParsedRow:
@@ -62,7 +66,8 @@ def parse_row(value: Any, named: str = AUTO) -> ParsedRow:
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
     plain = shape.format == "Text"
     _check_turns(messages, plain)
-    return ParsedRow(messages, tools, plain, frozenset(value).difference(shape.required, shape.optional))
+    rejected = _rejected(value["rejected"], messages) if shape.format == "Preference" else None
+    return ParsedRow(messages, tools, plain, frozenset(value).difference(shape.required, shape.optional), rejected)
 
 
 def parse_messages(value: Any) -> tuple[Message, ...]:
@@ -93,9 +98,42 @@ def _messages(shape: Shape, value: dict[str, Any]) -> tuple[Message, ...]:
         case "Instruction":
             parts = [_text(value[key]) for key in ("instruction", "input") if value.get(key) is not None]
             question, answer = "\n\n".join(part for part in parts if part), value["output"]
+        case "Preference":
+            return (*_system(value), *_prompt(value["prompt"]), _answer(value["chosen"]))
         case _:
             question, answer = (value[key] for key in shape.required)
     return (*_system(value), Message("user", _text(question)), Message("assistant", _text(answer)))
+
+
+def _prompt(value: Any) -> tuple[Message, ...]:
+    """What comes before the answers: a text or messages, whose own answers are not trained."""
+    if isinstance(value, str):
+        return (Message("user", _text(value)),)
+    return tuple(
+        replace(message, weight=0) if message.role == "assistant" else message for message in parse_messages(value)
+    )
+
+
+def _answer(value: Any) -> Message:
+    """One of two answers: a text, or a list with one message of an assistant."""
+    if isinstance(value, str):
+        return Message("assistant", _text(value))
+    messages = parse_messages(value)
+    if len(messages) != 1 or messages[0].role != "assistant":
+        raise RowError("NotOneAnswer")
+    return replace(messages[0], weight=1)
+
+
+def _rejected(value: Any, messages: tuple[Message, ...]) -> Message:
+    """The answer that the last message is preferred to. Raises RowError."""
+    rejected = _answer(value)
+    if not rejected.content.strip() and not rejected.tool_calls:
+        raise RowError("EmptyTurn")
+    if replace(rejected, content=normalised(rejected.content)) == replace(
+        messages[-1], content=normalised(messages[-1].content)
+    ):
+        raise RowError("SameAnswers")
+    return rejected
 
 
 def _system(value: dict[str, Any]) -> tuple[Message, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -54,12 +54,25 @@ class Message:
 class Conversation:
     """A checked training row. `row` names where it is: the file as the user wrote it and the 1-based line, or sheet
     and cell. `tools`: definitions that the model may call. `plain`: text without turns, held as one message.
+    `rejected`: of a preference, the answer that the last one is preferred to.
     """
 
     row: str
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
     plain: bool = False
+    rejected: Message | None = None
+
+    @property
+    def everything(self) -> tuple[Message, ...]:
+        """All messages, a rejected answer included."""
+        return (*self.messages, *((self.rejected,) if self.rejected else ()))
+
+    @property
+    def with_rejected(self) -> Conversation:
+        """The same row with the rejected answer in the place of the chosen one."""
+        assert self.rejected
+        return replace(self, messages=(*self.messages[:-1], self.rejected), rejected=None)
 
     @property
     def question(self) -> str:
@@ -84,7 +97,7 @@ class Conversation:
     @property
     def digest(self) -> str:
         """Equal for rows that train the same but for case and white space."""
-        text = "\n".join(f"{m.role}: {normalised(m.content)}{_others(m)}" for m in self.messages)
+        text = "\n".join(f"{m.role}: {normalised(m.content)}{_others(m)}" for m in self.everything)
         return hashlib.sha256((text + _written(self.tools)).encode()).hexdigest()
 
     @property

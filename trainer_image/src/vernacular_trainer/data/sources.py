@@ -44,9 +44,13 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple
     )
 
 
-def check_sources(copies: tuple[InputCopy, ...], config: DatasetConfig, problems: ProblemLog) -> Checked:
-    """Parse every row of every copy; what is wrong goes to `problems`. Raises StageError (DatasetUnreadable,
-    DatasetTooSmall) when a file as a whole is of no use.
+def check_sources(
+    copies: tuple[InputCopy, ...], config: DatasetConfig, problems: ProblemLog, *, pairs: bool = False
+) -> Checked:
+    """Parse every row of every copy; what is wrong goes to `problems`. `pairs`: every row is to be a preference, else
+    none may be.
+
+    Raises StageError (DatasetUnreadable, DatasetTooSmall) when a file as a whole is of no use.
     """
     conversations: list[Conversation] = []
     unused: set[str] = set()
@@ -56,7 +60,7 @@ def check_sources(copies: tuple[InputCopy, ...], config: DatasetConfig, problems
         for record in read_records(copy.path, copy.name, config.columns):
             rows += 1
             try:
-                conversation, ignored = _parse(record, config)
+                conversation, ignored = _parse(record, config, pairs=pairs)
                 conversations.append(conversation)
                 unused |= ignored
             except RowError as error:
@@ -72,9 +76,11 @@ def _suffix(path: str) -> str:
     return (found.group() if found else "") or ".jsonl"
 
 
-def _parse(record: Record, config: DatasetConfig) -> tuple[Conversation, frozenset[str]]:
+def _parse(record: Record, config: DatasetConfig, *, pairs: bool) -> tuple[Conversation, frozenset[str]]:
     if record.error:
         raise RowError(record.error)
     parsed = parse_row(record.value, config.format)
+    if (parsed.rejected is not None) != pairs:
+        raise RowError("PreferenceMissing" if pairs else "PreferenceUnexpected")
     messages = parsed.messages if parsed.plain else with_system_prompt(parsed.messages, config.system_prompt)
-    return Conversation(record.row, messages, parsed.tools, parsed.plain), parsed.unused
+    return Conversation(record.row, messages, parsed.tools, parsed.plain, parsed.rejected), parsed.unused

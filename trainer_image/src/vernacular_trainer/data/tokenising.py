@@ -53,6 +53,9 @@ def tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: 
     for index, conversation in enumerate(reviewed.conversations):
         try:
             rows = encode(tokenizer, conversation)
+            if conversation.rejected:
+                # the two of a pair lie one behind the other
+                rows += encode(tokenizer, conversation.with_rejected)
         except RowError as error:
             problems.reject(error.code, conversation.row)
             continue
@@ -75,7 +78,8 @@ def _cut(
     for index, rows in encoded.items():
         place = reviewed.conversations[index].row
         trainable = [cut for row in rows if (cut := row.cut(length)).trained]
-        if not trainable:
+        pair = reviewed.conversations[index].rejected is not None
+        if not trainable or (pair and len(trainable) < len(rows)):
             advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
             problems.reject("AnswerCutAway", place, advice)
             continue

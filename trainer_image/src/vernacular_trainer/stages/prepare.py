@@ -106,7 +106,11 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_missing_wordings(tokenised.conversations, split, workspace)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(
-        len(train), len(validation), tokenised.longest, model.max_length, _situation(config, model, train)
+        len(split.train) if config.objective.compares else len(train),
+        len(split.validation) if config.objective.compares else len(validation),
+        tokenised.longest,
+        model.max_length,
+        _situation(config, model, train),
     )
     resolved = planning.resolve(config, facts)
     plan = resolved.plan
@@ -150,7 +154,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
 def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tuple[Checked, Reviewed, Questions]:
     """Read and check everything that the user gave, before the model is touched."""
     copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, config.dataset, problems)
+    checked = check_sources(copies, config.dataset, problems, pairs=config.objective.compares)
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     reviewed = review(checked.conversations, config.dataset, questions.asked, problems)

@@ -26,7 +26,7 @@ from vernacular_trainer.training.metrics import LoggedSink, MetricSink, NoSink
 from vernacular_trainer.training.peak import peak_bytes
 from vernacular_trainer.training.plan_file import load_plan
 from vernacular_trainer.training.ranks import Ranks, join
-from vernacular_trainer.training.rows import RowTable
+from vernacular_trainer.training.rows import PairTable, RowTable, Table
 from vernacular_trainer.training.stop import StopRequest
 from vernacular_trainer.training.trainer import StageTrainer
 from vernacular_trainer.workspace import Workspace
@@ -71,8 +71,9 @@ def _train(
                 args=arguments,
                 plan=plan,
                 ranks=ranks,
-                train=RowTable.open(workspace.train_rows),
-                validation=RowTable.open(workspace.validation_rows),
+                train=_table(workspace.train_rows, plan),
+                validation=_table(workspace.validation_rows, plan),
+                workspace=workspace,
                 base=config.model,
                 heartbeat=heartbeat,
                 attempt_folder=attempt_folder,
@@ -98,9 +99,14 @@ def _train(
     return summary
 
 
+def _table(path: Path, plan: ResolvedPlan) -> Table:
+    rows = RowTable.open(path)
+    return PairTable(rows) if plan.compares else rows
+
+
 def _report_memory(sink: MetricSink, trainer: StageTrainer, model: Path, ranks: Ranks) -> None:
     """What was predicted and what this rank used at its highest, in GiB, beside each other. Never raises."""
-    table = trainer.train_rows
+    table = trainer.train_rows.rows if isinstance(trainer.train_rows, PairTable) else trainer.train_rows
     try:
         sizes = RowSizes.of(zip(table.lengths.tolist(), table.supervised.tolist(), strict=True))
         predicted = memory_of(trainer.plan, Situation(read_shape(model), sizes), gpu=ranks.device.type == "cuda")
@@ -154,11 +160,12 @@ def _decimal(value: float | None) -> str:
 
 
 def _preempted(summary: TrainSummary) -> Preempted:
+    saved = "checkpoint saved" if summary.checkpoint_step == summary.step > 0 else "before there was anything to save"
     return Preempted(
         StageReport(
             outcome=Outcome.PREEMPTED,
-            message=f"stopped on request at step {summary.step} of {summary.total_steps}, checkpoint saved",
-            advice="nothing to do: the next attempt continues from the checkpoint",
+            message=f"stopped on request at step {summary.step} of {summary.total_steps}, {saved}",
+            advice="nothing to do: the next attempt continues from there",
             summary=summary_to_dict(summary),
         )
     )

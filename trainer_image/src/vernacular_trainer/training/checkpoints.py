@@ -33,7 +33,10 @@ BEST = "best"
 
 _READ_BYTES = 1 << 20
 # Optimizer shards and parameter names fit only a training of the same shape.
-_SHAPE = ("method", "strategy", "world_size", "precision", "optimizer", "offload", "lora_rank", "lora_target_modules")
+_SHAPE = (
+    *("objective", "method", "strategy", "world_size", "precision", "optimizer", "offload"),
+    *("lora_rank", "lora_target_modules"),
+)
 
 _DEFAULTS = {item.name: item.default for item in dataclasses.fields(ResolvedPlan)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,10 @@ class RowTable:
             counts[first : first + _BLOCK_ROWS] = np.diff(before[bounds - bounds[0]])
         return counts
 
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """Some rows; see collate for none at all."""
+        return collate(self, rows)
+
     def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Tokens and labels of one row, each of shape (length,)."""
         span = slice(self.offsets[number], self.offsets[number + 1])
@@ -74,12 +78,14 @@ def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int
 class Batch:
     """Rows padded on the right to one length. All tensors have the shape (rows, length).
 
-    `targets[r, t]` is the token that position t has to predict, or IGNORED.
+    `targets[r, t]` is the token that position t has to predict, or IGNORED. `reference`, shape (rows / 2, 2): of pairs,
+    how likely the chosen and the rejected answer were before the training; see likelihoods.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     targets: torch.Tensor
+    reference: torch.Tensor | None = None
 
     @property
     def supervised(self) -> int:
@@ -90,6 +96,43 @@ class Batch:
     def size(self) -> int:
         """Number of tokens, padding left out."""
         return int(self.attention_mask.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class PairTable:
+    """Pairs of answers to one prompt: of pair i the chosen one is row 2i of `rows`, the rejected one row 2i + 1.
+
+    `reference`, shape (pairs, 2): how likely the two were before the training, in natural logarithms; None before that
+    was measured.
+    """
+
+    rows: RowTable
+    reference: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows) // 2
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of the longer answer of each pair, its prompt included, shape (pairs,)."""
+        longest: NDArray[np.int64] = self.rows.lengths.reshape(-1, 2).max(axis=1)
+        return longest
+
+    def batch(self, pairs: Sequence[int]) -> Batch:
+        """Both rows of each pair, one behind the other; see collate for no pairs at all."""
+        batch = collate(self.rows, [row for pair in pairs for row in (2 * pair, 2 * pair + 1)])
+        if self.reference is None or not pairs:
+            return batch
+        # as bits: DeepSpeed casts whatever it takes for a fraction to the precision of the training
+        return replace(batch, reference=torch.from_numpy(self.reference[list(pairs)]).view(torch.int64))
+
+
+Table = RowTable | PairTable
+
+
+def likelihoods(reference: torch.Tensor) -> torch.Tensor:
+    """Sums of natural logarithms, float64, shape (pairs, 2), of a batch's reference."""
+    return reference.view(torch.float64)
 
 
 def collate(table: RowTable, rows: Sequence[int]) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +22,44 @@ from vernacular_trainer.training.checkpoints import Checkpoint, Progress
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
 from vernacular_trainer.training.order import StepOrder, micro_batches
+from vernacular_trainer.training.preferences import PreferenceLoss, Reference
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.result import copy_result, write_result
-from vernacular_trainer.training.rows import Batch, RowTable, collate
+from vernacular_trainer.training.rows import Batch, PairTable, Table
 from vernacular_trainer.training.stop import StopRequest
+from vernacular_trainer.workspace import Workspace
 
 
 class StepBatches:
-    """This rank's micro batches from `first_step` to the end, in the order of the steps."""
+    """This rank's micro batches from `first_step` to the end, in the order of the steps. `table` is asked for when the
+    first is made: before that, pairs have no reference.
+    """
 
-    def __init__(self, table: RowTable, plan: ResolvedPlan, ranks: Ranks, first_step: int) -> None:
+    def __init__(self, table: Callable[[], Table], plan: ResolvedPlan, ranks: Ranks, first_step: int) -> None:
         self._table = table
         self._plan = plan
         self._ranks = ranks
         self._first_step = first_step
-        self._order = StepOrder(table.lengths, plan.effective_batch_size, plan.seed)
 
     def __len__(self) -> int:
         return self._plan.total_steps * self._plan.accumulation
 
     def __iter__(self) -> Iterator[Batch]:
+        table = self._table()
+        order = StepOrder(table.lengths, self._plan.effective_batch_size, self._plan.seed)
         for step in range(self._first_step, self._plan.total_steps):
-            rows = self._order.rows_of(step)
+            rows = order.rows_of(step)
             for piece in micro_batches(rows, self._ranks.rank, self._ranks.world_size, self._plan.accumulation):
-                yield collate(self._table, piece)
+                yield table.batch(piece)
 
 
 class StageTrainer(Trainer):  # type: ignore[misc]
-    """Trains exactly the rows that the plan names, with a loss that is the mean over all supervised tokens of a
-    step, whatever the number of ranks and micro batches.
+    """Trains exactly the rows that the plan names, with a loss that is the mean over all supervised tokens, or pairs,
+    of a step, whatever the number of ranks and micro batches.
     """
 
-    # our loss is divided by the step's tokens over all ranks and micro batches: the Trainer must not divide again
+    # our loss is divided by the tokens or pairs of the step, over all ranks and micro batches: the Trainer must not
+    # divide again
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -62,8 +68,9 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         plan: ResolvedPlan,
         ranks: Ranks,
-        train: RowTable,
-        validation: RowTable,
+        train: Table,
+        validation: Table,
+        workspace: Workspace,
         base: ModelConfig,
         heartbeat: Heartbeat,
         attempt_folder: Path,
@@ -92,7 +99,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self._attempt_folder = attempt_folder
         self._sink = sink
         self._enter = enter
-        self._loss = SupervisedLoss(model)
+        self._workspace = workspace
+        self._loss = PreferenceLoss(model, plan.beta, ranks) if plan.compares else SupervisedLoss(model)
         self._finite = True
 
     def run(self) -> Progress:
@@ -117,18 +125,16 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> StepBatches:
         """Our own batches, already divided among the ranks."""
-        return StepBatches(self.train_rows, self.plan, self.ranks, self._before.step)
+        return StepBatches(lambda: self.train_rows, self.plan, self.ranks, self._before.step)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Batch]], float]:
-        """The micro batches of one step, and its number of supervised tokens over all ranks."""
+        """The micro batches of one step, and its number of supervised tokens, or pairs, over all ranks."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        supervised, tokens = self.ranks.sum(
-            [sum(batch.supervised for batch in batches), sum(batch.size for batch in batches)]
-        )
+        weight, tokens = self.ranks.sum([sum(map(self._loss.weight, batches)), sum(batch.size for batch in batches)])
         self.throughput.add(int(tokens))
-        return [_to_inputs(batch) for batch in batches], max(supervised, 1.0)
+        return [_to_inputs(batch) for batch in batches], max(weight, 1.0)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: it walks over all parameters in every micro batch."""
@@ -146,7 +152,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         """This rank's share of the step's mean loss, times the ranks over which gradients are averaged."""
         assert num_items_in_batch is not None
         self._heartbeat.begin(self._step)
-        loss = self._loss(model, **inputs) * (self.ranks.world_size / num_items_in_batch)
+        loss = self._loss(model, Batch(**inputs)) * (self.ranks.world_size / num_items_in_batch)
         self._finite = self._finite and bool(torch.isfinite(loss.detach()))
         return loss
 
@@ -183,29 +189,32 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 raise _EndedAtOnce
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Mean loss over the supervised tokens of all validation rows; broken off when a rank is asked to stop."""
+        """Mean loss over the supervised tokens, or pairs, of all validation rows; broken off when a rank is asked to
+        stop.
+        """
         self._enter(Phase.EVALUATING)
         self.control.should_evaluate = False
         self.model_wrapped.eval()
-        loss, count = 0.0, 0
+        loss, count = 0.0, 0.0
+        self._loss.measured()
         for batch in self._validation_batches():
             self._heartbeat.begin(EVALUATION)
             if self.ranks.any([self.stop.requested])[0]:
                 self.control.should_save = self.control.should_training_stop = True
                 return {}
             with torch.no_grad():
-                loss += float(self._loss(self.model_wrapped, **self._prepare_inputs(_to_inputs(batch))))
-            count += batch.supervised
-        total, tokens = self.ranks.sum([loss, count])
-        self._judge(total / max(tokens, 1.0))
+                loss += float(self._loss(self.model_wrapped, self._to_device(batch)))
+            count += self._loss.weight(batch)
+        total, weight = self.ranks.sum([loss, count])
+        self._judge(total / max(weight, 1.0), self._loss.measured())
         self._resume()
         return {}
 
-    def _judge(self, loss: float) -> None:
+    def _judge(self, loss: float, measured: dict[str, float]) -> None:
         """Note the loss of an evaluation; keep the weights when it is the best, end when it has long been no better."""
         self._note()
         self.progress = self.progress.evaluated(loss, self.plan.min_delta)
-        self._sink.log(self.state.global_step, {"eval/loss": loss})
+        self._sink.log(self.state.global_step, {"eval/loss": loss, **_named("eval", measured)})
         if self.state.global_step >= self.plan.total_steps:
             return
         if self.plan.keep == "Best" and self.progress.best_step == self.state.global_step:
@@ -231,7 +240,10 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         for start in range(0, len(batches), self.ranks.world_size):
             own = start + self.ranks.rank
-            yield collate(self.validation, batches[own] if own < len(batches) else [])
+            yield self.validation.batch(batches[own] if own < len(batches) else [])
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return Batch(**self._prepare_inputs(_to_inputs(batch)))
 
     # measurements
 
@@ -247,6 +259,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             "train/tokens_per_second": self.throughput.lap(),
             "progress/step": float(self.state.global_step),
             "progress/total_steps": float(self.plan.total_steps),
+            **_named("train", self._loss.measured()),
         }
         if "grad_norm" in logs:
             metrics["train/grad_norm"] = logs["grad_norm"]
@@ -260,6 +273,31 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             training_seconds=self._before.training_seconds + self.throughput.seconds,
             loss=self.progress.loss if loss is None else loss,
         )
+
+    def refer(self) -> None:
+        """Measure what the model makes of all pairs before it is trained, or read what was measured then."""
+        if not isinstance(self._loss, PreferenceLoss):
+            return
+        reference = Reference(
+            wrapped=self.model_wrapped,
+            model=self.model,
+            loss=self._loss,
+            ranks=self.ranks,
+            trained=self._before.step > 0,
+            to_device=self._to_device,
+            next_part=self._next_part,
+        )
+        self.train_rows = self._referred(reference, self.train_rows, self._workspace.train_rows)
+        self.validation = self._referred(reference, self.validation, self._workspace.validation_rows)
+
+    def _referred(self, reference: Reference, table: Table, path: Path) -> Table:
+        assert isinstance(table, PairTable)
+        return reference.attach(table, self._workspace.reference(path), self.plan.micro_batch_size)
+
+    def _next_part(self) -> None:
+        self._heartbeat.begin(EVALUATION)
+        if self.ranks.any([self.stop.requested])[0]:
+            raise _EndedAtOnce
 
     def begin(self) -> None:
         """The first step begins now."""
@@ -317,7 +355,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
 
 class _EndedAtOnce(Exception):  # noqa: N818 - no error
-    """A resumed training ends before its first step: all ranks were asked to stop, or it is no better for long."""
+    """A training ends before its first step: all ranks were asked to stop, or it is no better for long."""
 
 
 class _StepPolicy(TrainerCallback):  # type: ignore[misc]
@@ -331,6 +369,7 @@ class _StepPolicy(TrainerCallback):  # type: ignore[misc]
         # equal weights on all ranks need one seed, dropout needs one for each; a resumed training restores its own
         # state after this
         torch.manual_seed(self._trainer.plan.seed + self._trainer.ranks.rank)
+        self._trainer.refer()
         self._trainer.begin()
         self._trainer.make_up()
 
@@ -349,7 +388,12 @@ class _StepPolicy(TrainerCallback):  # type: ignore[misc]
 
 
 def _to_inputs(batch: Batch) -> dict[str, Any]:
-    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "targets": batch.targets}
+    inputs = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    return {name: value for name, value in inputs.items() if value is not None}
+
+
+def _named(prefix: str, measured: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
 def _check_wrapper(trainer: StageTrainer) -> None:

@@ -165,7 +165,7 @@ def kinds_of(row: Conversation, system_prompt: str = "") -> Counter[tuple[str, s
     assistant calls.
     """
     found: Counter[tuple[str, str]] = Counter()
-    texts = [text for message in row.messages for text in _texts(message, system_prompt)]
+    texts = [text for message in row.everything for text in _texts(message, system_prompt)]
     for text in [*texts, *_strings(row.tools)]:
         found.update(kinds_in(text))
     return found
@@ -176,7 +176,8 @@ def redacted(row: Conversation, system_prompt: str = "") -> Conversation:
     it is.
     """
     messages = tuple(redacted_message(message, system_prompt) for message in row.messages)
-    return replace(row, messages=messages, tools=_mapped(row.tools))
+    rejected = redacted_message(row.rejected) if row.rejected else None
+    return replace(row, messages=messages, tools=_mapped(row.tools), rejected=rejected)
 
 
 def redacted_message(message: Message, system_prompt: str = "") -> Message:

@@ -18,7 +18,7 @@ _HTML = re.compile(
 
 def text_findings(row: Conversation) -> Iterator[str]:
     """Codes of what the text of a row shows, each once."""
-    text = "\n".join(message.content for message in row.messages)
+    text = "\n".join(message.content for message in row.everything)
     if _CONTROL.search(text):
         yield "ControlCharacters"
     if not text.isascii() and _MOJIBAKE.search(text):
