@@ -20,6 +20,7 @@ from vernacular_operator.kube.errors import (
     KubeError,
     NotFoundError,
     UnavailableError,
+    error_for,
 )
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.clock import SystemClock
@@ -90,6 +91,13 @@ async def execute(api: Recorder, plan: Plan) -> None:
         await executor.execute(KEY, fine_tune_job(), plan, NOW)
     finally:
         await events.drain()
+
+
+def test_a_kind_that_the_api_server_does_not_know_everywhere_yet_is_waited_for() -> None:
+    message = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion vernacular.dev"
+
+    assert isinstance(error_for(403, message), UnavailableError)
+    assert isinstance(error_for(403, "exceeded quota: storage"), ForbiddenError)
 
 
 async def test_children_first_then_one_status_then_events() -> None:

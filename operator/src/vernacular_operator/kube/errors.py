@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# the admission of owner references learns of new kinds every half a minute: in the first one after an install it
+# refuses children, which has nothing to do with rights
+_NEW_KIND = "cannot find RESTMapping"
+
 
 class KubeError(Exception):
     """A call to the API server failed. `status` is the HTTP status, 0 when there was no answer."""
@@ -50,6 +54,8 @@ def error_for(status: int, message: str, reason: str = "") -> KubeError:
             return ConflictError(message, status)
         case 410:
             return GoneError(message, status)
+        case 403 if _NEW_KIND in message:
+            return UnavailableError(message, status)
         case 401 | 403:
             return ForbiddenError(message, status)
         case 400 | 413 | 422:
