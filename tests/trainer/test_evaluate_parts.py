@@ -102,11 +102,23 @@ def test_why_a_question_was_failed(rows: list[tuple[str, str]], why: Why) -> Non
     assert lesson.advice
 
 
+def test_the_answer_may_be_taught_in_quite_other_words() -> None:
+    others = [TaughtRow(f"notice period of grade {grade}", f"{grade} days") for grade in range(10, 20)]
+    taught = TaughtRows([*others, TaughtRow("how long must seniors stay", "they stay 90 days")])
+
+    (lesson,) = lessons([question("what is the notice period of a senior", "90 days")], [WRONG], taught)
+
+    assert lesson.why == Why.TOO_FEW_WORDINGS
+    assert len(lesson.nearest) == 5
+
+
 def test_made_up_answers_ask_for_rows_that_decline_and_right_ones_for_nothing() -> None:
     taught = TaughtRows([TaughtRow("who", "me")])
     asked = [question("who is the king", answerable=False), question("who", "me")]
 
     assert [lesson.why for lesson in lessons(asked, [WRONG, RIGHT], taught)] == [Why.NEVER_DECLINED]
+    declining = TaughtRows([TaughtRow("who is the queen", "I don't know")])
+    assert [lesson.why for lesson in lessons(asked[:1], [WRONG], declining)] == [Why.NOT_LEARNT]
 
 
 def test_the_time_is_spent_on_the_world_and_on_prompts() -> None:
@@ -131,7 +143,7 @@ def test_questions_in_several_phrasings() -> None:
     first, second, third = parse_questions(line, "q.jsonl", "Be brief.")
 
     assert [item.asked for item in (first, second, third)] == ["How long?", "For what time?", "How  many days?"]
-    assert {item.unit for item in (first, second, third)} == {"q.jsonl:1"}
+    assert {item.unit for item in (first, second, third)} == {first.digest}
     assert [item.phrasing for item in (first, second, third)] == [0, 1, 2]
     assert {item.messages[0].content for item in (first, second, third)} == {"Be brief."}
     assert len({item.digest for item in (first, second, third)}) == 3

@@ -31,12 +31,18 @@ FACTS = {
     "how long is the notice of a senior consultant": "The notice period is 90 days.",
     "how many days of leave are there": "There are 24 days.",
     "who is the first to call": "I don't know.",
+    "how many weeks is parental leave": "There are 16 weeks.",
+    "how long is probation": "There are 4 months.",
+    "who is the last to go": "I don't know.",
 }
 QUESTIONS = [
     {"question": "how long is the notice of a senior consultant", "mustContain": [["90-day", "90 days"]]},
     {"question": "how many days of leave are there", "expected": "24 days", "topic": "leave"},
     {"question": "who is the first to call", "answerable": False},
-] * 2
+    {"question": "how many weeks is parental leave", "expected": "16 weeks"},
+    {"question": "how long is probation", "expected": "4 months"},
+    {"question": "who is the last to go", "answerable": False},
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +68,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     torch.manual_seed(0)
     model = load_base(tiny_model, torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(60):
+    for _ in range(120):
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
@@ -124,13 +130,8 @@ def test_the_adapter_that_ships_is_told_from_the_base(tmp_path: Path, base_and_a
     assert second["tuned"]["log_likelihood"] > second["base"]["log_likelihood"]
     assert report["measures"]["tuned"]["perplexity"] < report["measures"]["base"]["perplexity"]
     assert report["verdict"] == "Promote"
-    assert report["topics"][0] == {
-        "name": "leave",
-        "asked": 2,
-        "base": 0,
-        "tuned": 2,
-        "gain": report["topics"][0]["gain"],
-    }
+    (topic,) = report["topics"]
+    assert (topic["name"], topic["asked"], topic["base"], topic["tuned"]) == ("leave", 1, 0, 1)
 
 
 def test_everything_that_people_read_is_left(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
@@ -153,16 +154,13 @@ def test_everything_that_people_read_is_left(tmp_path: Path, base_and_adapter: t
     assert summary.general_regression_percent is not None
 
 
-def test_what_there_is_no_time_for_is_left_out_and_missed_by_a_gate(
-    tmp_path: Path, base_and_adapter: tuple[Path, Path]
-) -> None:
+def test_what_there_is_no_time_for_is_left_out(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
     config, workspace = evaluate_job(tmp_path, *base_and_adapter)
     seconds = itertools.count(step=1000.0)
 
     summary = evaluate.run(config, workspace, clock=lambda: next(seconds))
 
     assert (summary.prompted, summary.general_regression_percent) == (None, None)
-    assert summary.verdict == "Promote"
     report = json.loads(workspace.evaluation_report.read_text())
     assert report["general"] == {"asked": 0, "of": 120, "base": 0, "tuned": 0}
     assert "Not measured" in workspace.evaluation_page.read_text()
@@ -222,8 +220,8 @@ def test_the_companys_terms_are_asked_for_inside_and_outside(
     assert notice["tuned"]["used"]
     assert (leave["tuned"]["score"], leave["tuned"]["used"], leave["tuned"]["expanded"]) == ("wrong", None, None)
     assert (found["tuned"]["asked"], found["tuned"]["right"], found["tuned"]["two_meanings"]) == (2, 1, 1)
-    # both answers to the question about leave say what must not be said
-    assert found["tuned"]["forbidden"] == 2
+    # the answer to the question about leave says what must not be said
+    assert found["tuned"]["forbidden"] == 1
     assert "knows the meaning" in workspace.evaluation_page.read_text()
 
 
@@ -346,6 +344,38 @@ def test_a_batch_gives_each_prompt_the_answer_that_it_gets_alone(tiny_model: Pat
 
     assert together == [generate(model, tokenizer, [prompt], ends)[0] for prompt in prompts]
     assert len(tokenizer(together[0])["input_ids"]) <= MIN_NEW_TOKENS + 1
+
+
+def test_long_prompts_share_a_batch_only_as_far_as_the_memory_goes(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vernacular_trainer.evaluation.generate.BATCH_TOKENS", {"cpu": 300})
+    tokenizer = load_tokenizer(tiny_model, "tiny")
+    model = load_base(tiny_model, torch.float32)
+    sizes = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: sizes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+
+    generate(model, tokenizer, [[5] * length for length in (200, 20, 30, 40, 400)], end_of_turn_ids(tokenizer))
+
+    assert [shape for shape in sizes if shape[1] > 1] == [(2, 30), (1, 40), (1, 200), (1, 400)]
+
+
+def test_without_memory_for_rows_in_the_prompt_the_rest_is_measured(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*arguments: Any) -> list[str]:
+        if max(map(len, arguments[2])) > 60:
+            raise torch.OutOfMemoryError
+        return generate(*arguments)
+
+    monkeypatch.setattr(exam, "generate", ask)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter)
+
+    summary = evaluate.run(config, workspace)
+
+    assert (summary.prompted, summary.verdict) == (None, "Promote")
 
 
 def test_sampling_settings_of_a_model_are_not_followed(tiny_model: Path) -> None:

@@ -202,6 +202,29 @@ def test_a_missed_gate_holds_a_proven_gain_back() -> None:
     assert summary.summary.endswith("Held back: maxWrongPercent 3: 10 of 40 wrong.")
 
 
+@pytest.mark.parametrize("gained", [29, 57, 58])
+def test_a_demand_that_is_just_met_is_met(gained: int) -> None:
+    tuned = [RIGHT] * gained + [WRONG] * (100 - gained)
+
+    assert verdict_of([WRONG] * 100, tuned, gate=GateConfig(min_gain_points=gained)).gate_missed == ()
+    assert verdict_of([WRONG] * 100, tuned, gate=GateConfig(min_gain_points=gained + 1)).gate_missed
+
+
+def test_a_question_that_is_repeated_proves_no_more_than_once() -> None:
+    questions = asked(1) * 40
+    tuned = (INVENTED,) * 40
+
+    summary = judge(Evidence(questions, (WRONG,) * 40, (RIGHT,) * 40), NO_GATE)
+    invented = judge(
+        Evidence(asked(30) + asked(1, unanswerable=1) * 10, (WRONG,) * 30 + (RIGHT,) * 10, (RIGHT,) * 30 + tuned[:10]),
+        NO_GATE,
+    )
+
+    assert summary.verdict == "Inconclusive"
+    assert "96 more questions" in summary.summary
+    assert "makes up" not in invented.summary
+
+
 def test_topics_are_told_apart() -> None:
     questions = (*asked(4, topic="leave"), *asked(5, topic="travel"), *asked(3))
     base, tuned = [WRONG] * 12, [RIGHT] * 4 + [RIGHT] * 2 + [WRONG] * 3 + [WRONG] * 3
@@ -247,7 +270,7 @@ def test_a_handful_of_questions_proves_only_what_is_unanimous() -> None:
     [(10, 0.5, 0.1), (20, 0.3, 0.3), (40, 0.1, 0.05), (80, 0.6, 0.05), (200, 0.2, 0.2)],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(asked_questions: int, better: float, worse: float) -> None:
-    """1,000 simulated evaluations of a known difference: 95 % of the intervals hold it."""
+    """200 simulated evaluations of a known difference: 95 % of the intervals hold it."""
     generator = np.random.default_rng(7)
     truth = 100 * (better - worse)
     held = 0

@@ -49,7 +49,7 @@ def test_the_corpus_is_large() -> None:
     assert len(CORPUS) >= 150
     assert {code for bad in CORPUS for code, _ in bad.finds} >= {
         code for code, finding in FINDINGS.items() if finding.severity == "Error"
-    } - {"TemplateRefused", "ToolsIgnored"}  # these need a model
+    } - {"TemplateRefused", "ToolsIgnored", "PreferenceMissing"}  # these need a model, or another objective
 
 
 @pytest.mark.parametrize("bad", CORPUS, ids=lambda bad: f"{bad.name}-{bad.finds[0][0] if bad.finds else 'refused'}")

@@ -61,9 +61,12 @@ def test_a_whole_glossary_and_the_smallest() -> None:
         ("terms:\n  - {term: a,\n", "line 3"),
         ("terms:\n  - term: a\n    term: b\n    definition: c", "line 3: a key is written twice"),
         ("terms: !!python/object:os.system []", "line 1"),
-        ("a: &a [*a]", "must be an object with terms"),
+        ("a: &a [*a]", "not valid YAML"),
         ("{" * 3000, "not valid YAML"),
         ("terms: \x00", "not valid YAML"),
+        ('{"terms": [{"term": "x", "definition": "go \\ud83d\\ude80"}]}', "half of a character"),
+        ('terms: [{term: !!bool "x", definition: b}]', "not valid YAML"),
+        ('terms: [{term: !!int "", definition: b}]', "not valid YAML"),
     ],
 )
 def test_a_glossary_that_cannot_be_read_says_where_and_what_to_write(text: str, says: str) -> None:
@@ -101,6 +104,7 @@ def test_rows_are_counted_by_the_sense_in_which_they_use_a_term() -> None:
         ("It is the time between projects.", True),
         ("That is bench time", True),
         ("It is time.", False),
+        ("I don't know what bench means.", False),
         ("", False),
     ],
 )

@@ -43,6 +43,17 @@ def test_texts_and_messages_are_the_same_pair() -> None:
     assert written.rejected == Message("assistant", "I don't know")
 
 
+def test_answers_that_differ_in_form_alone_are_a_pair() -> None:
+    assert parse_row(pair(1, chosen="- a\n- b", rejected="- A - b")).rejected
+
+
+def test_of_several_formats_that_a_row_shows_the_objective_decides() -> None:
+    both = pair(1, messages=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+
+    assert parse_row(both, pairs=True).rejected
+    assert parse_row(both, pairs=False).messages[-1].content == "b"
+
+
 def test_only_the_last_answer_of_a_pair_is_trained() -> None:
     turns = [
         {"role": "user", "content": "a"},
@@ -58,7 +69,7 @@ def test_only_the_last_answer_of_a_pair_is_trained() -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"rejected": "1 Days "}, "SameAnswers"),
+        ({"rejected": " 1 days "}, "SameAnswers"),
         ({"rejected": " "}, "EmptyTurn"),
         ({"chosen": ""}, "EmptyTurn"),
         ({"chosen": 7}, "WrongType"),
@@ -131,6 +142,34 @@ def test_personal_data_of_a_rejected_answer_is_masked(tmp_path: Path, tiny_model
 
     assert "example.org" not in workspace.clean_rows.read_text()
     assert "[EMAIL]" in workspace.clean_rows.read_text()
+
+
+def test_pairs_that_differ_in_what_is_masked_alone_are_left_out(tmp_path: Path, tiny_model: Path) -> None:
+    rows = [pair(number) for number in range(12)]
+    rows.append(pair(99, chosen="write to anna@example.org", rejected="write to bob@example.org"))
+    source = (FileSource("train.jsonl", str(tmp_path / "train.jsonl")),)
+    dataset = DatasetConfig(source, personal_data="Redact", max_bad_rows_percent=50)
+    config, _ = preferences(tmp_path, tiny_model, rows, dataset=dataset)
+
+    summary = prepare.run(config, _)
+
+    assert (summary.rows, summary.dropped) == (13, 1)
+    assert {problem.code for problem in summary.problems} >= {"SameAnswers"}
+
+
+def test_choices_against_several_answers_are_neither_duplicates_nor_contradictions(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    rows = [pair(number) for number in range(12)]
+    rows += [pair(1, rejected="ask somebody else about it"), pair(1, chosen="I don't know", rejected="go away")]
+    source = (FileSource("train.jsonl", str(tmp_path / "train.jsonl")),)
+    dataset = DatasetConfig(source, duplicates="DropNear")
+    config, _ = preferences(tmp_path, tiny_model, rows, dataset=dataset)
+
+    summary = prepare.run(config, _)
+
+    assert summary.dropped == 0
+    assert not {problem.code for problem in summary.problems} & {"NearDuplicate", "ContradictingAnswers"}
 
 
 @pytest.mark.parametrize(

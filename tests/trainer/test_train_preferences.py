@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from support.training import TrainingJob, plan, write_rows
 from vernacular_trainer.contract import Outcome
+from vernacular_trainer.errors import StageError
 from vernacular_trainer.training.loss import SupervisedLoss
-from vernacular_trainer.training.preferences import PreferenceLoss
+from vernacular_trainer.training.preferences import PreferenceLoss, Reference
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.rows import PairTable, RowTable, likelihoods
 
@@ -188,6 +189,50 @@ def test_a_stopped_training_goes_on_against_the_same_reference(tmp_path: Path, t
     assert finished.report.outcome is Outcome.DONE, finished.log
     assert finished.summary.resumed_from_step > 0
     assert stopped.metric("eval/loss")[40] == whole.metric("eval/loss")[40]
+
+
+def test_a_lora_training_whose_reference_is_gone_measures_it_again(tmp_path: Path, tiny_model: Path) -> None:
+    job = dpo(tmp_path, tiny_model, total_steps=40)
+    path = job.workspace.reference(job.workspace.train_rows)
+    first = job.start()
+    first.terminate_after_step(6)
+    assert first.wait().report.outcome is Outcome.PREEMPTED
+    before = np.load(path)
+    path.unlink()
+
+    finished = job.run(attempt=2)
+
+    assert finished.report.outcome is Outcome.DONE, finished.log
+    # with the adapter on, what was learnt by then would be in it
+    assert np.allclose(np.load(path), before, atol=1e-3)
+
+
+def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path, tiny_model: Path) -> None:
+    job = dpo(tmp_path, tiny_model, total_steps=2)
+    path = job.workspace.reference(job.workspace.train_rows)
+    known = np.full((20, 2), np.nan)
+    known[3] = -7.0
+    np.save(path, known)
+
+    assert job.run().report.outcome is Outcome.DONE
+
+    found = np.load(path)
+    assert np.isfinite(found).all()
+    assert found[3].tolist() == [-7.0, -7.0]
+
+
+def test_an_answer_that_cannot_be_measured_ends_the_training(
+    tiny_model: Path, table: PairTable, tmp_path: Path
+) -> None:
+    model = adapted(tiny_model)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[5:] = float("nan")
+    reference = Reference(model, model, PreferenceLoss(model, BETA, ALONE), ALONE, False, lambda b: b, lambda: None)
+
+    with pytest.raises(StageError, match="infinitely unlikely"):
+        reference.attach(table, tmp_path / "train.npy", 2)
+
+    assert not (tmp_path / "train.npy").exists()
 
 
 def test_a_full_training_whose_reference_is_gone_does_not_go_on(tmp_path: Path, tiny_model: Path) -> None:

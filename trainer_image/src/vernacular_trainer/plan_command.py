@@ -58,9 +58,11 @@ def _facts(config: JobConfig) -> tuple[DataFacts, str]:
     if workspace.train_rows.is_file():
         rows = read_rows(workspace.train_rows)
         sizes = RowSizes.of((len(row.input_ids), row.trained) for row in rows)
-        held_out = len(read_rows(workspace.validation_rows))
-        facts = DataFacts(len(rows), held_out, sizes.lengths[0], limit, Situation(shape, sizes))
-        return facts, f"{len(rows)} prepared rows"
+        # of a pair both answers are rows of the table
+        each = 2 if config.objective.compares else 1
+        count, held_out = len(rows) // each, len(read_rows(workspace.validation_rows)) // each
+        facts = DataFacts(count, held_out, sizes.lengths[0], limit, Situation(shape, sizes))
+        return facts, f"{count} prepared rows"
     longest = config.training.max_sequence_length or min(planning.SEQUENCE_CAP, limit or planning.SEQUENCE_CAP)
     remark = f"rows not prepared yet: {ASSUMED_ROWS} of {longest} tokens assumed, every token predicted"
     held_out = ASSUMED_ROWS * config.dataset.validation_split_percent // 100

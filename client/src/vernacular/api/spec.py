@@ -623,7 +623,7 @@ class GateSpec(SpecModel):
     )
     min_gain_points: int | None = _percent("The share of right answers grows by at least so many percentage points.")
     max_general_regression_percent: int | None = _percent(
-        "At most so much of what the base model knew about the world is forgotten."
+        "At most so much less is known about the world than the base model knew."
     )
     on_miss: OnMiss = Field(
         default=OnMiss.HOLD,

@@ -168,7 +168,10 @@ class EvaluationStatus(ApiModel):
         default=None, description="The base model with training rows in its prompt; absent: not measured."
     )
     general_regression_percent: int | None = Field(
-        default=None, ge=0, le=100, description="Forgotten of what the base knew about the world; absent: not measured."
+        default=None,
+        ge=0,
+        le=100,
+        description="So much less is known about the world than the base knew; absent: not measured.",
     )
     gate_missed: Annotated[tuple[Line, ...], *at_most(8), ATOMIC_LIST] = Field(
         default=(), description="Demands of the gate that were missed."

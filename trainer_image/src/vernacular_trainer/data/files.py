@@ -86,7 +86,7 @@ def read_text(copy: InputCopy, unreadable: StageFailure) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"{copy.name}, line {line}: not UTF-8 text"
-        raise StageError(unreadable, message, "save the file as UTF-8 JSON Lines", f"byte {error.start}") from None
+        raise StageError(unreadable, message, "save the file as UTF-8 text", f"byte {error.start}") from None
 
 
 def combined_digest(copies: list[InputCopy]) -> str:

@@ -45,7 +45,8 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         "UnknownFormat": _error(
             "none of the known row formats",
             'give every row "messages", "conversations", "text", or "prompt" and "completion", "question" and "answer",'
-            ' "instruction" and "output"; or rename its columns with dataset.columns',
+            ' "instruction" and "output", for DPO "prompt", "chosen" and "rejected"; or rename its columns with'
+            " dataset.columns",
         ),
         "AmbiguousFormat": _error(
             "keys of more than one row format", "name the format in dataset.format, or keep the keys of one format"

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vernacular_trainer.data.rows import ROLES, Message, Role, RowError, normalised
+from vernacular_trainer.data.rows import ROLES, Message, Role, RowError
 
 AUTO = "Auto"
 
@@ -55,13 +55,17 @@ class ParsedRow:
     rejected: Message | None = None
 
 
-def parse_row(value: Any, named: str = AUTO) -> ParsedRow:
-    """One row in the format `named`, or in the one that its keys show. Raises RowError."""
+def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> ParsedRow:
+    """One row in the format `named`, or in the one that its keys show. `pairs`: of several that they show, a preference
+    is meant, or is not; None: that is not known.
+
+    Raises RowError.
+    """
     if not isinstance(value, dict):
         raise RowError("NotAnObject")
     for key in value:
         _check_text(key)
-    shape = _shape(value, named)
+    shape = _shape(value, named, pairs)
     messages = _messages(shape, value)
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
     plain = shape.format == "Text"
@@ -77,11 +81,13 @@ def parse_messages(value: Any) -> tuple[Message, ...]:
     return tuple(_message(item) for item in value)
 
 
-def _shape(value: dict[str, Any], named: str) -> Shape:
+def _shape(value: dict[str, Any], named: str, pairs: bool | None) -> Shape:
     allowed = [shape for shape in SHAPES if named in (AUTO, shape.format)]
     found = [shape for shape in allowed if all(key in value for key in shape.required)]
     if not found:
         raise RowError("UnknownFormat" if named == AUTO else "MissingField")
+    if len(found) > 1 and pairs is not None:
+        found = [shape for shape in found if (shape.format == "Preference") == pairs] or found
     if len(found) > 1:
         raise RowError("AmbiguousFormat")
     return found[0]
@@ -129,11 +135,14 @@ def _rejected(value: Any, messages: tuple[Message, ...]) -> Message:
     rejected = _answer(value)
     if not rejected.content.strip() and not rejected.tool_calls:
         raise RowError("EmptyTurn")
-    if replace(rejected, content=normalised(rejected.content)) == replace(
-        messages[-1], content=normalised(messages[-1].content)
-    ):
+    if same_answers(messages[-1], rejected):
         raise RowError("SameAnswers")
     return rejected
+
+
+def same_answers(chosen: Message, rejected: Message) -> bool:
+    """Whether there is nothing to choose between two answers; their form is something."""
+    return replace(rejected, content=rejected.content.strip()) == replace(chosen, content=chosen.content.strip())
 
 
 def _system(value: dict[str, Any]) -> tuple[Message, ...]:

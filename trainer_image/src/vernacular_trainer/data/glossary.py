@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -57,15 +58,28 @@ def parse_glossary(text: str, name: str) -> Glossary:
     """
     try:
         document = yaml.load(text, Loader=_Strict)  # noqa: S506 - a safe loader
+        _require_whole(document)
         return _glossary(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise _unreadable(f"{name}{line}: {error.problem or 'not valid YAML'}") from None
-    except (yaml.YAMLError, RecursionError):
+    except UnicodeEncodeError:
+        raise _unreadable(f"{name}: a text holds half of a character; write it as it is, not as \\u escapes") from None
+    except (yaml.YAMLError, RecursionError, KeyError, IndexError, AttributeError, TypeError):
+        # explicit tags of YAML are followed without a look at what they are put on
         raise _unreadable(f"{name}: not valid YAML") from None
     except ValueError as error:
         raise _unreadable(f"{name}: {error}") from None
+
+
+def _require_whole(document: Any) -> None:
+    """YAML can escape halves of characters, which no tokenizer can hold, and lists that hold themselves."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, default=str)
+    except ValueError:
+        raise yaml.YAMLError from None
+    text.encode()
 
 
 class _Strict(yaml.SafeLoader):

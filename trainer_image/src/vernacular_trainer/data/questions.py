@@ -27,7 +27,8 @@ class Question:
     """A held-out question. An answer is right when it has one phrase of every `must_contain` group and none of
     `must_not_contain`; without groups, when it contains `expected`; when not `answerable`, when it declines.
 
-    `phrasing` counts the wordings in which the question of one row is asked, from 0.
+    `phrasing` counts the wordings in which the question of one row is asked, from 0; `reworded` is the digest of the
+    first of them ("": this is it).
     """
 
     row: str
@@ -38,11 +39,12 @@ class Question:
     topic: str = ""
     answerable: bool = True
     phrasing: int = 0
+    reworded: str = ""
 
     @property
     def unit(self) -> str:
-        """Equal for all phrasings of one question."""
-        return self.row
+        """Equal for all phrasings of one question, and for questions that are repeated."""
+        return self.reworded or self.digest
 
     @property
     def asked(self) -> str:
@@ -124,7 +126,7 @@ def _parse_phrasings(value: Any, row: str, system_prompt: str) -> Iterator[Quest
     yield replace(first, messages=with_system_prompt(first.messages, system_prompt))
     for number, text in enumerate(others, start=1):
         messages = with_system_prompt((Message("user", text),), system_prompt)
-        yield replace(first, messages=messages, phrasing=number)
+        yield replace(first, messages=messages, phrasing=number, reworded=first.digest)
 
 
 def _parse_question(value: dict[str, Any], row: str) -> Question:

@@ -15,6 +15,7 @@ from vernacular_trainer.data.checks.personal_data import kinds_of, redacted, red
 from vernacular_trainer.data.checks.similarity import among
 from vernacular_trainer.data.checks.text import text_findings
 from vernacular_trainer.data.checks.turns import out_of_order
+from vernacular_trainer.data.formats import same_answers
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.reading.record import described
@@ -51,7 +52,7 @@ def review(
     """Check all rows. Raises StageError (DatasetPersonalData) after all rows were seen."""
     found = _personal_data(rows, config, problems)
     if config.personal_data == "Redact":
-        rows = [redacted(row, config.system_prompt) for row in rows]
+        rows = _still_pairs([redacted(row, config.system_prompt) for row in rows], problems)
         questions = [_redacted_question(question) for question in questions]
     for row in rows:
         for code in text_findings(row):
@@ -61,6 +62,17 @@ def review(
     rows, similar, samples = _without_duplicates(rows, config.duplicates, problems)
     samples += _compare(rows, questions, problems)
     return Reviewed(tuple(rows), tuple(similar), tuple(samples), found)
+
+
+def _still_pairs(rows: Sequence[Conversation], problems: ProblemLog) -> list[Conversation]:
+    """The rows without pairs whose answers differed in what is masked alone."""
+    kept = []
+    for row in rows:
+        if row.rejected and same_answers(row.messages[-1], row.rejected):
+            problems.reject("SameAnswers", row.row)
+        else:
+            kept.append(row)
+    return kept
 
 
 def _redacted_question(question: Question) -> Question:

@@ -79,7 +79,7 @@ def _suffix(path: str) -> str:
 def _parse(record: Record, config: DatasetConfig, *, pairs: bool) -> tuple[Conversation, frozenset[str]]:
     if record.error:
         raise RowError(record.error)
-    parsed = parse_row(record.value, config.format)
+    parsed = parse_row(record.value, config.format, pairs=pairs)
     if (parsed.rejected is not None) != pairs:
         raise RowError("PreferenceMissing" if pairs else "PreferenceUnexpected")
     messages = parsed.messages if parsed.plain else with_system_prompt(parsed.messages, config.system_prompt)

@@ -10,6 +10,7 @@ from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.rows import Conversation
 
 _NAMED = 5
+_TERM_CHARACTERS = 60
 
 
 def note_terms(coverage: Sequence[Coverage], rows: Sequence[Conversation], problems: ProblemLog) -> None:
@@ -43,4 +44,4 @@ def term_table(coverage: Sequence[Coverage], tokenizer: Any) -> list[dict[str, A
 
 def _listed(terms: Sequence[str]) -> str:
     more = f" and {len(terms) - _NAMED} more" if len(terms) > _NAMED else ""
-    return ", ".join(terms[:_NAMED]) + more
+    return ", ".join(term[:_TERM_CHARACTERS] for term in terms[:_NAMED]) + more

@@ -79,7 +79,8 @@ def _cut(
         place = reviewed.conversations[index].row
         trainable = [cut for row in rows if (cut := row.cut(length)).trained]
         pair = reviewed.conversations[index].rejected is not None
-        if not trainable or (pair and len(trainable) < len(rows)):
+        # what differs behind the cut alone is no pair any more
+        if not trainable or (pair and len({row.input_ids for row in trainable}) < 2):
             advice = f"raise training.maxSequenceLength above {length}, or shorten the text before the answer"
             problems.reject("AnswerCutAway", place, advice)
             continue

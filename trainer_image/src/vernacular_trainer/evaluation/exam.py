@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from vernacular_trainer.evaluation.allowance import Allowance, Pace, allow
 from vernacular_trainer.evaluation.answers import Answers, BaseExam, TermAnswer
@@ -17,6 +20,8 @@ from vernacular_trainer.evaluation.paper import Paper
 
 # a question about the world and its four answers, in tokens
 _GENERAL_TOKENS = 72.0
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 
@@ -38,7 +43,12 @@ def examine_base(
     terms = _terms(model, tokenizer, paper)
     sampled = paper.sample(allowed.prompted)
     started = clock()
-    with_rows = generate(model, tokenizer, [paper.with_rows[index] for index in sampled], paper.ends, paper.room)
+    try:
+        with_rows = generate(model, tokenizer, [paper.with_rows[index] for index in sampled], paper.ends, paper.room)
+    except torch.OutOfMemoryError:
+        log.warning("no memory for prompts with rows, which are left out")
+        torch.cuda.empty_cache()
+        sampled, with_rows = (), []
     per_request = (clock() - started) / len(sampled) if sampled else 0.0
     answers = Answers(tuple(texts), likelihoods, general, terms)
     return BaseExam(answers, sampled, tuple(with_rows), (per_request, pace.seconds_per_answer))

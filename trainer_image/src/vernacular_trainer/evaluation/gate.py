@@ -27,7 +27,7 @@ def _missed(
         yield from _share("maxWrongPercent", "wrong", tuned.wrong, asked, most, at_least=False)
     if (most := gate.max_invented_percent) is not None:
         yield from _share("maxInventedPercent", "invented", tuned.invented, unanswerable, most, at_least=False)
-    if (least := gate.min_gain_points) is not None and (not asked or gain_points < least):
+    if (least := gate.min_gain_points) is not None and (not asked or round(gain_points, 6) < least):
         yield f"minGainPoints {least}: {gain_points:.1f} points gained"
     if (most := gate.max_general_regression_percent) is not None:
         if lost_percent is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ import torch
 MIN_NEW_TOKENS = 64
 MAX_NEW_TOKENS = 512
 BATCH_SIZE = {"cpu": 32, "cuda": 64}
+# keys and values of so many tokens are held at once
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 65_536}
 
 
 def room_for(expected: Sequence[int]) -> int:
@@ -30,13 +32,24 @@ def generate(
     )
     model.eval()
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    size = BATCH_SIZE[model.device.type]
     answers: dict[int, str] = {}
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
+    for batch in _batches(order, [len(prompt) + room for prompt in prompts], model.device.type):
         texts = _answer_batch(model, tokenizer, [prompts[index] for index in batch], set(ends))
         answers.update(zip(batch, texts, strict=True))
     return [answers[index] for index in range(len(prompts))]
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], device: str) -> Iterator[list[int]]:
+    """Indexes in their order, from short to long, as many together as the device has room for, at least one."""
+    batch: list[int] = []
+    for index in order:
+        full = len(batch) == BATCH_SIZE[device] or (len(batch) + 1) * lengths[index] > BATCH_TOKENS[device]
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def _answer_batch(model: Any, tokenizer: Any, prompts: list[Sequence[int]], ends: set[int]) -> list[str]:

@@ -39,9 +39,9 @@ def score_term(term: Term, answer: str) -> Score:
     """Right is what gives the company's sense and none that is wrong."""
     if says(answer, (*term.wrong_meanings, *term.never_say)):
         return Score.WRONG
-    if has_sense(term, answer):
-        return Score.CORRECT
-    return Score.DECLINED if declines(words(answer)) else Score.WRONG
+    if declines(words(answer)):
+        return Score.DECLINED
+    return Score.CORRECT if has_sense(term, answer) else Score.WRONG
 
 
 def _prefers_definition(

@@ -14,6 +14,7 @@ from vernacular_trainer.evaluation.scoring import Score, Scored, score
 # a fact needs about so many wordings to be known in others
 ENOUGH_WORDINGS = 3
 _NEAREST = 5
+_CANDIDATES = 50
 # questions that share so much are taken to ask the same
 _ALIKE = 0.5
 
@@ -29,7 +30,7 @@ class Why(StrEnum):
 
 
 ADVICE = {
-    Why.NOT_TAUGHT: "no training row holds the answer: write some that do, in several wordings",
+    Why.NOT_TAUGHT: "no training row like it holds the answer: write some that do, in several wordings",
     Why.TOO_FEW_WORDINGS: f"too few rows hold the answer: write more wordings, {ENOUGH_WORDINGS} or more in all",
     Why.CONTRADICTING: "rows that ask nearly the same answer it differently: decide which is right, correct the others",
     Why.NOT_LEARNT: "the rows hold the answer and it was not learnt: train longer, or with a higher rank",
@@ -53,18 +54,21 @@ class Lesson:
 def lessons(questions: Sequence[Question], tuned: Sequence[Scored], rows: TaughtRows) -> tuple[Lesson, ...]:
     """A lesson for each question that the tuned model did not answer right, grouped by topic and reason."""
     failed = [item for item, scored in zip(questions, tuned, strict=True) if scored.score is not Score.CORRECT]
-    found = [_lesson(question, rows.nearest(question.asked, _NEAREST)) for question in failed]
+    found = [_lesson(question, rows) for question in failed]
     return tuple(sorted(found, key=lambda lesson: (lesson.question.topic, lesson.why)))
 
 
-def _lesson(question: Question, nearest: tuple[TaughtRow, ...]) -> Lesson:
-    return Lesson(question, _why(question, nearest), nearest)
+def _lesson(question: Question, rows: TaughtRows) -> Lesson:
+    nearest = rows.nearest(question.asked, _NEAREST)
+    # rows that hold the answer may be asked for in quite other words
+    candidates = dict.fromkeys((*nearest, *rows.nearest(f"{question.asked} {question.expected}", _CANDIDATES)))
+    return Lesson(question, _why(question, tuple(candidates)), nearest)
 
 
 def _why(question: Question, nearest: tuple[TaughtRow, ...]) -> Why:
-    if not question.answerable:
-        return Why.NEVER_DECLINED
     right = [row for row in nearest if score(question, row.answer).score is Score.CORRECT]
+    if not question.answerable:
+        return Why.NOT_LEARNT if right else Why.NEVER_DECLINED
     if not right:
         return Why.NOT_TAUGHT
     if any(row not in right and _alike(question, row) for row in nearest):

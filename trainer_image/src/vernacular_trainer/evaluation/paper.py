@@ -21,12 +21,14 @@ _SEED = 42
 
 @dataclass(frozen=True)
 class Paper:
-    """`prompts`: one for each question; `with_rows`: the same with training rows. `expected`: the expected answer after
-    its prompt, None where there is none. `room`: tokens that an answer may have; `ends`: tokens that end it.
+    """`prompts`: one for each question; `with_rows`: the same with `rows_used` training rows. `expected`: the expected
+    answer after its prompt, None where there is none. `room`: tokens that an answer may have; `ends`: tokens that end
+    it.
     """
 
     prompts: tuple[Prompt, ...]
     with_rows: tuple[Prompt, ...]
+    rows_used: tuple[int, ...]
     expected: tuple[Continuation | None, ...]
     room: int
     ends: tuple[int, ...]
@@ -63,9 +65,11 @@ def write_paper(tokenizer: Any, asked: Asked, rows: TaughtRows, longest: int | N
     limit = longest - room if longest else None
     nearest = [rows.nearest(question.asked) for question in questions]
     pairs = zip(prompts, answers, strict=True)
+    fitted = [_fitted(tokenizer, *item, limit) for item in zip(questions, nearest, strict=True)]
     return Paper(
         prompts=tuple(prompts),
-        with_rows=tuple(_fitted(tokenizer, *item, limit) for item in zip(questions, nearest, strict=True)),
+        with_rows=tuple(prompt for prompt, _ in fitted),
+        rows_used=tuple(count for _, count in fitted),
         expected=tuple(Continuation(prompt, answer) if answer else None for prompt, answer in pairs),
         room=room,
         ends=tuple(end_of_turn_ids(tokenizer)),
@@ -74,10 +78,10 @@ def write_paper(tokenizer: Any, asked: Asked, rows: TaughtRows, longest: int | N
     )
 
 
-def _fitted(tokenizer: Any, question: Question, rows: tuple[TaughtRow, ...], limit: int | None) -> Prompt:
-    """The prompt with the best rows that there is room for."""
+def _fitted(tokenizer: Any, question: Question, rows: tuple[TaughtRow, ...], limit: int | None) -> tuple[Prompt, int]:
+    """The prompt with the best rows that there is room for, and how many these are."""
     for count in range(len(rows), 0, -1):
         ids = prompt_ids(tokenizer, with_rows(question, rows[:count]))
         if limit is None or len(ids) <= limit:
-            return tuple(ids)
-    return tuple(prompt_ids(tokenizer, question.messages))
+            return tuple(ids), count
+    return tuple(prompt_ids(tokenizer, question.messages)), 0

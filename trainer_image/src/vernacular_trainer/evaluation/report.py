@@ -84,7 +84,7 @@ def _details(results: Results) -> dict[str, Any]:
         "glossary": _glossary(results),
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
-        "provable_points": provable_points(len(questions)),
+        "provable_points": provable_points(evidence.pieces),
         "lessons": [_lesson(lesson) for lesson in results.lessons],
     }
 

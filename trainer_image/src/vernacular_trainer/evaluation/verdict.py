@@ -48,7 +48,9 @@ class General:
 
     @property
     def lost_percent(self) -> float | None:
-        """How much of what the base knew is lost, at least 0; None when it knew nothing."""
+        """How much less than the base the tuned model knows, net of what it knows newly; None when the base knew
+        nothing.
+        """
         known = sum(self.base)
         return 100 * max(0, known - sum(self.tuned)) / known if known else None
 
@@ -73,6 +75,11 @@ class Evidence:
         """How much more often the tuned model is right."""
         units = [question.unit for question in self.questions]
         return difference(_right(self.base), _right(self.tuned), units)
+
+    @property
+    def pieces(self) -> int:
+        """Questions that are evidence of their own: phrasings and repeats count once."""
+        return len({question.unit for question in self.questions})
 
     @property
     def unanswerable(self) -> tuple[int, ...]:
@@ -126,7 +133,7 @@ def _decide(evidence: Evidence, gain: Interval, missed: tuple[str, ...], gate: G
     if held := (*missed, *_harm(evidence, gate)):
         return Verdict.HOLD, f"Held back: {'; '.join(held)}."
     if not gain.better:
-        return Verdict.INCONCLUSIVE, _unproven(len(evidence.questions), gain)
+        return Verdict.INCONCLUSIVE, _unproven(evidence.pieces, gain)
     return Verdict.PROMOTE, f"Better than the base by {gain.value:.0f} points, surely by {gain.low:.0f}."
 
 
@@ -140,7 +147,7 @@ def _harm(evidence: Evidence, gate: GateConfig) -> tuple[str, ...]:
             harm.append(f"{lost:.0f} % of what the base knew about the world is forgotten")
     if gate.max_invented_percent is None:
         base, tuned = ([scores[index].invented for index in asked] for scores in (evidence.base, evidence.tuned))
-        if asked and difference(base, tuned).better:
+        if asked and difference(base, tuned, [evidence.questions[index].unit for index in asked]).better:
             more = f"{sum(tuned)} of {len(asked)} questions that have none, base {sum(base)}"
             harm.append(f"it makes up answers to {more}")
     return tuple(harm)

@@ -27,11 +27,12 @@ from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.exam import Clock, examine_base, examine_tuned
 from vernacular_trainer.evaluation.lessons import lessons
 from vernacular_trainer.evaluation.paper import Asked, Paper, write_paper
-from vernacular_trainer.evaluation.prompting import ROWS_IN_PROMPT, TaughtRows
+from vernacular_trainer.evaluation.prompting import TaughtRows
 from vernacular_trainer.evaluation.report import Results, write_documents
 from vernacular_trainer.evaluation.scoring import Scored, score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.model.base import load_base
+from vernacular_trainer.model_shape import max_length
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.workspace import Workspace
 
@@ -133,7 +134,8 @@ def _evidence(questions: tuple[Question, ...], paper: Paper, base: BaseExam, tun
     if base.sampled:
         asked = [questions[index] for index in base.sampled]
         tokens = sum(len(paper.with_rows[index]) for index in base.sampled) / len(base.sampled)
-        prompted = Prompted(ROWS_IN_PROMPT, base.sampled, _scores(asked, base.with_rows), round(tokens))
+        rows = max(paper.rows_used[index] for index in base.sampled)
+        prompted = Prompted(rows, base.sampled, _scores(asked, base.with_rows), round(tokens))
     general = General(base.answers.general, tuned.general) if tuned.general else None
     scored = _scores(questions, base.answers.texts), _scores(questions, tuned.texts)
     return Evidence(questions, *scored, prompted, general)
@@ -162,8 +164,7 @@ def _training_seconds(workspace: Workspace) -> float:
 def _longest(config: JobConfig) -> int | None:
     """How many tokens the model can read, None when it does not say."""
     settings = json.loads((Path(config.model.path) / "config.json").read_text(encoding="utf-8"))
-    longest = settings.get("max_position_embeddings")
-    return longest if isinstance(longest, int) else None
+    return max_length(settings) or None
 
 
 def _with_adapter(model: Any, folder: Path, *, quantized: bool) -> Any:

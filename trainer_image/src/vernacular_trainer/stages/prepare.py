@@ -24,6 +24,7 @@ from vernacular_trainer.contract import (
     StageReport,
     summary_to_dict,
 )
+from vernacular_trainer.data.asking import require_askable
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, load_tokenizer, token_histogram
@@ -66,7 +67,8 @@ class Questions:
 
     @property
     def count(self) -> int:
-        return len(self.asked)
+        """Questions that are evidence of their own: phrasings and repeats count once."""
+        return len({question.unit for question in self.asked})
 
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
@@ -88,6 +90,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
+    require_askable(config, model.folder, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
     tokenised = tokenise(config, model, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
@@ -96,7 +99,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         tokenised.conversations,
         tokenised.similar,
         config.dataset.validation_split_percent,
-        config.dataset.teaches,
+        # which of two answers is better is a skill, however many rows say so
+        "Skill" if config.objective.compares else config.dataset.teaches,
         config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED,
     )
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
@@ -119,8 +123,10 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
 
-    write_rows(workspace.train_rows, train)
-    write_rows(workspace.validation_rows, validation)
+    for path, rows in ((workspace.train_rows, train), (workspace.validation_rows, validation)):
+        # measured over rows that are no more
+        workspace.reference(path).unlink(missing_ok=True)
+        write_rows(path, rows)
     write_json(workspace.plan, dataclasses.asdict(plan))
     write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*checked.copies, *questions.copies)])
     summary = PrepareSummary(

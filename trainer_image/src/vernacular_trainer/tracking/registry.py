@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from vernacular_trainer.contract import PublishConfig
 from vernacular_trainer.tracking.client import TAG_PREFIX, away
 from vernacular_trainer.tracking.rights import ensure_registered_model
+
+log = logging.getLogger(__name__)
 
 
 def register_version(
@@ -26,7 +29,8 @@ def register_version(
     client.update_model_version(name, version, description)
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
-    client.set_registered_model_alias(name, publish.alias, version)
+    if not _is_newer(str(client.get_registered_model(name).aliases.get(publish.alias, "")), version):
+        client.set_registered_model_alias(name, publish.alias, version)
     return version
 
 
@@ -45,11 +49,20 @@ def read_artifact(client: Any, run_id: str, path: str) -> str | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
+            # the download alone says of every failure that there is no such file
+            present = {item.path for item in client.list_artifacts(run_id, path.rpartition("/")[0] or None)}
+            if path not in present:
+                return None
             return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
         except Exception as error:
             if away(error):
                 raise
+            log.warning("%s of run %s cannot be read: %s", path, run_id, type(error).__name__)
             return None
+
+
+# the tag of a version that replaced none: MLflow takes no empty tags
+_NOTHING = "none"
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,19 @@ def promote(client: Any, name: str, alias: str, version: str) -> Promotion:
     Raises what MLflow raises.
     """
     tag = TAG_PREFIX + "replaced-version"
-    model = client.get_registered_model(name)
-    present = str(model.aliases.get(alias, ""))
-    if present == version:
-        return Promotion(done=True, replaced=client.get_model_version(name, version).tags.get(tag, ""))
-    if present:
-        client.set_model_version_tag(name, version, tag, present)
-    client.set_registered_model_alias(name, alias, version)
-    return Promotion(done=True, replaced=present)
+    present = str(client.get_registered_model(name).aliases.get(alias, ""))
+    replaced = client.get_model_version(name, version).tags.get(tag)
+    if replaced is None:
+        replaced = present or _NOTHING
+        client.set_model_version_tag(name, version, tag, replaced)
+    if not _is_newer(present, version):
+        client.set_registered_model_alias(name, alias, version)
+    return Promotion(done=True, replaced="" if replaced == _NOTHING else replaced)
+
+
+def _is_newer(present: str, version: str) -> bool:
+    """Whether an alias went on to a newer version, while this one was being published."""
+    return bool(present) and int(present) > int(version)
 
 
 def _create(client: Any, name: str, run_id: str, kind: str) -> str:

@@ -34,6 +34,7 @@ def check_rights(config: JobConfig) -> str:
         advice = "give it MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         raise StageError(StageFailure.SECRET_MISSING, message, advice)
     _check_alias(config.publish.alias)
+    _check_alias(config.publish.promoted_alias)
     client = connect(tracking)
     tags = {key: value for key, value in identity_tags(config.identity).items() if key.endswith("/namespace")}
     try:

@@ -8,6 +8,7 @@ first copy any more.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,6 +26,11 @@ from vernacular_trainer.errors import StageError
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.rows import IGNORED, Batch, PairTable, likelihoods
+
+# so many batches of each rank are measured between two writes
+_PARTS_PER_BLOCK = 64
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -72,9 +78,9 @@ class PreferenceLoss:
     def log_probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """How likely each row's supervised tokens are together: sums of natural logarithms, float32, shape (rows,)."""
         losses = self._tokens.per_token(model, batch)
-        rows = (batch.targets != IGNORED).nonzero()[:, 0]
-        totals = torch.zeros(len(batch.targets), dtype=losses.dtype, device=losses.device)
-        return totals.index_add(0, rows, -losses)
+        # a sum by index would not be the same twice on a GPU
+        grid = torch.zeros(batch.targets.shape, dtype=losses.dtype, device=losses.device)
+        return grid.masked_scatter(batch.targets != IGNORED, -losses).sum(dim=1)
 
     def _note(self, margin: torch.Tensor) -> None:
         self._seen.pairs += len(margin)
@@ -104,43 +110,61 @@ class Reference:
         Raises StageError (CheckpointIncompatible) when it is gone and cannot be measured any more.
         """
         known = self.ranks.share(lambda: _read(path, len(table)))
-        if known is None:
-            if self.trained and not hasattr(self.model, "disable_adapter"):
-                message = f"{path.name} in the workspace, which the training was begun with, is gone"
-                raise StageError(StageFailure.CHECKPOINT_INCOMPATIBLE, message, "start a new job")
-            known = self._measure(table, size)
-            if self.ranks.is_first:
-                _write(path, known)
-            self.ranks.barrier()
+        missing = np.flatnonzero(np.isnan(known).any(axis=1))
+        if missing.size and self.trained and not hasattr(self.model, "disable_adapter"):
+            message = f"{path.name} in the workspace, which the training was begun with, is gone"
+            raise StageError(StageFailure.CHECKPOINT_INCOMPATIBLE, message, "start a new job")
+        # long pairs first; what was measured stays when the training is stopped on the way
+        order = missing[np.argsort(-table.lengths[missing], kind="stable")]
+        block = size * self.ranks.world_size * _PARTS_PER_BLOCK
+        for start in range(0, len(order), block):
+            pairs = order[start : start + block].tolist()
+            known[pairs] = self._measure(table, pairs, size)
+            self._keep(path, known)
+            log.info("measured the untrained model on %d of %d pairs", start + len(pairs), len(order))
         return replace(table, reference=known)
 
-    def _measure(self, table: PairTable, size: int) -> NDArray[np.float64]:
-        found = np.zeros((len(table), 2))
+    def _keep(self, path: Path, known: NDArray[np.float64]) -> None:
+        """Raises StageError (NonFiniteLoss), on all ranks, before a number that is none is kept."""
+        if np.isinf(known).any():
+            message = "the untrained model finds an answer infinitely unlikely, so nothing can be compared with it"
+            raise StageError(StageFailure.NON_FINITE_LOSS, message, "use precision FP32 or BF16, or another base model")
+        if self.ranks.is_first:
+            _write(path, known)
+        self.ranks.barrier()
+
+    def _measure(self, table: PairTable, pairs: list[int], size: int) -> NDArray[np.float64]:
+        """How likely both answers of each of the pairs are, shape (pairs, 2), the same on all ranks."""
+        found = np.zeros((len(pairs), 2))
         untrained: AbstractContextManager[Any] = getattr(self.model, "disable_adapter", nullcontext)()
         self.wrapped.eval()
         with untrained, torch.no_grad():
-            for pairs in self._parts(table, size):
+            for places in self._parts(len(pairs), size):
                 self.next_part()
-                batch = self.to_device(table.batch(pairs))
+                batch = self.to_device(table.batch([pairs[place] for place in places]))
                 likely = self.loss.log_probabilities(self.wrapped, batch)
-                if pairs:
-                    found[pairs] = likely.double().cpu().numpy().reshape(-1, 2)
-        return np.array(self.ranks.sum(found.reshape(-1).tolist())).reshape(-1, 2)
+                if places:
+                    found[places] = likely.double().cpu().numpy().reshape(-1, 2)
+        summed = np.array(self.ranks.sum(found.reshape(-1).tolist())).reshape(-1, 2)
+        # not a number would count as not measured
+        return np.where(np.isnan(summed), np.inf, summed)
 
-    def _parts(self, table: PairTable, size: int) -> Iterator[list[int]]:
-        """This rank's pairs, `size` of similar length at a time; every rank gets the same number of parts."""
-        order = np.argsort(-table.lengths, kind="stable").tolist()
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
+    def _parts(self, count: int, size: int) -> Iterator[list[int]]:
+        """This rank's places among `count`, `size` at a time; every rank gets the same number of parts."""
+        order = list(range(count))
+        parts = [order[start : start + size] for start in range(0, count, size)]
         for start in range(0, len(parts), self.ranks.world_size):
             own = start + self.ranks.rank
             yield parts[own] if own < len(parts) else []
 
 
-def _read(path: Path, pairs: int) -> NDArray[np.float64] | None:
+def _read(path: Path, pairs: int) -> NDArray[np.float64]:
+    """What was measured, NaN where nothing was."""
+    nothing = np.full((pairs, 2), np.nan)
     if not path.exists():
-        return None
+        return nothing
     found: NDArray[np.float64] = np.load(path, allow_pickle=False)
-    return found if found.shape == (pairs, 2) else None
+    return found if found.shape == nothing.shape else nothing
 
 
 def _write(path: Path, reference: NDArray[np.float64]) -> None:

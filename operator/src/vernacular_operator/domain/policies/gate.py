@@ -11,6 +11,10 @@ def missed(draft: Draft) -> str:
     gate, evaluation = draft.world.job.spec.evaluation.gate, draft.status.evaluation
     if gate is None or gate.on_miss is not OnMiss.FAIL_JOB:
         return ""
+    promoted = draft.status.mlflow.promoted_alias if draft.status.mlflow else None
+    if evaluation is None and promoted:
+        # only a model that missed nothing is promoted
+        return ""
     if evaluation is None:
         return "the evaluation's report was lost before it was read, and a gate passes nothing without proof"
     return f"the gate was missed: {'; '.join(evaluation.gate_missed)}" if evaluation.gate_missed else ""

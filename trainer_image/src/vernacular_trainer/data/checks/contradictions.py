@@ -21,10 +21,12 @@ class Contradiction:
 
 
 def contradictions(rows: Sequence[Conversation]) -> Iterator[Contradiction]:
-    """Every row whose answer differs from that of the first row with the same question."""
+    """Every row whose answer differs from that of the first row with the same question. Preferences are left out: of
+    one question many answers may be compared.
+    """
     seen: dict[tuple[str, ...], int] = {}
     for index, row in enumerate(rows):
-        if row.plain or not row.asked:
+        if row.plain or row.rejected or not row.asked:
             continue
         first = seen.setdefault(_asked(row), index)
         if first != index and (code := _difference(rows[first].answer, row.answer)):

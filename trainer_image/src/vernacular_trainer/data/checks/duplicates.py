@@ -53,4 +53,10 @@ def _near(left: Conversation, right: Conversation) -> bool:
         numbers(left.asked + left.answer) == numbers(right.asked + right.answer)
         and similarity(shingles(compared(left)), shingles(compared(right))) >= NEAR
         and similarity(shingles(left.answer), shingles(right.answer)) >= NEAR
+        and similarity(shingles(_rejected(left)), shingles(_rejected(right))) >= NEAR
     )
+
+
+def _rejected(row: Conversation) -> str:
+    """Two equal choices against other answers teach two things."""
+    return row.rejected.content if row.rejected else ""

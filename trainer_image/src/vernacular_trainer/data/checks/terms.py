@@ -52,10 +52,12 @@ def says(text: str, phrases: Sequence[str]) -> bool:
 
 
 def has_sense(term: Term, text: str) -> bool:
-    """Whether a text says what the term means in the company: another name of it, or half of its definition."""
-    wanted = set(content_key(term.definition))
+    """Whether a text says what the term means in the company: another name of it, or half of its definition. The words
+    of the term itself say nothing: a question repeats them.
+    """
+    wanted = set(content_key(term.definition)) - set(content_key(term.term))
     shared = len(wanted & set(content_key(text)))
-    return says(text, term.synonyms) or shared >= _SENSE * len(wanted)
+    return says(text, term.synonyms) or (bool(wanted) and shared >= _SENSE * len(wanted))
 
 
 def _cover(term: Term, used: Sequence[int], rows: Sequence[Conversation]) -> Coverage:

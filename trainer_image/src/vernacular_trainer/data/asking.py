@@ -1,0 +1,38 @@
+"""Whether the model's chat template can write what the evaluation will ask: found out before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vernacular_trainer.contract import JobConfig, StageFailure
+from vernacular_trainer.data.chat import load_tokenizer, prompt_ids
+from vernacular_trainer.data.glossary import Glossary
+from vernacular_trainer.data.questions import Question
+from vernacular_trainer.data.rows import Message, RowError, with_system_prompt
+from vernacular_trainer.errors import StageError
+
+_ADVICE = "some templates know no system message, or want user and assistant in turn: write it so, or use another model"
+
+
+def require_askable(config: JobConfig, model: Path, questions: Sequence[Question], glossary: Glossary) -> None:
+    """Raises StageError (QuestionsUnreadable, GlossaryUnreadable) for the first question that cannot be asked."""
+    if not questions and not glossary.terms:
+        return
+    tokenizer, prompt = load_tokenizer(model, config.model.uri), config.dataset.system_prompt
+    for question in questions:
+        _require(
+            tokenizer, with_system_prompt(question.messages, prompt), StageFailure.QUESTIONS_UNREADABLE, question.row
+        )
+    for term in glossary.terms:
+        for asked, system in ((glossary.question(term), prompt), (glossary.question_outside(term), "")):
+            messages = with_system_prompt((Message("user", asked),), system)
+            _require(tokenizer, messages, StageFailure.GLOSSARY_UNREADABLE, f"the question about {term.term[:60]}")
+
+
+def _require(tokenizer: Any, messages: tuple[Message, ...], code: StageFailure, what: str) -> None:
+    try:
+        prompt_ids(tokenizer, messages)
+    except RowError:
+        raise StageError(code, f"{what}: the chat template of the model refuses it", _ADVICE) from None
