@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from support.training import TrainingJob, plan, write_rows
+from support.ranks import RankGroup
+from support.training import Finished, TrainingJob, plan, write_rows
 from vernacular_trainer.contract import Outcome
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.training.loss import SupervisedLoss
@@ -22,6 +24,8 @@ from vernacular_trainer.training.preferences import PreferenceLoss, Reference
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.rows import PairTable, RowTable, likelihoods
 
+Train = Callable[..., Finished]
+Start = Callable[..., RankGroup]
 ALONE = Ranks(0, 0, 1, torch.device("cpu"))
 BETA = 0.3
 Row = tuple[list[int], list[int]]
@@ -128,10 +132,12 @@ def dpo(folder: Path, model: Path, **changes: Any) -> TrainingJob:
     return made.prepare(pairs(20), pairs(3, seed=1))
 
 
-def test_the_chosen_answers_become_likelier_than_the_rejected_ones(tmp_path: Path, tiny_model: Path) -> None:
+def test_the_chosen_answers_become_likelier_than_the_rejected_ones(
+    tmp_path: Path, tiny_model: Path, train: Train
+) -> None:
     job = dpo(tmp_path, tiny_model, total_steps=12)
 
-    finished = job.run()
+    finished = train(job)
 
     assert finished.report.outcome is Outcome.DONE, finished.log
     loss = job.metric("train/loss")
@@ -154,7 +160,7 @@ def test_the_chosen_answers_become_likelier_than_the_rejected_ones(tmp_path: Pat
         pytest.param("Full", "ZeRO3", marks=pytest.mark.long),
     ],
 )
-def test_two_ranks_train_as_one(tmp_path: Path, tiny_model: Path, method: str, strategy: str) -> None:
+def test_two_ranks_train_as_one(tmp_path: Path, tiny_model: Path, method: str, strategy: str, train: Train) -> None:
     rate = {"learning_rate": 1e-3} if method == "Full" else {}
     alone = dpo(tmp_path / "alone", tiny_model, method=method, **rate)
     together = dpo(
@@ -162,7 +168,7 @@ def test_two_ranks_train_as_one(tmp_path: Path, tiny_model: Path, method: str, s
     )
 
     for job in (alone, together):
-        finished = job.run()
+        finished = train(job)
         assert finished.report.outcome is Outcome.DONE, finished.log
 
     for name in ("train/loss", "eval/loss", "train/reward_margin"):
@@ -174,16 +180,18 @@ def test_two_ranks_train_as_one(tmp_path: Path, tiny_model: Path, method: str, s
 
 
 @pytest.mark.parametrize("method", ["LoRA", "Full"])
-def test_a_stopped_training_goes_on_against_the_same_reference(tmp_path: Path, tiny_model: Path, method: str) -> None:
+def test_a_stopped_training_goes_on_against_the_same_reference(
+    tmp_path: Path, tiny_model: Path, method: str, train: Train, start: Start
+) -> None:
     rate = {"learning_rate": 1e-3} if method == "Full" else {}
     whole = dpo(tmp_path / "whole", tiny_model, method=method, total_steps=40, **rate)
     stopped = dpo(tmp_path / "stopped", tiny_model, method=method, total_steps=40, **rate)
-    assert whole.run().report.outcome is Outcome.DONE
+    assert train(whole).report.outcome is Outcome.DONE
 
-    first = stopped.start()
-    first.terminate_after_step(4)
+    first = start(stopped)
+    first.terminate_after_step(0, 4)
     interrupted = first.wait()
-    finished = stopped.run(attempt=2)
+    finished = train(stopped, 2)
 
     assert interrupted.report.outcome is Outcome.PREEMPTED, interrupted.log
     assert finished.report.outcome is Outcome.DONE, finished.log
@@ -191,30 +199,32 @@ def test_a_stopped_training_goes_on_against_the_same_reference(tmp_path: Path, t
     assert stopped.metric("eval/loss")[40] == whole.metric("eval/loss")[40]
 
 
-def test_a_lora_training_whose_reference_is_gone_measures_it_again(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_lora_training_whose_reference_is_gone_measures_it_again(
+    tmp_path: Path, tiny_model: Path, train: Train, start: Start
+) -> None:
     job = dpo(tmp_path, tiny_model, total_steps=40)
     path = job.workspace.reference(job.workspace.train_rows)
-    first = job.start()
-    first.terminate_after_step(6)
+    first = start(job)
+    first.terminate_after_step(0, 6)
     assert first.wait().report.outcome is Outcome.PREEMPTED
     before = np.load(path)
     path.unlink()
 
-    finished = job.run(attempt=2)
+    finished = train(job, 2)
 
     assert finished.report.outcome is Outcome.DONE, finished.log
     # with the adapter on, what was learnt by then would be in it
     assert np.allclose(np.load(path), before, atol=1e-3)
 
 
-def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path, tiny_model: Path) -> None:
+def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path, tiny_model: Path, train: Train) -> None:
     job = dpo(tmp_path, tiny_model, total_steps=2)
     path = job.workspace.reference(job.workspace.train_rows)
     known = np.full((20, 2), np.nan)
     known[3] = -7.0
     np.save(path, known)
 
-    assert job.run().report.outcome is Outcome.DONE
+    assert train(job).report.outcome is Outcome.DONE
 
     found = np.load(path)
     assert np.isfinite(found).all()
@@ -235,14 +245,16 @@ def test_an_answer_that_cannot_be_measured_ends_the_training(
     assert not (tmp_path / "train.npy").exists()
 
 
-def test_a_full_training_whose_reference_is_gone_does_not_go_on(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_full_training_whose_reference_is_gone_does_not_go_on(
+    tmp_path: Path, tiny_model: Path, train: Train, start: Start
+) -> None:
     job = dpo(tmp_path, tiny_model, method="Full", total_steps=40, learning_rate=1e-3)
-    first = job.start()
-    first.terminate_after_step(2)
+    first = start(job)
+    first.terminate_after_step(0, 2)
     assert first.wait().report.outcome is Outcome.PREEMPTED
     job.workspace.reference(job.workspace.train_rows).unlink()
 
-    finished = job.run(attempt=2)
+    finished = train(job, 2)
 
     assert finished.report.code == "CheckpointIncompatible", finished.log
     assert "train.npy in the workspace" in finished.report.message
