@@ -13,7 +13,14 @@ from demo import install, model
 from demo.follow import follow
 from demo.mlflow_access import mlflow_url, read_artifact
 from demo.shell import REPOSITORY, DemoError, Shell
-from demo.target import Target, current_cluster, kubeconfig_of, running_dev_cluster, start_dev_cluster
+from demo.target import (
+    Target,
+    current_cluster,
+    kubeconfig_of,
+    reached_cluster,
+    running_dev_cluster,
+    start_dev_cluster,
+)
 
 NAMESPACE = "demo"
 JOB = "hr-bot"
@@ -106,12 +113,12 @@ def down(cluster: str) -> None:
         if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
             raise DemoError("`python3 -m devcluster down` failed: its own words are above")
         return
-    install.uninstall(Target(Shell({}), {}, ""), [NAMESPACE])
+    install.uninstall(reached_cluster(), [NAMESPACE])
 
 
 def show_environment(cluster: str) -> None:
     """Lines for eval."""
-    target = running_dev_cluster() if cluster == "dev" else Target(Shell({}), {}, "")
+    target = running_dev_cluster() if cluster == "dev" else reached_cluster()
     variables = {**target.shell.environment, "KUBECONFIG": str(kubeconfig_of(target))}
     if target.mlflow_url:
         variables["MLFLOW_TRACKING_URI"] = target.mlflow_url

@@ -79,7 +79,17 @@ def current_cluster(registry: str) -> Target:
         raise DemoError(
             "CLUSTER=current needs STORAGE_CLASS=<a StorageClass with ReadWriteMany>: two training pods share a volume"
         )
-    return Target(Shell({"PATH": f"{dev_environment()['PATH']}"}), images, shared)
+    return Target(_with_programs(), images, shared)
+
+
+def reached_cluster() -> Target:
+    """The cluster of KUBECONFIG as a demo left it, for commands that need no images."""
+    return Target(_with_programs(), {}, "")
+
+
+def _with_programs() -> Shell:
+    """A shell for the cluster of KUBECONFIG that finds kubectl and helm, which the machine need not have."""
+    return Shell({"PATH": dev_environment()["PATH"]})
 
 
 def kubeconfig_of(target: Target) -> Path:
