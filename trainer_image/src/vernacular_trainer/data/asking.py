@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from vernacular_trainer.contract import JobConfig, StageFailure
-from vernacular_trainer.data.chat import load_tokenizer, prompt_ids
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.data.chat import prompt_ids
 from vernacular_trainer.data.glossary import Glossary
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.rows import Message, RowError, with_system_prompt
@@ -16,11 +15,10 @@ from vernacular_trainer.errors import StageError
 _ADVICE = "some templates know no system message, or want user and assistant in turn: write it so, or use another model"
 
 
-def require_askable(config: JobConfig, model: Path, questions: Sequence[Question], glossary: Glossary) -> None:
-    """Raises StageError (QuestionsUnreadable, GlossaryUnreadable) for the first question that cannot be asked."""
-    if not questions and not glossary.terms:
-        return
-    tokenizer, prompt = load_tokenizer(model, config.model.uri), config.dataset.system_prompt
+def require_askable(tokenizer: Any, prompt: str, questions: Sequence[Question], glossary: Glossary) -> None:
+    """Raises StageError (QuestionsUnreadable, GlossaryUnreadable) for the first question that cannot be asked with the
+    system prompt `prompt`.
+    """
     for question in questions:
         _require(
             tokenizer, with_system_prompt(question.messages, prompt), StageFailure.QUESTIONS_UNREADABLE, question.row

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vernacular_trainer.data.files import write_atomically, write_bytes
+from vernacular_trainer.data.files import write_atomically
 from vernacular_trainer.data.findings import FINDINGS
 from vernacular_trainer.data.problems import Rejected
 from vernacular_trainer.data.rows import Conversation, Message
+from vernacular_trainer.data.workbook import workbook
 
 # the sheet of a workbook holds 1,048,576 rows
 _SHEET_ROWS = 1_000_000
-# a fixed date of creation: equal data gives equal files
-_CREATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=None)
 
 
 def write_clean_rows(path: Path, rows: Iterable[Conversation]) -> None:
@@ -33,14 +30,10 @@ def write_clean_rows(path: Path, rows: Iterable[Conversation]) -> None:
 
 def write_rejected_rows(path: Path, rejected: Sequence[Rejected]) -> None:
     """A workbook with place, code, reason and advice of each row that is not used; no file when there is none."""
-    import xlsxwriter
-
     if not rejected:
         path.unlink(missing_ok=True)
         return
-    data = io.BytesIO()
-    with xlsxwriter.Workbook(data, {"in_memory": True, "constant_memory": True}) as book:
-        book.set_properties({"created": _CREATED})
+    with workbook(path, constant_memory=True) as book:
         sheet = book.add_worksheet("Rejected rows")
         sheet.set_column(0, 1, 30)
         sheet.set_column(2, 3, 80)
@@ -51,7 +44,6 @@ def write_rejected_rows(path: Path, rejected: Sequence[Rejected]) -> None:
         for number, cells in enumerate([("row", "code", "reason", "advice"), *lines]):
             for column, cell in enumerate(cells):
                 sheet.write_string(number, column, cell)
-    write_bytes(path, data.getvalue())
 
 
 def _plain(row: Conversation) -> dict[str, Any]:

@@ -12,13 +12,11 @@ from vernacular_trainer.data.files import write_bytes
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions, questions_of_rows
 from vernacular_trainer.data.rows import Conversation
-from vernacular_trainer.data.split import Split, provable_points, questions_for
+from vernacular_trainer.data.split import GOAL_POINTS, Split, provable_points, questions_for
 from vernacular_trainer.workspace import Workspace
 
 # without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
 HELD_OUT_QUESTIONS = 100
-# the gain, in percentage points, that an evaluation should be able to prove
-GOAL_POINTS = 10
 
 
 def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> int:

@@ -58,6 +58,11 @@ class Question:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def pieces(questions: Iterable[Question]) -> int:
+    """How many questions are evidence of their own: phrasings and repeats count once."""
+    return len({question.unit for question in questions})
+
+
 def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Question, ...]:
     """The questions of a JSON Lines text; `name` is the file as the user wrote it. `system_prompt` goes before each
     that has no system message.

@@ -8,6 +8,7 @@ from typing import Any
 
 from vernacular_trainer.data.checks.personal_data import masked
 from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.data.html import render
 from vernacular_trainer.data.review import Sample
 from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.workspace import Workspace
@@ -26,12 +27,8 @@ def write_report(report: Mapping[str, Any], workspace: Workspace) -> None:
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as HTML; all texts are escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
     shown = {"personal_data": {}, "samples": [], "glossary": [], **report}
-    return template.render(report=shown, bars=_bars(report.get("token_histogram", {})))
+    return render(_PAGE, report=shown, bars=_bars(report.get("token_histogram", {})))
 
 
 def sample_texts(samples: Sequence[Sample]) -> list[dict[str, str]]:

@@ -17,6 +17,8 @@ from vernacular_trainer.data.rows import Conversation
 
 # shorter answers, "Yes." and its like, do not make two rows say the same fact
 _ANSWER_WORDS = 3
+# the gain, in percentage points, that an evaluation should be able to prove
+GOAL_POINTS = 10
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vernacular_trainer import planning
 from vernacular_trainer.contract import JobConfig
 from vernacular_trainer.data.base_model import BaseModel
-from vernacular_trainer.data.chat import TokenRow, encode, load_tokenizer
+from vernacular_trainer.data.chat import TokenRow, encode
 from vernacular_trainer.data.checks.similarity import among
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.review import Reviewed
@@ -42,12 +43,13 @@ class Tokenised:
     truncation: Truncation
 
 
-def tokenise(config: JobConfig, model: BaseModel, reviewed: Reviewed, problems: ProblemLog) -> Tokenised:
+def tokenise(
+    config: JobConfig, model: BaseModel, tokenizer: Any, reviewed: Reviewed, problems: ProblemLog
+) -> Tokenised:
     """Tokenise all rows; those that the template refuses or that have nothing left to learn are rejected.
 
-    Raises StageError (ModelUnsupported, ChatTemplateMissing, ArgumentRefused).
+    Raises StageError (ArgumentRefused).
     """
-    tokenizer = load_tokenizer(model.folder, config.model.uri)
     encoded: dict[int, list[TokenRow]] = {}
     everything = config.training.loss == planning.ALL_TOKENS
     for index, conversation in enumerate(reviewed.conversations):

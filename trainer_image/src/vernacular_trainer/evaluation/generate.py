@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from vernacular_trainer.evaluation.batches import batches
 
 # room for the shortest and for the longest answers
 MIN_NEW_TOKENS = 64
@@ -31,25 +33,12 @@ def generate(
         max_new_tokens=room, do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0]
     )
     model.eval()
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers: dict[int, str] = {}
-    for batch in _batches(order, [len(prompt) + room for prompt in prompts], model.device.type):
+    device, lengths = model.device.type, [len(prompt) + room for prompt in prompts]
+    for batch in batches(lengths, BATCH_TOKENS[device], BATCH_SIZE[device]):
         texts = _answer_batch(model, tokenizer, [prompts[index] for index in batch], set(ends))
         answers.update(zip(batch, texts, strict=True))
     return [answers[index] for index in range(len(prompts))]
-
-
-def _batches(order: Sequence[int], lengths: Sequence[int], device: str) -> Iterator[list[int]]:
-    """Indexes in their order, from short to long, as many together as the device has room for, at least one."""
-    batch: list[int] = []
-    for index in order:
-        full = len(batch) == BATCH_SIZE[device] or (len(batch) + 1) * lengths[index] > BATCH_TOKENS[device]
-        if batch and full:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _answer_batch(model: Any, tokenizer: Any, prompts: list[Sequence[int]], ends: set[int]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from vernacular_trainer.evaluation.batches import batches
 
 # logits of so many tokens are held at once: 1,024 x 50,000 entries in float32 are 200 MB
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 4096}
@@ -32,21 +34,9 @@ def log_likelihoods(model: Any, items: Sequence[Continuation]) -> list[float]:
     model.eval()
     found: dict[int, float] = {}
     with torch.inference_mode():
-        for batch in _batches(items, _BATCH_TOKENS[model.device.type]):
+        for batch in batches([item.length for item in items], _BATCH_TOKENS[model.device.type]):
             found.update(zip(batch, _score(model, [items[index] for index in batch]), strict=True))
     return [found[index] for index in range(len(items))]
-
-
-def _batches(items: Sequence[Continuation], tokens: int) -> Iterator[list[int]]:
-    """Indexes of items of similar length, at most so many tokens of the longest together, but at least one item."""
-    batch: list[int] = []
-    for index in sorted(range(len(items)), key=lambda index: items[index].length):
-        if batch and (len(batch) + 1) * items[index].length > tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _score(model: Any, items: Sequence[Continuation]) -> list[float]:

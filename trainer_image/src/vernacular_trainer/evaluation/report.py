@@ -12,7 +12,8 @@ from vernacular_trainer.contract import EvaluateSummary, summary_to_dict
 from vernacular_trainer.data.checks.terms import says
 from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.data.glossary import Glossary, Term
-from vernacular_trainer.data.questions import Question
+from vernacular_trainer.data.html import render
+from vernacular_trainer.data.questions import Question, pieces
 from vernacular_trainer.data.split import provable_points
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.consistency import agreeing
@@ -56,10 +57,7 @@ def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
 
 def page(document: dict[str, Any]) -> str:
     """The report as HTML that needs nothing else; all texts are escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_PAGE.read_text(encoding="utf-8")).render(report={"lineage": None, **document})
+    return render(_PAGE, report={"lineage": None, **document})
 
 
 def _details(results: Results) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def _details(results: Results) -> dict[str, Any]:
         "glossary": _glossary(results),
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
-        "provable_points": provable_points(evidence.pieces),
+        "provable_points": provable_points(pieces(questions)),
         "lessons": [_lesson(lesson) for lesson in results.lessons],
     }
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vernacular_trainer.data.files import write_bytes
+from vernacular_trainer.data.workbook import workbook
 
-# a fixed date of creation: equal answers give equal files
-_CREATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=None)
 # a cell of a workbook holds 32,767 characters
 _CELL = 32_767
 REVIEW_COLUMNS = ("question", "expected", "base answer", "tuned answer", "scored", "OK?", "digest")
@@ -67,14 +64,10 @@ def _write(
     lines: Sequence[tuple[str, ...]],
     choices: dict[int, tuple[str, ...]] | None = None,
 ) -> None:
-    import xlsxwriter
-
     if not lines:
         path.unlink(missing_ok=True)
         return
-    data = io.BytesIO()
-    with xlsxwriter.Workbook(data, {"in_memory": True, "strings_to_formulas": False}) as book:
-        book.set_properties({"created": _CREATED})
+    with workbook(path, strings_to_formulas=False) as book:
         bold, wrapped = book.add_format({"bold": True}), book.add_format({"text_wrap": True, "valign": "top"})
         sheet = book.add_worksheet(name)
         sheet.freeze_panes(1, 0)
@@ -86,4 +79,3 @@ def _write(
                 sheet.write_string(number, column, cell[:_CELL])
         for column, allowed in (choices or {}).items():
             sheet.data_validation(1, column, len(lines), column, {"validate": "list", "source": list(allowed)})
-    write_bytes(path, data.getvalue())

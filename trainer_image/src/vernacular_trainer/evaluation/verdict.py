@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vernacular_trainer.contract import AnswerCounts, EvaluateSummary, Gain, GateConfig, PromptedSummary
-from vernacular_trainer.data.questions import Question
-from vernacular_trainer.data.split import provable_points, questions_for
+from vernacular_trainer.data.questions import Question, pieces
+from vernacular_trainer.data.split import GOAL_POINTS, questions_for
 from vernacular_trainer.evaluation import gate as demands
 from vernacular_trainer.evaluation.intervals import Interval, difference
 from vernacular_trainer.evaluation.scoring import Score, Scored
@@ -16,7 +16,6 @@ from vernacular_trainer.evaluation.topics import weak_topics
 
 # of what the base knew about the world, so much may be lost when no gate says otherwise
 FORGETTING_PERCENT = 5
-_GOAL_POINTS = 10
 
 
 class Verdict(StrEnum):
@@ -77,11 +76,6 @@ class Evidence:
         return difference(_right(self.base), _right(self.tuned), units)
 
     @property
-    def pieces(self) -> int:
-        """Questions that are evidence of their own: phrasings and repeats count once."""
-        return len({question.unit for question in self.questions})
-
-    @property
     def unanswerable(self) -> tuple[int, ...]:
         """Indexes of the questions that have no answer."""
         return tuple(index for index, question in enumerate(self.questions) if not question.answerable)
@@ -133,7 +127,7 @@ def _decide(evidence: Evidence, gain: Interval, missed: tuple[str, ...], gate: G
     if held := (*missed, *_harm(evidence, gate)):
         return Verdict.HOLD, f"Held back: {'; '.join(held)}."
     if not gain.better:
-        return Verdict.INCONCLUSIVE, _unproven(evidence.pieces, gain)
+        return Verdict.INCONCLUSIVE, _unproven(pieces(evidence.questions), gain)
     return Verdict.PROMOTE, f"Better than the base by {gain.value:.0f} points, surely by {gain.low:.0f}."
 
 
@@ -157,9 +151,9 @@ def _unproven(asked: int, gain: Interval) -> str:
     if not asked:
         return "Give evaluation.questions, or hold rows out."
     text = f"The gain of {gain.value:.0f} points may be chance: it lies between {gain.low:.0f} and {gain.high:.0f}."
-    more = questions_for(_GOAL_POINTS) - asked
-    if more > 0 and provable_points(asked) > _GOAL_POINTS:
-        text += f" {more} more questions would prove gains above {_GOAL_POINTS}."
+    more = questions_for(GOAL_POINTS) - asked
+    if more > 0:
+        text += f" {more} more questions would prove gains above {GOAL_POINTS}."
     return text
 
 

@@ -34,7 +34,7 @@ from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
@@ -67,8 +67,7 @@ class Questions:
 
     @property
     def count(self) -> int:
-        """Questions that are evidence of their own: phrasings and repeats count once."""
-        return len({question.unit for question in self.asked})
+        return pieces(self.asked)
 
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
@@ -90,9 +89,10 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
-    require_askable(config, model.folder, questions.asked, questions.glossary)
+    tokenizer = load_tokenizer(model.folder, config.model.uri)
+    require_askable(tokenizer, config.dataset.system_prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
-    tokenised = tokenise(config, model, reviewed, problems)
+    tokenised = tokenise(config, model, tokenizer, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
     split = split_rows(
@@ -150,7 +150,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
         "samples": sample_texts(reviewed.samples),
-        "glossary": term_table(coverage, load_tokenizer(model.folder, config.model.uri)) if coverage else [],
+        "glossary": term_table(coverage, tokenizer),
     }
     report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
     write_report({**report, **findings}, workspace)
