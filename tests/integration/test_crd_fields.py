@@ -186,6 +186,7 @@ TRAINING: list[Case] = [
     *integer("training.seed", 0, 2**31 - 1),
     *choice("training.loss", "AnswersOnly", "AllTokens"),
     *choice("training.gradientCheckpointing", "Auto", "On", "Off"),
+    *choice("training.packing", "Auto", "Off"),
     *integer("training.evaluateEverySteps", 1, 10_000_000),
     *choice("training.optimizer", "Auto", "AdamW", "AdamW8bit", "PagedAdamW8bit"),
     *accepts("training.extraArguments", {}, {"neftune_noise_alpha": "5"}, {f"a{i}": "v" * 64 for i in range(16)}),

@@ -83,7 +83,7 @@ def hold_until_stopped(step: int) -> Behaviour:
 
 PLAN = (
     PlanValue("learningRate", "2e-4", "default"),
-    PlanValue("microBatchSize", "4", "at most 4096 tokens at once"),
+    PlanValue("microBatchSize", "4", "about 4096 tokens at once, or less"),
     PlanValue("accumulation", "2", "completes the effective batch"),
     PlanValue("gradientCheckpointing", "Off", "faster; turned on by itself when memory runs out"),
 )

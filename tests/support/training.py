@@ -85,6 +85,7 @@ def plan(**changes: Any) -> ResolvedPlan:
         checkpoint_every_steps=100,
         evaluate_every_steps=100,
         keep_checkpoints=2,
+        packing=True,
         lora_rank=4,
         lora_alpha=8,
         lora_dropout=0.0,

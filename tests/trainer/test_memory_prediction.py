@@ -43,7 +43,8 @@ def rows(count: int, shortest: int) -> list[tuple[list[int], list[int]]]:
 @pytest.mark.parametrize(
     ("shortest", "changes"),
     [
-        pytest.param(LENGTH // 2, {}, id="LoRA-padded"),
+        pytest.param(LENGTH // 2, {"packing": False}, id="LoRA-padded"),
+        pytest.param(LENGTH // 4, {}, id="LoRA-packed"),
         pytest.param(LENGTH, {"gradient_checkpointing": True}, id="LoRA-checkpointing"),
         pytest.param(LENGTH, {"precision": "BF16"}, id="LoRA-BF16"),
         pytest.param(LENGTH, {"method": "Full"}, id="Full"),

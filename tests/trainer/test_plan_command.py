@@ -52,8 +52,8 @@ def test_a_plan_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
     done = subprocess.run((sys.executable, "-c", WITHOUT_LIBRARIES, *arguments), capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    assert "microBatchSize         1            not 2: 84.9 of 80 GiB were needed" in done.stdout
-    assert "  total            50.80 of 80: fits" in done.stdout
+    assert "microBatchSize         2            about 8192 tokens at once, or less" in done.stdout
+    assert "  total            73.72 of 80: fits" in done.stdout
     assert "rows not prepared yet: 1000 of 4096 tokens assumed" in done.stdout
 
 
@@ -84,8 +84,8 @@ def test_what_does_not_fit_is_shown_with_what_does(tmp_path: Path, capsys: pytes
 
     shown = capsys.readouterr()
     assert "does not fit" in shown.out
-    assert shown.err.startswith("the training needs 153.20 GiB of each GPU, which has 24: write ")
-    assert "training.microBatchSize: 1" in shown.err
+    assert shown.err.startswith("the training needs 129.72 GiB of each GPU, which has 24: write ")
+    assert "training.microBatchSize: 2" in shown.err
 
 
 def test_the_memory_that_the_job_brings_counts_without_the_option(
@@ -94,7 +94,7 @@ def test_the_memory_that_the_job_brings_counts_without_the_option(
     path = write_job(tmp_path, compute=dataclasses.replace(ON_GPU, gpu_memory_gib=60))
 
     assert main(["plan", "--config", str(path)]) == 0
-    assert "50.80 of 60: fits" in capsys.readouterr().out
+    assert "45.72 of 60: fits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,24 @@ def test_rows_of_similar_length_share_a_step() -> None:
 @pytest.mark.parametrize(("world_size", "accumulation"), [(1, 1), (1, 8), (2, 4), (3, 2), (8, 1), (2, 8)])
 def test_the_ranks_share_a_step_without_loss(world_size: int, accumulation: int) -> None:
     rows = list(range(100, 108))
-    pieces = [micro_batches(rows, rank, world_size, accumulation) for rank in range(world_size)]
+    pieces = [micro_batches(rows, [5] * 8, rank, world_size, accumulation) for rank in range(world_size)]
     assert all(len(piece) == accumulation for piece in pieces)
     assert sorted(row for piece in pieces for batch in piece for row in batch) == rows
     largest = max(len(batch) for piece in pieces for batch in piece)
     assert largest == math.ceil(math.ceil(8 / world_size) / accumulation)
+
+
+def test_the_pieces_of_a_step_have_nearly_as_many_tokens() -> None:
+    sizes = sorted(lengths(64).tolist(), reverse=True)
+    pieces = [piece for rank in range(2) for piece in micro_batches(range(64), sizes, rank, 2, 4)]
+    tokens = [sum(sizes[row] for row in piece) for piece in pieces]
+    assert {len(piece) for piece in pieces} == {8}
+    assert max(tokens) < 1.05 * min(tokens)
+
+
+def test_without_padding_any_rows_share_a_step() -> None:
+    sizes = lengths(640)
+    order = StepOrder(sizes, 8, 0, by_length=False)
+    tokens = [int(sizes[order.rows_of(step)].sum()) for step in range(80)]
+    grouped = StepOrder(sizes, 8, 0)
+    assert np.std(tokens) < 0.5 * np.std([int(sizes[grouped.rows_of(step)].sum()) for step in range(80)])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from support.training import ragged_rows, write_rows
-from vernacular_trainer.training.rows import IGNORED, RowTable, collate
+from vernacular_trainer.training.rows import IGNORED, RowTable
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -41,18 +41,33 @@ def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
         RowTable.open(tmp_path / "rows.arrow")
 
 
-def test_a_batch_predicts_the_next_token_and_ignores_padding(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.arrow", [([5, 6, 7, 2], [-100, -100, 7, 2]), ([8, 2], [-100, 2])])
-    batch = collate(RowTable.open(tmp_path / "rows.arrow"), [0, 1])
+RAGGED = [([5, 6, 7, 2], [-100, -100, 7, 2]), ([8, 2], [-100, 2])]
+
+
+def test_a_padded_batch_predicts_the_next_token_and_ignores_padding(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", RAGGED)
+    batch = RowTable.open(tmp_path / "rows.arrow").batch([0, 1])
     assert batch.input_ids.tolist() == [[5, 6, 7, 2], [8, 2, 0, 0]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch.real().tolist() == [[True, True, True, True], [True, True, False, False]]
     assert batch.targets.tolist() == [[IGNORED, 7, 2, IGNORED], [2, IGNORED, IGNORED, IGNORED]]
     assert (batch.supervised, batch.size) == (3, 6)
 
 
-def test_no_rows_give_a_batch_without_targets(tmp_path: Path) -> None:
+def test_a_packed_batch_has_the_same_rows_without_padding(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", RAGGED)
+    table = RowTable.open(tmp_path / "rows.arrow")
+    batch = table.laid_out(packed=True).batch([1, 0])
+    assert batch.input_ids.tolist() == [[8, 2, 5, 6, 7, 2]]
+    assert batch.positions().tolist() == [[0, 1, 0, 1, 2, 3]]
+    assert batch.targets.tolist() == [[2, IGNORED, IGNORED, 7, 2, IGNORED]]
+    assert (batch.supervised, batch.size, batch.lengths) == (3, 6, (2, 4))
+    assert batch.supervised_by_row().tolist() == table.batch([1, 0]).supervised_by_row().tolist()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_rows_give_a_batch_without_targets(tmp_path: Path, packed: bool) -> None:
     write_rows(tmp_path / "rows.arrow", [([5, 6, 7], [5, 6, 7])])
-    batch = collate(RowTable.open(tmp_path / "rows.arrow"), [])
+    batch = RowTable.open(tmp_path / "rows.arrow").laid_out(packed=packed).batch([])
     assert batch.input_ids.shape == (1, 3)
     assert batch.supervised == 0
 

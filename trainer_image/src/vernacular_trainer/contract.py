@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 5
+CONTRACT_VERSION = 6
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -260,8 +260,9 @@ class EarlyStoppingConfig:
 class TrainingConfig:
     """What the user asked for; None: chosen, and prepare's plan says why. At most one of epochs and max_steps.
 
-    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `optimizer`: AdamW, AdamW8bit,
-    PagedAdamW8bit or Auto. `extra_arguments`: of transformers.TrainingArguments. `keep`: Best or Last.
+    `loss`: AnswersOnly or AllTokens. `gradient_checkpointing`: On, Off or Auto. `packing`: Auto or Off. `optimizer`:
+    AdamW, AdamW8bit, PagedAdamW8bit or Auto. `extra_arguments`: of transformers.TrainingArguments. `keep`: Best or
+    Last.
     """
 
     epochs: int | None = None
@@ -278,6 +279,7 @@ class TrainingConfig:
     seed: int | None = None
     loss: str | None = None
     gradient_checkpointing: str | None = None
+    packing: str | None = None
     evaluate_every_steps: int | None = None
     optimizer: str | None = None
     extra_arguments: dict[str, str] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def memory_of(plan: ResolvedPlan, situation: Situation, *, gpu: bool) -> Memory 
     """What one rank needs; None when the model does not tell its sizes."""
     if situation.shape is None:
         return None
-    batch = situation.sizes.largest(plan.micro_sequences, plan.max_sequence_length)
+    batch = situation.sizes.largest(plan.micro_sequences, plan.max_sequence_length, packed=plan.packing)
     return predict(situation.shape, plan, batch, GPU if gpu else CPU)
 
 

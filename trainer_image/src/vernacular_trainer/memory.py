@@ -26,8 +26,13 @@ _ADAM_MOMENTS = 2 * FULL_PRECISION
 _ADAM_8BIT_MOMENTS = 2 + 2 * FULL_PRECISION / 256
 # NF4 with quantised scales: half a byte, a byte for 64 weights, a float32 for 256 of those (arXiv:2305.14314, sec. 3)
 _FOUR_BITS = 1 / 2 + 1 / 64 + FULL_PRECISION / (64 * 256)
-# cross-entropy over float32 logits at its highest: log-probabilities, their gradient, the gradient of the logits
+# logits that are there at once, float32: small enough for a processor's cache, large enough to keep a GPU busy
+LOGIT_CHUNK = {"cpu": 32 * MIB, "cuda": 512 * MIB}
+# cross-entropy over all logits at once: log-probabilities, their gradient, the gradient of the logits
 _LOGIT_BYTES = 3 * FULL_PRECISION
+# a packed row shorter than the longest of its group by this factor begins a new one: attention computes less than
+# this many times the tokens
+GROUP_FACTOR = 2
 # DeepSpeed 0.19, runtime/zero/config.py: elements of reduce_bucket_size and stage3_max_live_parameters
 _REDUCE_BUCKET = 500_000_000
 _LIVE_PARAMETERS = 1_000_000_000
@@ -36,27 +41,28 @@ _ATTENTION_OUTPUTS = ("o_proj", "out_proj", "dense")
 
 @dataclass(frozen=True)
 class LargestBatch:
-    """The micro batch that needs most: `rows` rows padded to `length` tokens, `supervised` positions that are to be
-    predicted. `padded`: its rows differ in length, so attention gets a mask.
+    """The micro batch that needs most: rows of at most `length` tokens, `supervised` positions to predict.
+
+    `tokens`: positions that the model computes, padding included. `grid`: those that attention computes. `masked`: rows
+    that differ in length are padded, so attention gets a mask.
     """
 
-    rows: int
     length: int
     supervised: int
-    padded: bool = True
-
-    @property
-    def tokens(self) -> int:
-        """Positions that the model computes, padding included."""
-        return self.rows * self.length
+    tokens: int
+    grid: int
+    masked: bool = False
 
 
 @dataclass(frozen=True)
 class RowSizes:
-    """Tokens and supervised positions of the rows of a data set, each sorted by itself, the highest first."""
+    """Tokens and supervised positions of the rows of a data set, each sorted by itself, the highest first; `mean`:
+    tokens of a row on average.
+    """
 
     lengths: tuple[int, ...]
     supervised: tuple[int, ...]
+    mean: float
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int]], most: int = 4096) -> RowSizes:
@@ -64,18 +70,30 @@ class RowSizes:
         pairs = list(rows)
         lengths = sorted((length for length, _ in pairs), reverse=True)
         supervised = sorted((count for _, count in pairs), reverse=True)
-        return cls(tuple(lengths[:most]), tuple(supervised[:most]))
+        return cls(tuple(lengths[:most]), tuple(supervised[:most]), sum(lengths) / max(1, len(lengths)))
 
     @classmethod
     def unknown(cls, length: int, most: int = 4096) -> RowSizes:
         """When the rows are not at hand: all are as long as allowed, and every token is predicted."""
-        return cls((length,) * most, (length,) * most)
+        return cls((length,) * most, (length,) * most, length)
 
-    def largest(self, rows: int, cap: int) -> LargestBatch:
-        """The micro batch that needs most when rows are cut to `cap` tokens; rows of similar length share one."""
+    def largest(self, rows: int, cap: int, *, packed: bool) -> LargestBatch:
+        """The micro batch that needs most when rows are cut to `cap` tokens: the longest rows together."""
         lengths = [min(length, cap) for length in self.lengths[:rows]] or [0]
         supervised = sum(min(count, cap) for count in self.supervised[:rows])
-        return LargestBatch(len(lengths), lengths[0], supervised, padded=lengths[0] != lengths[-1])
+        if packed:
+            return LargestBatch(lengths[0], supervised, sum(lengths), _grid(lengths))
+        padded = len(lengths) * lengths[0]
+        return LargestBatch(lengths[0], supervised, padded, padded, masked=lengths[0] != lengths[-1])
+
+
+def _grid(lengths: list[int]) -> int:
+    """Positions of packed rows, longest first, each group padded to its longest (training/attention.py)."""
+    positions, longest = 0, 0
+    for length in lengths:
+        longest = longest if length * GROUP_FACTOR >= longest > 0 else length
+        positions += longest
+    return positions
 
 
 @dataclass(frozen=True)
@@ -100,23 +118,25 @@ class Memory:
 @dataclass(frozen=True)
 class Device:
     """What a device adds to the tensors. `runtime`: bytes there before the first tensor; `zero_runtime`: more of them
-    with DeepSpeed; `fragmentation_percent`: of all tensors that come and go.
+    with DeepSpeed; `half_runtime`: more of them when computing in 16 bits; `fragmentation_percent`: of all tensors that
+    come and go.
     """
 
     gpu: bool
     runtime: int
     zero_runtime: int
+    half_runtime: int
     fragmentation_percent: int
 
 
 # GPU: CUDA context, kernels, cuBLAS workspace and NCCL's channels, which torch does not count, and a margin for the
 # caching allocator (it rounds blocks to 2 MiB and splits them). Both are assumptions that no GPU has confirmed yet.
-GPU = Device(gpu=True, runtime=1 * GIB, zero_runtime=0, fragmentation_percent=5)
+GPU = Device(gpu=True, runtime=1 * GIB, zero_runtime=0, half_runtime=0, fragmentation_percent=5)
 # CPU: the highest resident set (VmHWM) of a training of one layer of width 32 with a vocabulary of 2,048, whose tensors
 # are below 1 MiB: interpreter, libraries and the pages of their files. Measured with Python 3.11, torch 2.15 (CUDA
 # build), transformers 5.23, bitsandbytes 0.50 and DeepSpeed 0.19. With DeepSpeed, a rank of such a training has 57 MiB
-# more.
-CPU = Device(gpu=False, runtime=974 * MIB, zero_runtime=57 * MIB, fragmentation_percent=2)
+# more, in BF16 (oneDNN and the kernels that it makes) 23 to 54.
+CPU = Device(gpu=False, runtime=974 * MIB, zero_runtime=57 * MIB, half_runtime=40 * MIB, fragmentation_percent=2)
 
 
 def predict(shape: ModelShape, plan: ResolvedPlan, batch: LargestBatch, device: Device) -> Memory:
@@ -127,8 +147,9 @@ def predict(shape: ModelShape, plan: ResolvedPlan, batch: LargestBatch, device: 
 
 def _with_overheads(moment: Memory, needs: _Needs) -> Memory:
     coming_and_going = moment.activations + moment.logits + moment.gradients + moment.communication
-    runtime = needs.device.runtime + (needs.device.zero_runtime if needs.zero else 0)
-    fragmentation = coming_and_going * needs.device.fragmentation_percent // 100
+    device, half = needs.device, needs.compute_bytes < FULL_PRECISION
+    runtime = device.runtime + (device.zero_runtime if needs.zero else 0) + (device.half_runtime if half else 0)
+    fragmentation = coming_and_going * device.fragmentation_percent // 100
     return replace(moment, runtime=runtime, fragmentation=fragmentation)
 
 
@@ -256,7 +277,7 @@ class _Needs:
 
     def communication(self, *, sending: bool) -> int:
         """DeepSpeed's bucket of gradients on their way to other ranks, and its copies while it is sent. ZeRO-3 sorts
-        the gradients by rank before (reduce_scatter_coalesced), gloo copies what it sends and receives.
+        the gradients by rank before (reduce_scatter_coalesced), gloo copies what it sends.
 
         A GPU holds the whole bucket from the beginning, of a processor's memory only what is written counts.
         """
@@ -264,7 +285,7 @@ class _Needs:
             return 0
         written = min(self.trained, _REDUCE_BUCKET) if sending else 0
         bucket = _REDUCE_BUCKET if self.device.gpu else written
-        copies = 0 if self.zero < 3 else 1 if self.device.gpu else 3
+        copies = 0 if self.zero < 3 else 1 if self.device.gpu else 2
         return (bucket + copies * written) * self.compute_bytes
 
     def step_temporaries(self) -> int:
@@ -285,12 +306,29 @@ class _Needs:
         return 2 * FULL_PRECISION * (max(self.shape.embedding, self.shape.largest_linear) if self.full else 0)
 
     def logits(self) -> int:
-        """Logits exist only where a token is to be predicted (training/loss.py). In the backward pass the gradient of a
-        trained output layer is made while theirs is still there.
+        """Logits exist only where a token is to be predicted, a chunk of them at a time (training/cross_entropy.py),
+        with what they are rounded to; the gradient of their input stays, or for a trained output layer the input.
+
+        Models that change their logits have all of them at once (training/loss.py). In the backward pass the gradient
+        of a trained output layer is made while theirs is still there.
         """
-        scores = self.batch.supervised * self.shape.vocabulary
+        if self.shape.plain_logits:
+            rows = max(1, LOGIT_CHUNK["cuda" if self.device.gpu else "cpu"] // (self.shape.vocabulary * FULL_PRECISION))
+            rounded = 0 if self.compute_bytes == FULL_PRECISION else 2 * self.compute_bytes
+            scores = min(rows, self.batch.supervised) * self.shape.vocabulary
+            of_input = self.batch.supervised * self.shape.hidden * self.compute_bytes
+            return scores * (FULL_PRECISION + rounded) + of_input + self.head_gradient()
         head = self.shape.embedding * self.compute_bytes if self.full else 0
+        scores = self.batch.supervised * self.shape.vocabulary
         return max(scores * _LOGIT_BYTES, scores * FULL_PRECISION + head)
+
+    def head_gradient(self) -> int:
+        """Of a trained output layer, in the precision of its weights; what is added to it first is rounded."""
+        if not self.full:
+            return 0
+        if self.zero or self.compute_bytes == FULL_PRECISION:
+            return self.shape.embedding * self.compute_bytes
+        return self.shape.embedding * (FULL_PRECISION + self.compute_bytes)
 
     def layer_activations(self) -> int:
         """What one layer keeps for its backward pass, after Korthikanti et al. (arXiv:2205.05198, section 4.1), for
@@ -298,12 +336,13 @@ class _Needs:
         """
         shape, size = self.shape, self.compute_bytes
         attention = 2 * shape.attention_width + 2 * shape.key_width
-        if self.batch.padded:
+        if self.batch.masked:
             # with a mask keys and values are repeated for each query head, and the mask becomes numbers
             attention = 4 * shape.attention_width + self.batch.length
-        mlp = 3 * shape.intermediate
-        per_token = (attention + mlp) * size + shape.heads * FULL_PRECISION
-        return self.batch.tokens * (per_token + self._norms() + self._inputs())
+        # what attention gives is taken out of the grid
+        taken_out = shape.attention_width if self.batch.grid > self.batch.tokens else 0
+        per_token = (3 * shape.intermediate + taken_out) * size + self._norms() + self._inputs()
+        return self.batch.grid * (attention * size + shape.heads * FULL_PRECISION) + self.batch.tokens * per_token
 
     def _norms(self) -> int:
         """Bytes per token of a layer's two norms: their input in float32, normalised too where the norm is trained."""
@@ -340,7 +379,7 @@ class _Needs:
         """
         residual = FULL_PRECISION if self.full and self.autocast else self.compute_bytes
         last = self.batch.tokens * self._norms() // 2 + self.batch.supervised * self.shape.hidden * self.compute_bytes
-        mask = self.batch.tokens * self.batch.length if self.batch.padded else 0
+        mask = self.batch.tokens * self.batch.length if self.batch.masked else 0
         if self.plan.gradient_checkpointing:
             return self.shape.layers * self.batch.tokens * self.shape.hidden * residual + last + mask
         return self.shape.layers * self.layer_activations() + last + mask

@@ -22,6 +22,11 @@ _NAMES = {
     "vocabulary": ("vocab_size",),
 }
 _TIED_BY_DEFAULT = {"gpt2", "gemma", "gemma2", "gemma3", "gemma3_text", "opt", "bloom"}
+# Gemma caps its logits, Cohere, Granite and Falcon-H1 scale them
+_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+_ATTENTION = {"full_attention", "sliding_attention"}
+# settings of layers that hand a state from token to token
+_STATES = ("mamba_", "ssm_", "linear_", "conv_", "state_size", "attn_logit_softcapping")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_positions", "lm_head", "embed_out", "output")
 
@@ -44,6 +49,9 @@ class Linear:
 class ModelShape:
     """Sizes of a decoder-only transformer. `linears`: those of all layers, the output layer left out. `intermediate`:
     width of the MLP that a token passes.
+
+    `attends_only`: positions meet in ordinary attention alone, so that rows can be packed. `plain_logits`: they are
+    what the output layer gives, neither scaled nor capped.
     """
 
     hidden: int
@@ -56,6 +64,8 @@ class ModelShape:
     tied: bool
     parameters: int
     linears: tuple[Linear, ...]
+    attends_only: bool = True
+    plain_logits: bool = True
 
     @property
     def attention_width(self) -> int:
@@ -149,7 +159,15 @@ def shape_of(config: Mapping[str, Any], headers: Mapping[str, Mapping[str, Any]]
         tied=bool(tied),
         parameters=parameters,
         linears=linears,
+        attends_only=_attends_only(settings),
+        plain_logits=all(settings.get(name) in (None, 1, 1.0) for name in _LOGIT_CHANGES),
     )
+
+
+def _attends_only(settings: Mapping[str, Any]) -> bool:
+    kinds = set(settings.get("layer_types") or ())
+    present = [name for name, value in settings.items() if value is not None]
+    return kinds <= _ATTENTION and not any(name.startswith(_STATES) for name in present)
 
 
 def _first(settings: Mapping[str, Any], keys: tuple[str, ...]) -> int:

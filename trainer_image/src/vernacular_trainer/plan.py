@@ -21,6 +21,8 @@ class ResolvedPlan:
 
     `beta`: of DPO, how strongly the model is held to what it was (Rafailov et al., arXiv:2305.18290).
 
+    `packing`: rows are computed one behind the other, without padding, where the model can.
+
     `keep`: "Best" evaluation's weights or the "Last" ones. `patience`: evaluations in a row that may fail to lower the
     loss by more than `min_delta` before the training ends; 0: it never ends early.
     """
@@ -53,6 +55,7 @@ class ResolvedPlan:
     patience: int = 0
     min_delta: float = 0.0
     gradient_checkpointing: bool = False
+    packing: bool = False
     lora_rank: int = 0
     lora_alpha: int = 0
     lora_dropout: float = 0.0

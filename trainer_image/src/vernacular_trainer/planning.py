@@ -35,6 +35,8 @@ KEEP_CHECKPOINTS = 2
 CHECKPOINTS_PER_TRAINING = 5
 # tokens of one micro batch: what fits small devices and keeps large ones busy
 _MICRO_BATCH_TOKENS = {"cpu": 4096, "gpu": 8192}
+# packed rows have so many together on average, and at most this many times as many
+_PACKED_AT_MOST = 4
 _GIVEN = "as written in the job"
 _METHODS = {
     "LoRA": "small result, keeps what the base model knows",
@@ -172,8 +174,8 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     note("method", config.method.type, _METHODS[config.method.type])
     reasons.choose("loss", training.loss, lambda: ("AnswersOnly", "the model is to answer, not to ask"))
     length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
-    # both answers of a pair are computed together
-    batch = _batch(training, compute, facts.train_rows, length * (2 if objective.compares else 1), reasons)
+    packing = _packing(training, facts.situation, reasons)
+    batch = _batch(training, compute, facts.train_rows, _row_tokens(config, facts.situation, length, packing), reasons)
     epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
     warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
     lora = _lora(config.method, reasons)
@@ -207,6 +209,7 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
         patience=held_out.patience,
         min_delta=held_out.min_delta,
         gradient_checkpointing=_gradient_checkpointing(training, reasons),
+        packing=packing,
         lora_rank=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -228,6 +231,27 @@ def summarise(plan: ResolvedPlan) -> str:
     )
 
 
+def _packing(training: TrainingConfig, situation: Situation | None, reasons: _Reasons) -> bool:
+    shape = situation and situation.shape
+    if training.packing == "Off":
+        packs, reason = False, _GIVEN
+    elif not (shape and shape.attends_only):
+        packs, reason = False, "not every layer of the model is known to keep packed rows apart"
+    else:
+        packs, reason = True, "no padding is computed, the losses are the same"
+    reasons.note("packing", _switch(packs), reason)
+    return packs
+
+
+def _row_tokens(config: JobConfig, situation: Situation | None, length: int, packing: bool) -> int:
+    """By how many tokens of a row the micro batch is chosen: the longest row's where all are padded to it."""
+    # both answers of a pair are computed together
+    sequences = 2 if config.objective.compares else 1
+    if not (packing and situation):
+        return length * sequences
+    return math.ceil(max(min(situation.sizes.mean, length), length / _PACKED_AT_MOST)) * sequences
+
+
 def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: int, reasons: _Reasons) -> Batch:
     world, micro = compute.world_size, training.micro_batch_size
     effective = training.effective_batch_size
@@ -243,7 +267,7 @@ def _batch(training: TrainingConfig, compute: ComputeConfig, rows: int, length: 
     if micro is None:
         tokens = _MICRO_BATCH_TOKENS["gpu" if compute.gpus_per_pod else "cpu"]
         micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(1, tokens // length))
-        reasons.note("microBatchSize", micro, f"at most {tokens} tokens at once")
+        reasons.note("microBatchSize", micro, f"about {tokens} tokens at once, or less")
     else:
         reasons.note("microBatchSize", micro, _GIVEN)
     accumulation = reasons.note("accumulation", share // micro, "completes the effective batch")

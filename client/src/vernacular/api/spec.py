@@ -133,6 +133,13 @@ class GradientCheckpointing(StrEnum):
     OFF = "Off"
 
 
+class Packing(StrEnum):
+    """Whether rows are computed one behind the other, without padding."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+
+
 class Optimizer(StrEnum):
     """What turns gradients into new weights."""
 
@@ -425,6 +432,11 @@ class TrainingSpec(SpecModel):
     gradient_checkpointing: GradientCheckpointing | None = Field(
         default=None,
         description="On: less memory, a third more computation. Off: never. Auto (default): off until memory runs out.",
+    )
+    packing: Packing | None = Field(
+        default=None,
+        description="Auto (default): rows are computed one behind the other, without padding, where the model keeps"
+        " them apart; the losses are the same. Off: they are padded to one length.",
     )
     evaluate_every_steps: int | None = Field(
         default=None, ge=1, le=10_000_000, description="Steps between two losses on the rows that were kept back."

@@ -190,6 +190,7 @@ def _training(training: TrainingSpec) -> TrainingConfig:
         seed=training.seed,
         loss=training.loss,
         gradient_checkpointing=training.gradient_checkpointing,
+        packing=training.packing,
         evaluate_every_steps=training.evaluate_every_steps,
         optimizer=training.optimizer,
         extra_arguments=dict(training.extra_arguments),

@@ -86,6 +86,11 @@ def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:
         ) from error
 
 
+def unwrapped(model: Any) -> Any:
+    """The transformer itself, whether it has an adapter or not."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def linear_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     """The linear layers of a model by name, its output layer left out."""
     head = model.get_output_embeddings()  # type: ignore[operator]

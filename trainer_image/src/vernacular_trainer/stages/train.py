@@ -23,6 +23,7 @@ from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
 from vernacular_trainer.training.arguments import training_arguments, weights_dtype
 from vernacular_trainer.training.metrics import LoggedSink, MetricSink, NoSink
+from vernacular_trainer.training.packing import attend_packed
 from vernacular_trainer.training.peak import peak_bytes
 from vernacular_trainer.training.plan_file import load_plan
 from vernacular_trainer.training.ranks import Ranks, join
@@ -133,6 +134,8 @@ def _initialise_deepspeed(ranks: Ranks) -> None:
 
 def _load_model(plan: ResolvedPlan, path: Path) -> Any:
     model = load_base(path, weights_dtype(plan), quantized=plan.quantizes)
+    if plan.packing and not attend_packed(model):
+        log.warning("the model brings its own attention: rows are padded, not packed")
     set_seed(plan.seed)
     return add_adapter(model, plan) if plan.makes_adapter else model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +18,14 @@ WINDOW_STEPS = 8
 class StepOrder:
     """An endless stream of epochs, cut into steps of exactly `batch_size` rows; a step may span two epochs.
 
-    `lengths`: tokens of each row, shape (rows,).
+    `lengths`: tokens of each row, shape (rows,). `by_length`: rows of similar length share a step, for batches that are
+    padded; without padding any rows do.
     """
 
     lengths: NDArray[np.int64]
     batch_size: int
     seed: int
+    by_length: bool = True
 
     @cached_property
     def _epochs(self) -> dict[int, NDArray[np.int64]]:
@@ -45,9 +49,11 @@ class StepOrder:
         return self._epochs[epoch]
 
     def _arrange(self, epoch: int) -> NDArray[np.int64]:
-        """Every row once: shuffled, then sorted by length inside windows whose steps are shuffled again."""
+        """Every row once: shuffled, then by length inside windows whose steps are shuffled again."""
         random = np.random.default_rng((self.seed, epoch))
         shuffled = random.permutation(len(self.lengths))
+        if not self.by_length:
+            return shuffled
         # the rows that fill the step which the epoch before began
         head = min(-epoch * len(shuffled) % self.batch_size, len(shuffled))
         whole = head + (len(shuffled) - head) // self.batch_size * self.batch_size
@@ -61,7 +67,22 @@ class StepOrder:
         return by_length[random.permutation(len(by_length))].reshape(-1)
 
 
-def micro_batches(rows: list[int], rank: int, world_size: int, accumulation: int) -> list[list[int]]:
-    """The part of one step that a rank computes, in `accumulation` pieces of nearly equal size, some perhaps empty."""
-    own = rows[rank::world_size]
-    return [[int(row) for row in piece] for piece in np.array_split(np.array(own, dtype=np.int64), accumulation)]
+def micro_batches(
+    rows: Sequence[int], sizes: Sequence[int], rank: int, world_size: int, accumulation: int
+) -> list[list[int]]:
+    """The part of one step that a rank computes, in `accumulation` pieces, some perhaps empty.
+
+    `sizes`: tokens of each of the rows, which come longest first. The pieces of all ranks have nearly as many tokens as
+    each other, since ranks wait for each other, and none has more rows than its share. Longest processing time first
+    (Graham, "Bounds on multiprocessing timing anomalies", 1969).
+    """
+    pieces: list[list[int]] = [[] for _ in range(world_size * accumulation)]
+    most = -(-len(rows) // len(pieces))
+    # (tokens, piece): the lightest piece that has room
+    open_pieces = [(0, number) for number in range(len(pieces))]
+    for row, size in zip(rows, sizes, strict=True):
+        tokens, number = heapq.heappop(open_pieces)
+        pieces[number].append(row)
+        if len(pieces[number]) < most:
+            heapq.heappush(open_pieces, (tokens + size, number))
+    return pieces[rank::world_size]

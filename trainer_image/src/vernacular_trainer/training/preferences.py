@@ -25,7 +25,7 @@ from vernacular_trainer.data.files import write_bytes
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.ranks import Ranks
-from vernacular_trainer.training.rows import IGNORED, Batch, PairTable, likelihoods
+from vernacular_trainer.training.rows import Batch, PairTable, likelihoods
 
 # so many batches of each rank are measured between two writes
 _PARTS_PER_BLOCK = 64
@@ -48,7 +48,7 @@ class PreferenceLoss:
     """
 
     def __init__(self, model: nn.Module, beta: float, ranks: Ranks) -> None:
-        self._tokens = SupervisedLoss(model)
+        self.tokens = SupervisedLoss(model)
         self._beta = beta
         self._ranks = ranks
         self._seen = _Seen()
@@ -77,10 +77,11 @@ class PreferenceLoss:
 
     def log_probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """How likely each row's supervised tokens are together: sums of natural logarithms, float32, shape (rows,)."""
-        losses = self._tokens.per_token(model, batch)
+        losses = self.tokens.per_token(model, batch)
         # a sum by index would not be the same twice on a GPU
-        grid = torch.zeros(batch.targets.shape, dtype=losses.dtype, device=losses.device)
-        return grid.masked_scatter(batch.targets != IGNORED, -losses).sum(dim=1)
+        supervised = batch.supervised_by_row()
+        grid = torch.zeros(supervised.shape, dtype=losses.dtype, device=losses.device)
+        return grid.masked_scatter(supervised, -losses).sum(dim=1)
 
     def _note(self, margin: torch.Tensor) -> None:
         self._seen.pairs += len(margin)

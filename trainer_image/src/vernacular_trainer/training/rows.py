@@ -12,16 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 IGNORED = -100
+# tokens and labels, each of shape (length,)
+Row = tuple[NDArray[np.int32], NDArray[np.int32]]
 _BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class RowTable:
-    """Rows of tokens, one after another. `offsets` has shape (rows + 1,); row i ends before `offsets[i + 1]`."""
+    """Rows of tokens, one after another. `offsets` has shape (rows + 1,); row i ends before `offsets[i + 1]`.
+
+    `packed`: how batches of them are laid out.
+    """
 
     tokens: NDArray[np.int32]
     labels: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    packed: bool = False
 
     @classmethod
     def open(cls, path: Path) -> RowTable:
@@ -56,10 +62,17 @@ class RowTable:
         return counts
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Some rows; see collate for none at all."""
-        return collate(self, rows)
+        """Some rows; of none at all one row without targets: every rank must compute in every micro batch."""
+        selected = [self.row(number) for number in (rows or [0])]
+        if not rows:
+            selected = [(tokens, np.full_like(labels, IGNORED)) for tokens, labels in selected]
+        return (pack if self.packed else pad)(selected)
 
-    def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def laid_out(self, *, packed: bool) -> RowTable:
+        """The same rows, in batches of that layout."""
+        return replace(self, packed=packed)
+
+    def row(self, number: int) -> Row:
         """Tokens and labels of one row, each of shape (length,)."""
         span = slice(self.offsets[number], self.offsets[number + 1])
         return self.tokens[span], self.labels[span]
@@ -76,15 +89,18 @@ def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded on the right to one length. All tensors have the shape (rows, length).
+    """Rows beside each other, padded on the right to one length: tensors of the shape (rows, length). Or `packed`, one
+    behind the other without padding: (1, tokens).
 
-    `targets[r, t]` is the token that position t has to predict, or IGNORED. `reference`, shape (rows / 2, 2): of pairs,
-    how likely the chosen and the rejected answer were before the training; see likelihoods.
+    `targets[r, t]` is the token that position t has to predict, or IGNORED. `lengths`: tokens of each row. `reference`,
+    shape (rows / 2, 2): of pairs, how likely the chosen and the rejected answer were before the training; see
+    likelihoods.
     """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     targets: torch.Tensor
+    lengths: tuple[int, ...]
+    packed: bool = False
     reference: torch.Tensor | None = None
 
     @property
@@ -95,7 +111,27 @@ class Batch:
     @property
     def size(self) -> int:
         """Number of tokens, padding left out."""
-        return int(self.attention_mask.sum())
+        return sum(self.lengths)
+
+    def real(self) -> torch.Tensor:
+        """What of rows beside each other is no padding: bool, shape (rows, longest)."""
+        places = torch.arange(max(self.lengths), device=self.input_ids.device)
+        return places < torch.tensor(self.lengths, device=places.device)[:, None]
+
+    def positions(self) -> torch.Tensor:
+        """Place of each token in its row, as the tokens lie in a packed batch: shape (1, tokens)."""
+        places = [torch.arange(length, device=self.input_ids.device) for length in self.lengths]
+        return torch.cat(places)[None]
+
+    def supervised_by_row(self) -> torch.Tensor:
+        """Which positions have a target, rows beside each other however the batch is laid out: bool,
+        shape (rows, longest).
+        """
+        supervised = self.targets != IGNORED
+        if not self.packed:
+            return supervised
+        real = self.real()
+        return torch.zeros_like(real).masked_scatter(real, supervised[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +149,23 @@ class PairTable:
         return len(self.rows) // 2
 
     @property
+    def packed(self) -> bool:
+        """How batches of them are laid out."""
+        return self.rows.packed
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of the longer answer of each pair, its prompt included, shape (pairs,)."""
         longest: NDArray[np.int64] = self.rows.lengths.reshape(-1, 2).max(axis=1)
         return longest
 
+    def laid_out(self, *, packed: bool) -> PairTable:
+        """The same pairs, in batches of that layout."""
+        return replace(self, rows=self.rows.laid_out(packed=packed))
+
     def batch(self, pairs: Sequence[int]) -> Batch:
-        """Both rows of each pair, one behind the other; see collate for no pairs at all."""
-        batch = collate(self.rows, [row for pair in pairs for row in (2 * pair, 2 * pair + 1)])
+        """Both rows of each pair, one behind the other; see RowTable.batch for no pairs at all."""
+        batch = self.rows.batch([row for pair in pairs for row in (2 * pair, 2 * pair + 1)])
         if self.reference is None or not pairs:
             return batch
         # as bits: DeepSpeed casts whatever it takes for a fraction to the precision of the training
@@ -135,17 +180,21 @@ def likelihoods(reference: torch.Tensor) -> torch.Tensor:
     return reference.view(torch.float64)
 
 
-def collate(table: RowTable, rows: Sequence[int]) -> Batch:
-    """Make a batch. No rows at all give one row without targets: every rank must compute in every micro batch."""
-    selected = [table.row(number) for number in (rows or [0])]
-    length = max(len(tokens) for tokens, _ in selected)
-    shape = (len(selected), length)
+def pad(rows: Sequence[Row]) -> Batch:
+    """Rows beside each other."""
+    lengths = tuple(len(tokens) for tokens, _ in rows)
+    shape = (len(rows), max(lengths))
     input_ids = np.zeros(shape, dtype=np.int64)
-    attention_mask = np.zeros(shape, dtype=np.int64)
     targets = np.full(shape, IGNORED, dtype=np.int64)
-    for index, (tokens, labels) in enumerate(selected):
+    for index, (tokens, labels) in enumerate(rows):
         input_ids[index, : len(tokens)] = tokens
-        attention_mask[index, : len(tokens)] = 1
-        if rows:
-            targets[index, : len(tokens) - 1] = labels[1:]
-    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(targets))
+        targets[index, : len(tokens) - 1] = labels[1:]
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(targets), lengths)
+
+
+def pack(rows: Sequence[Row]) -> Batch:
+    """Rows one behind the other; the last token of each predicts nothing."""
+    lengths = tuple(len(tokens) for tokens, _ in rows)
+    input_ids = np.concatenate([tokens for tokens, _ in rows]).astype(np.int64)
+    targets = np.concatenate([np.append(labels[1:], IGNORED) for _, labels in rows]).astype(np.int64)
+    return Batch(torch.from_numpy(input_ids)[None], torch.from_numpy(targets)[None], lengths, packed=True)

@@ -16,12 +16,14 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from vernacular_trainer.contract import ModelConfig, Phase, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.heartbeat import EVALUATION, FIRST_STEP, SAVING, STEP, Heartbeat
+from vernacular_trainer.model.base import unwrapped
 from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 from vernacular_trainer.training import checkpoints
 from vernacular_trainer.training.checkpoints import Checkpoint, Progress
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
 from vernacular_trainer.training.order import StepOrder, micro_batches
+from vernacular_trainer.training.packing import attends_packed, packs
 from vernacular_trainer.training.preferences import PreferenceLoss, Reference
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.result import copy_result, write_result
@@ -46,10 +48,12 @@ class StepBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         table = self._table()
-        order = StepOrder(table.lengths, self._plan.effective_batch_size, self._plan.seed)
+        lengths, ranks = table.lengths, self._ranks
+        order = StepOrder(lengths, self._plan.effective_batch_size, self._plan.seed, by_length=not table.packed)
         for step in range(self._first_step, self._plan.total_steps):
             rows = order.rows_of(step)
-            for piece in micro_batches(rows, self._ranks.rank, self._ranks.world_size, self._plan.accumulation):
+            sizes = lengths[rows].tolist()
+            for piece in micro_batches(rows, sizes, ranks.rank, ranks.world_size, self._plan.accumulation):
                 yield table.batch(piece)
 
 
@@ -129,7 +133,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Batch]], float]:
+    ) -> tuple[list[dict[str, Any]], float]:
         """The micro batches of one step, and its number of supervised tokens, or pairs, over all ranks."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         weight, tokens = self.ranks.sum([sum(map(self._loss.weight, batches)), sum(batch.size for batch in batches)])
@@ -145,7 +149,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: float | None = None,
     ) -> torch.Tensor:
@@ -274,6 +278,17 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             loss=self.progress.loss if loss is None else loss,
         )
 
+    def lay_out(self) -> None:
+        """Pack rows where the plan says so and the model computes them right."""
+        model = unwrapped(self.model)
+        if not (self.plan.packing and attends_packed(model)):
+            return
+        tokens = self._loss.tokens
+        fails = not packs(self.model_wrapped, model, tokens, self.plan.precision, self._to_device)
+        packed = not self.ranks.any([fails])[0]
+        self.train_rows = self.train_rows.laid_out(packed=packed)
+        self.validation = self.validation.laid_out(packed=packed)
+
     def refer(self) -> None:
         """Measure what the model makes of all pairs before it is trained, or read what was measured then."""
         if not isinstance(self._loss, PreferenceLoss):
@@ -369,6 +384,7 @@ class _StepPolicy(TrainerCallback):  # type: ignore[misc]
         # equal weights on all ranks need one seed, dropout needs one for each; a resumed training restores its own
         # state after this
         torch.manual_seed(self._trainer.plan.seed + self._trainer.ranks.rank)
+        self._trainer.lay_out()
         self._trainer.refer()
         self._trainer.begin()
         self._trainer.make_up()
