@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from support.finetunejobs import at, finetunejob
 from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
 from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
+from vernacular.cli.validation import check_job, job_schema
+from vernacular.cli.yamlfile import documents
 
 pytestmark = pytest.mark.integration
 
@@ -334,6 +337,22 @@ def test_refused_with_a_message(api_server: ApiServer, case: Refused) -> None:
 
     assert refusal.value.status == 422
     assert case.says in refusal.value.message
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return job_schema()
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_the_command_line_says_the_same_without_a_server(case: Case, schema: dict[str, Any]) -> None:
+    (document,) = documents(json.dumps(finetunejob(patch=case.patch)))
+
+    problems = check_job(document, schema)
+
+    assert bool(problems) == isinstance(case, Refused), problems
+    if isinstance(case, Refused) and any(message.startswith(case.says) for message in messages(spec_schema())):
+        assert any(problem.message.startswith(case.says) for problem in problems), problems
 
 
 def spec_schema() -> dict[str, Any]:
