@@ -11,7 +11,7 @@ BUDGET_MINUTES = {
     "data": 3,
     "evaluation": 6,
     "tracking": 6,
-    "command line": 3,
+    "command line": 4,
 }
 
 # The longest prefix that fits decides.

@@ -137,7 +137,7 @@ def _unseen(job: Json) -> Explanation:
         advice="If this lasts, the operator does not run, or does not watch this namespace.",
         commands=(
             ("kubectl get pods -A -l app.kubernetes.io/name=vernacular", "shows whether the operator runs"),
-            ("kubectl logs -n vernacular deployment/vernacular-operator", "shows what it says"),
+            ("kubectl logs -n vernacular -l app.kubernetes.io/component=operator", "shows what it says"),
         ),
     )
 

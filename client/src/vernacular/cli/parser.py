@@ -52,6 +52,11 @@ CLUSTER_FLAGS = (
 )
 _JOB = _argument("job", metavar="JOB", help="name of the FineTuneJob")
 _YES = _argument("-y", "--yes", action="store_true", help="do not ask")
+_MLFLOW = _argument(
+    "--mlflow",
+    metavar="URL",
+    help="address of MLflow; default: $MLFLOW_TRACKING_URI, else where the jobs have their runs",
+)
 _WATCH = _argument("-w", "--watch", action="store_true", help="then watch it until it ends")
 
 
@@ -180,6 +185,28 @@ VERBS = (
             _argument("-f", "--follow", action="store_true", help="go on while the pod runs"),
         ),
         ("vernacular logs hr-bot -f", "vernacular logs hr-bot --stage train --attempt 1 --rank 1"),
+    ),
+    Verb(
+        "models",
+        "show registered models, versions and aliases",
+        "Show the registered models of a namespace in MLflow: versions, aliases, and the job that made each.",
+        (_argument("--all", action="store_true", help="of all namespaces, and those of others"), _MLFLOW),
+        ("vernacular models",),
+    ),
+    Verb(
+        "promote",
+        "have serving read the version of a job",
+        "Point the alias that serving reads (spec.publish.promotedAlias, else champion) to the version that a job has"
+        " published, or to another version of its model, which is the way back. When the verdict is not Promote, it"
+        " asks first. The version keeps as a tag which one it replaced.",
+        (
+            _JOB,
+            _argument("--version", type=int, metavar="N", help="another version of the job's model"),
+            _argument("--alias", metavar="ALIAS", help="another alias"),
+            _MLFLOW,
+            _YES,
+        ),
+        ("vernacular promote hr-bot", "vernacular promote hr-bot --version 3"),
     ),
     Verb(
         "completion",
