@@ -12,6 +12,7 @@ import yaml
 from support.apiserver import ApiServer
 from support.cli_jobs import BROKEN_STATUS, TRAINING_STATUS, StoredJobs, condition
 from support.command_line import PROGRAM, Shell, shell_in
+from vernacular.cli.parser import VERBS
 
 pytestmark = pytest.mark.integration
 
@@ -173,6 +174,27 @@ def test_ctrl_c_ends_the_watching(jobs: StoredJobs, shell: Shell) -> None:
         assert screen.end() == 130
 
     assert "Traceback" not in screen.raw
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["de"], {"describe", "delete"}),
+        (["describe", "hr-bot-"], {"hr-bot-broken"}),
+        (["logs", "--stage", "p"], {"prepare", "publish"}),
+        ([""], {verb.name for verb in VERBS}),
+    ],
+)
+def test_kubectl_completes_words(jobs: StoredJobs, shell: Shell, words: list[str], found: set[str]) -> None:
+    jobs.make("hr-bot")
+    jobs.make("hr-bot-broken")
+
+    done = shell.run(*words, program=PROGRAM.replace("/vernacular", "/kubectl_complete-finetune"))
+
+    *completions, directive = done.stdout.splitlines()
+    assert directive == ":4"
+    assert found <= set(completions)
+    assert all(completion.startswith(words[-1]) for completion in completions)
 
 
 def test_a_reader_that_has_seen_enough(jobs: StoredJobs, shell: Shell) -> None:

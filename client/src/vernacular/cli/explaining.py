@@ -107,7 +107,7 @@ def explain(job: Json, events: Sequence[Json], prog: str) -> Explanation:
     """Why the job is where it is; `events` are those of the job, the newest last."""
     state, reason = pick(job, "status.state"), pick(job, "status.reason") or ""
     if not state:
-        return _unseen(job)
+        return _unseen(job, prog)
     if succeeded(job):
         name = job["metadata"]["name"]
         return Explanation(
@@ -130,15 +130,13 @@ def explain(job: Json, events: Sequence[Json], prog: str) -> Explanation:
     return Explanation(f"{state}: {reason}" if reason else state, meaning, seen, commands=commands)
 
 
-def _unseen(job: Json) -> Explanation:
+def _unseen(job: Json, prog: str) -> Explanation:
+    namespace = job["metadata"].get("namespace", "default")
     return Explanation(
         "Not seen by an operator",
         "No operator has looked at this job yet.",
         advice="If this lasts, the operator does not run, or does not watch this namespace.",
-        commands=(
-            ("kubectl get pods -A -l app.kubernetes.io/name=vernacular", "shows whether the operator runs"),
-            ("kubectl logs -n vernacular -l app.kubernetes.io/component=operator", "shows what it says"),
-        ),
+        commands=((f"{prog} doctor -n {namespace}", "looks at what the job needs, the operator among it"),),
     )
 
 

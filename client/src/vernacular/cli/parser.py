@@ -209,6 +209,14 @@ VERBS = (
         ("vernacular promote hr-bot", "vernacular promote hr-bot --version 3"),
     ),
     Verb(
+        "doctor",
+        "say whether a cluster is ready for jobs",
+        "Look at everything that a job needs, with what mends it: the cluster and its CRD, your rights, the operator,"
+        " GPUs, storage classes, MLflow. What you may not see is unknown, not wrong.",
+        (_MLFLOW,),
+        ("vernacular doctor -n team",),
+    ),
+    Verb(
         "completion",
         "write the completion for a shell",
         "Write what a shell is to evaluate, so that Tab completes verbs, flags and names of jobs.",
