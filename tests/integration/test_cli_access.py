@@ -119,6 +119,41 @@ def test_a_server_that_another_authority_vouches_for(account: Path, namespace: s
     assert "certificate verify failed" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "status"), [("kubernetes.default", 0), ("example.org", 4)])
+def test_another_name_in_the_certificate_of_the_server(
+    api_server: ApiServer, account: Path, namespace: str, tmp_path: Path, name: str, status: int
+) -> None:
+    allow(api_server, namespace, account)
+    config = yaml.safe_load(account.read_text())
+    config["clusters"][0]["cluster"]["tls-server-name"] = name
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+
+    done = Shell(tmp_path / "config", tmp_path).run("list", "-n", namespace)
+
+    assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes", [{"server": "10.0.0.1:6443"}, {"proxy-url": "proxy:3128"}, {"server": "https://[x"}]
+)
+def test_an_address_that_is_none(account: Path, tmp_path: Path, changes: dict[str, str]) -> None:
+    config = yaml.safe_load(account.read_text())
+    config["clusters"][0]["cluster"] |= changes
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+
+    done = Shell(tmp_path / "config", tmp_path).run("list")
+
+    assert done.returncode == 4, done.stderr
+
+
+def test_names_are_no_paths(api_server: ApiServer, namespace: str, tmp_path: Path) -> None:
+    shell = Shell(api_server.kubeconfig, tmp_path)
+
+    assert "is no name of a namespace" in shell.run("list", "-n", "../x").stderr
+    assert "there is no FineTuneJob 'hr-bot/status'" in shell.run("describe", "hr-bot/status", "-n", namespace).stderr
+    assert "there is no FineTuneJob ''" in shell.run("describe", "", "-n", namespace).stderr
+
+
 def server_at(address: str, folder: Path) -> Shell:
     """A shell whose kubeconfig has this server."""
     config = {

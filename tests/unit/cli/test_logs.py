@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
+        parts = urlsplit(self.path.removeprefix("/k8s/clusters/c-1"))
         body = self.server.answer(parts.path, parse_qs(parts.query)).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -88,6 +88,14 @@ def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == LOG + "\n"
     assert server.asked == [{"container": ["trainer"]}]
+
+
+def test_a_server_below_a_path(server: Server, shell: Shell) -> None:
+    config = shell.kubeconfig.read_text() if shell.kubeconfig else ""
+    path = shell.home / "below"
+    path.write_text(config.replace(f":{server.server_port}", f":{server.server_port}/k8s/clusters/c-1"))
+
+    assert Shell(path, shell.home).run("logs", "hr-bot", "--rank", "1").stdout == LOG + "\n"
 
 
 def test_the_end_of_a_log_that_goes_on(server: Server, shell: Shell) -> None:

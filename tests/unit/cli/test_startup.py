@@ -77,6 +77,32 @@ def test_a_verb_that_does_not_exist(shell: Shell) -> None:
     ]
 
 
+def test_a_flag_that_would_do_nothing(shell: Shell) -> None:
+    done = shell.run("-n", "hr", "validate", "job.yaml")
+
+    assert done.returncode == 2
+    assert "validate needs no cluster, and takes no --namespace" in done.stderr
+
+
+def test_a_terminal_that_does_not_know_a_letter(shell: Shell) -> None:
+    (shell.home / "job.yaml").write_text("ä: 1\n")
+
+    done = Shell(None, shell.home, {"PYTHONIOENCODING": "ascii"}).run("validate", "job.yaml")
+
+    assert "unknown field ?" in done.stdout
+
+
+def test_a_fault_of_its_own(shell: Shell) -> None:
+    # contexts must be a list
+    (shell.home / "config").write_text("contexts: 7\n")
+
+    done = shell.run("list", "--kubeconfig", "config")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: this is a fault of vernacular: TypeError: ")
+    assert "VERNACULAR_DEBUG=1" in done.stderr
+
+
 def test_nothing_at_all(shell: Shell) -> None:
     done = shell.run()
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.parser import build_parser
+from vernacular.cli.parser import build_parser, parse
 from vernacular.cli.terminal import Terminal
 
+_DEBUG = "VERNACULAR_DEBUG"
 _PLUGIN = "kubectl-finetune"
 
 
@@ -23,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vernacular.cli.completion import answer_shell
 
         answer_shell(parser)
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # marks like a tick become ? where the terminal does not know them
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     terminal = Terminal.of(sys.stdout, sys.stderr, os.environ)
     try:
         return int(_run(options, terminal))
@@ -36,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader (head, grep -q) has seen enough; what Python flushes at its end must not fail as well
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.REFUSED)
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        terminal.complain(
+            f"this is a fault of {parser.prog}: {type(error).__name__}: {error}",
+            f"please report it, with what {_DEBUG}=1 shows in addition",
+        )
         return int(ExitCode.REFUSED)
 
 

@@ -279,6 +279,16 @@ def build_parser(prog: str = "vernacular") -> ArgumentParser:
     return parser
 
 
+def parse(parser: ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; exits with USAGE when it is wrong."""
+    options = parser.parse_args(arguments)
+    verb = next(item for item in VERBS if item.name == options.verb)
+    given = [flag.names[-1] for flag in CLUSTER_FLAGS if getattr(options, flag.names[-1].lstrip("-"))]
+    if given and not verb.cluster:
+        parser.error(f"{verb.name} needs no cluster, and takes no {' and '.join(given)}")
+    return options
+
+
 def _add(parser: Any, arguments: Sequence[Argument], *default: Any) -> None:
     for argument in arguments:
         options = {**argument.options, "default": default[0]} if default else argument.options

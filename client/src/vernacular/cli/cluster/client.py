@@ -27,14 +27,13 @@ WATCH_SILENCE = 90
 
 
 class ApiError(Exception):
-    """The server refused a request. `reason` is one word, as in metav1.Status; `causes` name fields."""
+    """The server refused a request. `reason` is one word, as in metav1.Status."""
 
     def __init__(self, code: int, document: Mapping[str, Any]) -> None:
         super().__init__(f"{code}: {document.get('message', '')}")
         self.code = code
         self.reason = str(document.get("reason", ""))
         self.message = str(document.get("message", "")) or f"HTTP {code}"
-        self.causes: list[Json] = (document.get("details") or {}).get("causes") or []
 
 
 class UnreachableError(CliError):
@@ -132,17 +131,27 @@ class Client:
             headers.append(("Authorization", f"Bearer {credentials.token}"))
         basic = httpx2.BasicAuth(access.user.name, access.user.password) if access.user.password else None
         name = access.tls_server_name
-        return httpx2.Client(
-            base_url=access.server,
-            headers=headers,
-            auth=basic,
-            verify=_tls(access, credentials),
-            proxy=access.proxy or _proxy(access.server),
-            timeout=_TIMEOUT,
-            # a .netrc of this machine is not meant for clusters
-            trust_env=False,
-            event_hooks={"request": [lambda request: request.extensions.update(sni_hostname=name)]} if name else None,
-        )
+        tls = _tls(access, credentials)
+        try:
+            return httpx2.Client(
+                base_url=access.server,
+                headers=headers,
+                auth=basic,
+                verify=tls,
+                proxy=access.proxy or _proxy(access.server),
+                timeout=_TIMEOUT,
+                # a .netrc of this machine is not meant for clusters
+                trust_env=False,
+                event_hooks={"request": [lambda request: request.extensions.update(sni_hostname=name)]}
+                if name
+                else None,
+            )
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise CliError(
+                f"the address {access.server} or its proxy cannot be used: {error}",
+                "mend server and proxy-url of the kubeconfig: kubectl config view shows them",
+                ExitCode.NO_ACCESS,
+            ) from None
 
 
 def _tls(access: Access, credentials: Credentials) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ GROUP_PATH = "/apis/vernacular.dev/v1alpha1"
 PLURAL = "finetunejobs"
 _INSTALL = "install the operator with its CRD (helm install, see the README), or choose a cluster with --context"
 _PAGE = "500"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Jobs:
@@ -52,6 +55,9 @@ class Jobs:
 
     def one(self, name: str) -> Json:
         """One job. Raises CliError that names jobs with a similar name when there is none."""
+        # a slash, even an encoded one, would lead elsewhere
+        if not _NAME.fullmatch(name):
+            raise self._unknown(repr(name))
         try:
             with refusals(self.namespace):
                 return self.client.get(self.path(name))
@@ -121,7 +127,12 @@ class Jobs:
 def open_jobs(options: Namespace) -> Jobs:
     """The jobs that the command line's flags point to."""
     access = find_access(options.kubeconfig, options.context, os.environ, Path.home())
-    return Jobs(Client(access), options.namespace or access.namespace)
+    namespace = options.namespace or access.namespace
+    if not _NAMESPACE.fullmatch(namespace):
+        raise CliError(
+            f"{namespace!r} is no name of a namespace", "name one with --namespace: lower-case letters, digits and -"
+        )
+    return Jobs(Client(access), namespace)
 
 
 @contextmanager
