@@ -101,6 +101,24 @@ VERBS = (
         ("vernacular explain hr-bot-broken",),
     ),
     Verb(
+        "init",
+        "write the first job for a file of rows",
+        "Look at a file of rows and write a commented FineTuneJob for it, which submit takes as it is.",
+        (
+            _argument("file", metavar="FILE", help="rows: JSONL, JSON or CSV; other kinds are not looked into"),
+            _argument("--to", metavar="FILE", default="job.yaml", help="where it goes (default: job.yaml)"),
+            _argument("--name", metavar="NAME", help="name of the job; default: that of the file"),
+            _argument(
+                "--model",
+                metavar="URI",
+                default="hf://HuggingFaceTB/SmolLM2-135M-Instruct",
+                help="the base model (default: a small one, for a try)",
+            ),
+        ),
+        ("vernacular init rows.jsonl",),
+        cluster=False,
+    ),
+    Verb(
         "validate",
         "check files of jobs without a cluster",
         "Check FineTuneJobs as the API server would, without one: unknown and missing fields, types, ranges, rules."
