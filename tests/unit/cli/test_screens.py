@@ -10,7 +10,7 @@ import pytest
 from support.cli_jobs import BROKEN, NOW, TRAINING, job
 from vernacular.cli.screens.describe import describe
 from vernacular.cli.screens.jobs import job_table
-from vernacular.cli.screens.layout import table
+from vernacular.cli.screens.layout import rows_of, table
 from vernacular.cli.screens.values import duration, sparkline
 from vernacular.cli.screens.watch import Course, ended, line, screen, succeeded
 from vernacular.cli.terminal import Colour, printable
@@ -136,6 +136,19 @@ def test_when_a_job_has_ended() -> None:
     assert ended(BROKEN)
     assert not succeeded(BROKEN)
     assert not ended(TRAINING)
+
+
+def test_the_verdict_on_the_screen() -> None:
+    done = job("a", {"evaluation": {"verdict": "Promote", "summary": "Tuned 34 of 38 right."}})
+
+    lines = screen(done, Course(), MOMENT, plain, 80)
+
+    assert lines[-2:] == ["Verdict:      Promote", "              Tuned 34 of 38 right."]
+
+
+@pytest.mark.parametrize(("line", "rows"), [("", 1), ("a" * 80, 1), ("a" * 81, 2), (f"\x1b[31m{'a' * 80}\x1b[0m", 1)])
+def test_rows_of_the_screen(line: str, rows: int) -> None:
+    assert rows_of(line, 80) == rows
 
 
 def test_the_screen_fits_a_narrow_terminal() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,12 @@ def modules(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_and_version_come_at_once(flag: str) -> None:
     def seconds() -> float:
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([PROGRAM, flag], capture_output=True, check=True)
-        return time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    # the best of several: other tests run on the same machine
+    # of the processor, and the best of several: other tests run on the same machine
     assert min(seconds() for _ in range(7)) < BUDGET_SECONDS
 
 

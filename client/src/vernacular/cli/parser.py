@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 import sys
+import textwrap
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from vernacular.cli.errors import ExitCode
 DESCRIPTION = "Teach a language model your company's own language, on Kubernetes."
 STAGES = ("prepare", "train", "evaluate", "publish")
 SHELLS = ("bash", "zsh", "fish")
+_HELP_WIDTH = 80
 _CHOICE = re.compile(r"argument (\S+): invalid choice: '([^']*)'")
 
 
@@ -285,7 +287,8 @@ def build_parser(prog: str = "vernacular") -> ArgumentParser:
         made = verbs.add_parser(
             verb.name,
             help=verb.summary,
-            description=verb.description,
+            # argparse leaves lines as they are, so that each example has its own
+            description=textwrap.fill(verb.description, _HELP_WIDTH),
             epilog=_examples(verb.examples, prog),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,6 +14,7 @@ Paint = Callable[[str, Colour | None], str]
 _GAP = "   "
 _LABEL = 14
 _WIDEST = 110
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Cell(NamedTuple):
@@ -33,13 +35,18 @@ def field(label: str, value: Cell | str, paint: Paint, width: int) -> list[str]:
     """A name and its value, which goes on below itself when it is long."""
     cell = _clean(value if isinstance(value, Cell) else Cell(value))
     lines = wrapped(cell.text, min(width, _WIDEST) - _LABEL) or [""]
-    heads = [f"{label + ':':<{_LABEL}}", *([" " * _LABEL] * (len(lines) - 1))]
+    heads = [f"{label and label + ':':<{_LABEL}}", *([" " * _LABEL] * (len(lines) - 1))]
     return [f"{head}{paint(line, cell.colour)}".rstrip() for head, line in zip(heads, lines, strict=True)]
 
 
 def section(title: str, lines: Sequence[str], paint: Paint) -> list[str]:
     """Lines under a title, behind an empty line; nothing when there are none."""
     return ["", paint(title, Colour.STRONG), *(f"  {line}".rstrip() for line in lines)] if lines else []
+
+
+def rows_of(line: str, width: int) -> int:
+    """How many rows of the screen a line takes."""
+    return max(1, -(-len(_ESCAPES.sub("", line)) // width))
 
 
 def wrapped(text: str, width: int) -> list[str]:

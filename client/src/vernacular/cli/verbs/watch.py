@@ -11,6 +11,7 @@ from typing import Any
 from vernacular.cli.cluster.client import ApiError, UnreachableError
 from vernacular.cli.cluster.jobs import Jobs, open_jobs, refusals
 from vernacular.cli.errors import CliError, ExitCode
+from vernacular.cli.screens.layout import rows_of
 from vernacular.cli.screens.watch import Course, ended, last_words, line, screen, succeeded
 from vernacular.cli.terminal import Terminal, printable
 
@@ -54,7 +55,7 @@ class _Screen:
             # up to the first line of the last screen, and clear from there
             self._terminal.out.write(f"\x1b[{self._height}F\x1b[J")
         self._terminal.write(lines)
-        self._height = len(lines)
+        self._height = sum(rows_of(text, self._terminal.width) for text in lines)
 
 
 class _Lines:
