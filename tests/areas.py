@@ -11,11 +11,13 @@ BUDGET_MINUTES = {
     "data": 3,
     "evaluation": 6,
     "tracking": 6,
+    "command line": 4,
 }
 
 # The longest prefix that fits decides.
 PREFIXES = {
     "tests/": "main job",
+    "tests/integration/test_cli": "command line",
     "tests/integration/test_operator": "operator",
     "tests/chaos/": "operator",
     "tests/chart/test_admission_policy.py": "operator",
@@ -25,6 +27,7 @@ PREFIXES = {
     "tests/chart/test_upgrades.py": "operator",
     "tests/cluster/test_pod_failures.py": "operator",
     "tests/property/": "operator",
+    "tests/unit/cli/": "command line",
     "tests/unit/operator/": "operator",
     "tests/trainer/": "training",
     "tests/trainer/test_prepare": "data",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vernacular.api import FAILURES, Consequence, FailureCode, Reason
+from vernacular.cli.errors import EXIT_CODES
+from vernacular.cli.parser import CLUSTER_FLAGS, VERBS, Argument
 from vernacular_operator.domain.classifier import RULES
 from vernacular_operator.domain.policies.repair import MAX_REPAIRS
 from vernacular_operator.telemetry.catalogue import CATALOGUE
@@ -120,7 +122,46 @@ def data_problems_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def command_line_page() -> str:
+    """Every verb with its flags, and the exit codes."""
+    lines = [
+        "# Command line",
+        "",
+        "`vernacular` and `kubectl finetune` are the same program.",
+        "",
+        "## Exit codes",
+        "",
+        "| code | meaning |",
+        "| --- | --- |",
+        *(f"| {code.value} | {text} |" for code, text in EXIT_CODES.items()),
+        "",
+        "## Which cluster",
+        "",
+        "Every verb that talks to a cluster takes these, before it or behind it.",
+        "",
+        *_flags(CLUSTER_FLAGS),
+    ]
+    for verb in VERBS:
+        lines += ["", f"## vernacular {verb.name}", "", verb.description, ""]
+        lines += [*_flags(verb.arguments), ""] if verb.arguments else []
+        lines += [f"    {example}" for example in verb.examples]
+    return "\n".join(lines) + "\n"
+
+
+def _flags(arguments: Sequence[Argument]) -> list[str]:
+    rows = ["| argument | meaning |", "| --- | --- |"]
+    for argument in arguments:
+        value = argument.options.get("metavar") or "|".join(argument.options.get("choices", ()))
+        flag = argument.names[0].startswith("-")
+        names = ", ".join(argument.names) if flag else ""
+        plain = argument.options.get("action") == "store_true"
+        written = names if plain else " ".join(filter(None, [names, value]))
+        rows.append(f"| `{_cell(written)}` | {_cell(argument.options['help'])} |")
+    return rows
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "command-line.md": command_line_page,
     "data-problems.md": data_problems_page,
     "failures.md": failures_page,
     "metrics.md": metrics_page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from support.finetunejobs import at, finetunejob
 from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
 from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
+from vernacular.cli.validation import check_job, job_schema
+from vernacular.cli.yamlfile import documents
 
 pytestmark = pytest.mark.integration
 
@@ -335,6 +338,24 @@ def test_refused_with_a_message(api_server: ApiServer, case: Refused) -> None:
 
     assert refusal.value.status == 422
     assert case.says in refusal.value.message
+
+
+def test_the_command_line_says_the_same_without_a_server() -> None:
+    schema, said = job_schema(), set(messages(spec_schema()))
+    wrong = []
+    for case in CASES:
+        (document,) = documents(json.dumps(finetunejob(patch=case.patch)))
+        found = [problem.message for problem in check_job(document, schema)]
+        if isinstance(case, Accepted):
+            right = not found
+        elif any(message.startswith(case.says) for message in said):
+            right = any(message.startswith(case.says) for message in found)
+        else:
+            right = bool(found)
+        if not right:
+            wrong.append((case, found))
+
+    assert wrong == []
 
 
 def spec_schema() -> dict[str, Any]:

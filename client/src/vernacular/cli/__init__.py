@@ -1,0 +1,1 @@
+"""The command line `vernacular`, which is `kubectl finetune` as well."""

@@ -1,0 +1,82 @@
+"""Files with FineTuneJobs: read, with their local files found, and checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vernacular.cli.errors import CliError
+from vernacular.cli.localfiles import LocalFile, named_files, read_files, with_references
+from vernacular.cli.validation import Problem, check_job
+from vernacular.cli.yamlfile import Document, YamlError, documents
+
+Json = dict[str, Any]
+_STDIN = "-"
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """One job of a file, ready to be created when there are no problems. Its local files are references by now."""
+
+    job: Json
+    files: tuple[LocalFile, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the job; "" when it has none."""
+        metadata = self.job.get("metadata") if isinstance(self.job, dict) else None
+        return str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+
+
+def read_text(file: str) -> str:
+    """The text of a file, or of the standard input. Raises CliError."""
+    try:
+        return sys.stdin.read() if file == _STDIN else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{file} cannot be read: {error.strerror}", "name a file that is there") from None
+    except UnicodeDecodeError:
+        raise CliError(f"{file} is no text", "save it as UTF-8") from None
+
+
+def jobs_of(
+    text: str, folder: Path, schema: Mapping[str, Any], name: str | None = None, data: Sequence[str] = ()
+) -> list[JobFile]:
+    """Every document of a text, checked. `name` and `data` replace what it says; paths are relative to `folder`.
+
+    Raises CliError for local files that cannot be read.
+    """
+    try:
+        found = list(documents(text))
+    except YamlError as error:
+        return [JobFile({}, (), (Problem(error.line, "", error.message),))]
+    return [_job_file(_changed(document, name, data), folder, schema) for document in found]
+
+
+def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:
+    """Problems as editors and people read them."""
+    return [f"{file}:{item.line}: {f'{item.field}: ' if item.field else ''}{item.message}" for item in problems]
+
+
+def _job_file(document: Document, folder: Path, schema: Mapping[str, Any]) -> JobFile:
+    files = read_files(list(named_files(document.value, schema)), folder)
+    references = {path: file.reference for path, file in files.items()}
+    value = with_references(document.value, schema, references)
+    problems = check_job(replace(document, value=value), schema)
+    unique = {file.config_map["metadata"]["name"]: file for file in files.values()}
+    return JobFile(value, tuple(unique.values()), tuple(problems))
+
+
+def _changed(document: Document, name: str | None, data: Sequence[str]) -> Document:
+    value = document.value
+    if isinstance(value, dict) and name:
+        value = {**value, "metadata": {**(value.get("metadata") or {}), "name": name}}
+    if isinstance(value, dict) and data and isinstance(value.get("spec"), dict):
+        sources = [{"file": str(Path(path).absolute())} for path in data]
+        dataset = value["spec"].get("dataset")
+        dataset = {**(dataset if isinstance(dataset, dict) else {}), "train": sources}
+        value = {**value, "spec": {**value["spec"], "dataset": dataset}}
+    return replace(document, value=value)

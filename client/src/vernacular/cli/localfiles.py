@@ -1,0 +1,105 @@
+"""Files of this machine that a job names by {file: PATH}: they go into ConfigMaps named after their content."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vernacular.cli.errors import CliError
+
+Json = dict[str, Any]
+Schema = Mapping[str, Any]
+
+# what the API server lets into one ConfigMap
+LIMIT_BYTES = 1024 * 1024
+FILE = "file"
+_DIGEST_LENGTH = 12
+_LONGEST_STEM = 40
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """One file with the ConfigMap that it becomes."""
+
+    path: Path
+    config_map: Json
+    key: str
+
+    @property
+    def reference(self) -> Json:
+        """How a job names it."""
+        return {"configMap": {"name": self.config_map["metadata"]["name"], "key": self.key}}
+
+
+def named_files(value: Any, schema: Schema) -> Iterator[str]:
+    """Every PATH of {file: PATH} where a file may be named."""
+    if _is_local(value, schema):
+        yield value[FILE]
+    elif isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            yield from named_files(value.get(name), child)
+    elif isinstance(value, list):
+        for item in value:
+            yield from named_files(item, schema.get("items", {}))
+
+
+def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) -> Any:
+    """The same with each {file: PATH} as the ConfigMap that it becomes."""
+    if _is_local(value, schema):
+        return references[value[FILE]]
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return {name: with_references(item, properties.get(name, {}), references) for name, item in value.items()}
+    if isinstance(value, list):
+        return [with_references(item, schema.get("items", {}), references) for item in value]
+    return value
+
+
+def read_files(paths: Sequence[str], folder: Path) -> dict[str, LocalFile]:
+    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit."""
+    return {path: _read(folder / Path(path).expanduser()) for path in paths}
+
+
+def _is_local(value: Any, schema: Schema) -> bool:
+    takes_files = {"configMap", "uri"} <= set(schema.get("properties", {}))
+    return takes_files and isinstance(value, dict) and set(value) == {FILE} and isinstance(value[FILE], str)
+
+
+def _read(path: Path) -> LocalFile:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CliError(f"{path} cannot be read: {error.strerror}", "name a file that is there") from None
+    if len(content) > LIMIT_BYTES:
+        raise CliError(
+            f"{path} has {len(content) / LIMIT_BYTES:.1f} MiB, and a ConfigMap holds 1 MiB",
+            f"copy it to a claim of the namespace and write uri: pvc://CLAIM/{path.name} instead of file,"
+            " or pack it: .gz and .zst are read as well",
+        )
+    if not content:
+        raise CliError(f"{path} is empty", "name a file with rows")
+    key = re.sub(r"[^-._a-zA-Z0-9]", "-", path.name).lstrip(".") or "rows"
+    stem = re.sub(r"[^a-z0-9]+", "-", path.name.partition(".")[0].lower()).strip("-")[:_LONGEST_STEM].strip("-")
+    digest = hashlib.sha256(key.encode() + b"\0" + content).hexdigest()[:_DIGEST_LENGTH]
+    name = "-".join(filter(None, [stem, digest]))
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/created-by": "vernacular-cli"}},
+        # its name says its content: it never needs to change
+        "immutable": True,
+        **_content(key, content),
+    }
+    return LocalFile(path, config_map, key)
+
+
+def _content(key: str, content: bytes) -> Json:
+    try:
+        return {"data": {key: content.decode("utf-8")}}
+    except UnicodeDecodeError:
+        return {"binaryData": {key: base64.b64encode(content).decode()}}

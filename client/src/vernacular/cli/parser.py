@@ -1,0 +1,322 @@
+"""All verbs and flags. The reference page and the completion of shells are made from them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+import textwrap
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from vernacular.cli.errors import ExitCode
+
+DESCRIPTION = "Teach a language model your company's own language, on Kubernetes."
+STAGES = ("prepare", "train", "evaluate", "publish")
+SHELLS = ("bash", "zsh", "fish")
+_HELP_WIDTH = 80
+_CHOICE = re.compile(r"argument (\S+): invalid choice: '([^']*)'")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a verb: names and options as argparse takes them."""
+
+    names: tuple[str, ...]
+    options: dict[str, Any]
+
+
+def _argument(*names: str, **options: Any) -> Argument:
+    return Argument(names, options)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: its module is `vernacular.cli.verbs.NAME`. `cluster`: it talks to one and takes the flags for that."""
+
+    name: str
+    summary: str
+    description: str
+    arguments: tuple[Argument, ...] = ()
+    examples: tuple[str, ...] = ()
+    cluster: bool = True
+
+
+CLUSTER_FLAGS = (
+    _argument("-n", "--namespace", metavar="NAMESPACE", help="namespace; default: the context's"),
+    _argument("--context", metavar="NAME", help="context of the kubeconfig; default: the current one"),
+    _argument(
+        "--kubeconfig", metavar="FILE", help="kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's account"
+    ),
+)
+_JOB = _argument("job", metavar="JOB", help="name of the FineTuneJob")
+_YES = _argument("-y", "--yes", action="store_true", help="do not ask")
+_MLFLOW = _argument(
+    "--mlflow",
+    metavar="URL",
+    help="address of MLflow; default: $MLFLOW_TRACKING_URI, else where the jobs have their runs",
+)
+_WATCH = _argument("-w", "--watch", action="store_true", help="then watch it until it ends")
+
+
+def _output(*choices: str) -> Argument:
+    return _argument(
+        "-o", "--output", choices=choices, default=choices[0], help=f"how it is shown (default: {choices[0]})"
+    )
+
+
+VERBS = (
+    Verb(
+        "list",
+        "show the jobs of a namespace",
+        "Show the jobs of a namespace, the newest last.",
+        (
+            _argument("-A", "--all-namespaces", action="store_true", help="of all namespaces"),
+            _output("table", "wide", "json", "yaml"),
+        ),
+        ("vernacular list", "vernacular list -A -o wide"),
+    ),
+    Verb(
+        "describe",
+        "show everything that is known of a job",
+        "Show everything that is known of a job: stages, progress, data, verdict, MLflow, failure. wide adds the plan:"
+        " every setting with its reason.",
+        (_JOB, _output("table", "wide", "json", "yaml")),
+        ("vernacular describe hr-bot",),
+    ),
+    Verb(
+        "watch",
+        "follow a job until it ends",
+        "Follow a job until it ends: stage, step, the course of the loss, time left. Without a terminal it writes one"
+        " line for each change. Ctrl-C ends the watching, not the job.",
+        (_JOB,),
+        ("vernacular watch hr-bot",),
+    ),
+    Verb(
+        "explain",
+        "say why a job waits or has failed, and what mends it",
+        "Say why a job waits or has failed: what was seen, what it means, what to do, and the commands for it.",
+        (_JOB,),
+        ("vernacular explain hr-bot-broken",),
+    ),
+    Verb(
+        "init",
+        "write the first job for a file of rows",
+        "Look at a file of rows and write a commented FineTuneJob for it, which submit takes as it is.",
+        (
+            _argument("file", metavar="FILE", help="rows: JSONL, JSON or CSV; other kinds are not looked into"),
+            _argument("--to", metavar="FILE", default="job.yaml", help="where it goes (default: job.yaml)"),
+            _argument("--name", metavar="NAME", help="name of the job; default: that of the file"),
+            _argument(
+                "--model",
+                metavar="URI",
+                default="hf://HuggingFaceTB/SmolLM2-135M-Instruct",
+                help="the base model (default: a small one, for a try)",
+            ),
+        ),
+        ("vernacular init rows.jsonl",),
+        cluster=False,
+    ),
+    Verb(
+        "validate",
+        "check files of jobs without a cluster",
+        "Check FineTuneJobs as the API server would, without one: unknown and missing fields, types, ranges, rules."
+        " Each problem comes with its line and what to write instead.",
+        (_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is the standard input"),),
+        ("vernacular validate job.yaml",),
+        cluster=False,
+    ),
+    Verb(
+        "submit",
+        "create a job from a file",
+        "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
+        " by a ConfigMap or an uri, {file: PATH} may stand instead: the file, of at most 1 MiB, goes into a ConfigMap"
+        " that is named after its content.",
+        (
+            _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _argument("--name", metavar="NEW", help="another name for the job"),
+            _argument(
+                "--data",
+                action="append",
+                metavar="FILE",
+                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
+            ),
+            _argument("--dry-run", action="store_true", help="only check, here and in the cluster"),
+            _WATCH,
+        ),
+        ("vernacular submit job.yaml --watch", "vernacular submit job.yaml --name hr-bot-2 --data rows.jsonl"),
+    ),
+    Verb(
+        "suspend",
+        "stop a job and keep what was learned",
+        "Stop a job: training saves a checkpoint, its pods go. vernacular resume goes on from there.",
+        (_JOB,),
+        ("vernacular suspend hr-bot",),
+    ),
+    Verb(
+        "resume",
+        "let a suspended job go on",
+        "Let a suspended job go on from its newest checkpoint.",
+        (_JOB,),
+        ("vernacular resume hr-bot",),
+    ),
+    Verb(
+        "cancel",
+        "end a job for good, and keep its records",
+        "End a job for good: it fails with DeadlineExceeded, since its deadline is set to 0. Its pods go; resource,"
+        " checkpoints and run stay. It cannot go on afterwards.",
+        (_JOB, _YES),
+        ("vernacular cancel hr-bot --yes",),
+    ),
+    Verb(
+        "delete",
+        "delete a job",
+        "Delete a job with its pods, and with its workspace and the checkpoints there unless"
+        " spec.storage.workspace.deletionPolicy is Retain or the claim is one of yours. Its run and its registered"
+        " version stay in MLflow.",
+        (_JOB, _YES),
+        ("vernacular delete hr-bot --yes",),
+    ),
+    Verb(
+        "retry",
+        "make a job anew, under a new name",
+        "Make a new job with the spec of another one. The old one stays as it is.",
+        (
+            _JOB,
+            _argument("--name", metavar="NEW", help="its name; default: the old one with the next free number"),
+            _WATCH,
+        ),
+        ("vernacular retry hr-bot --watch",),
+    ),
+    Verb(
+        "logs",
+        "show what the pods of a job say",
+        "Show the log of one pod of a job: of the stage that was begun last, its newest attempt, rank 0, unless you say"
+        " otherwise.",
+        (
+            _JOB,
+            _argument("--stage", choices=STAGES, help="which stage"),
+            _argument("--attempt", type=int, metavar="N", help="which attempt, from 1"),
+            _argument("--rank", type=int, default=0, metavar="N", help="which pod of the training (default: 0)"),
+            _argument("--tail", type=int, metavar="N", help="only the last lines"),
+            _argument("-f", "--follow", action="store_true", help="go on while the pod runs"),
+        ),
+        ("vernacular logs hr-bot -f", "vernacular logs hr-bot --stage train --attempt 1 --rank 1"),
+    ),
+    Verb(
+        "models",
+        "show registered models, versions and aliases",
+        "Show the registered models of a namespace in MLflow: versions, aliases, and the job that made each.",
+        (_argument("--all", action="store_true", help="of all namespaces, and those of others"), _MLFLOW),
+        ("vernacular models",),
+    ),
+    Verb(
+        "promote",
+        "have serving read the version of a job",
+        "Point the alias that serving reads (spec.publish.promotedAlias, else champion) to the version that a job has"
+        " published, or to another version of its model, which is the way back. When the verdict is not Promote, it"
+        " asks first. The version keeps as a tag which one it replaced.",
+        (
+            _JOB,
+            _argument("--version", type=int, metavar="N", help="another version of the job's model"),
+            _argument("--alias", metavar="ALIAS", help="another alias"),
+            _MLFLOW,
+            _YES,
+        ),
+        ("vernacular promote hr-bot", "vernacular promote hr-bot --version 3"),
+    ),
+    Verb(
+        "doctor",
+        "say whether a cluster is ready for jobs",
+        "Look at everything that a job needs, with what mends it: the cluster and its CRD, your rights, the operator,"
+        " GPUs, storage classes, MLflow. What you may not see is unknown, not wrong.",
+        (_MLFLOW,),
+        ("vernacular doctor -n team",),
+    ),
+    Verb(
+        "completion",
+        "write the completion for a shell",
+        "Write what a shell is to evaluate, so that Tab completes verbs, flags and names of jobs.",
+        (_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS)),),
+        ('eval "$(vernacular completion bash)"', "vernacular completion fish | source"),
+        cluster=False,
+    ),
+)
+
+
+class _Parser(ArgumentParser):
+    """Speaks as the rest does: one sentence, then advice."""
+
+    def error(self, message: str) -> NoReturn:
+        advice = f"{self.prog} --help shows what can be written here"
+        if (found := _CHOICE.match(message)) and (action := self._action(found.group(1))):
+            choices = [str(choice) for choice in action.choices or ()]
+            near = difflib.get_close_matches(found.group(2), choices, 3)
+            message = f"{found.group(2)!r} is no {action.dest}"
+            advice = f"did you mean {' or '.join(near)}? {advice}" if near else f"there are: {', '.join(choices)}"
+        self.exit(ExitCode.USAGE, f"Error: {message}\n  {advice}\n")
+
+    def _action(self, name: str) -> argparse.Action | None:
+        found = (item for item in self._actions if name in (item.metavar, item.dest, "/".join(item.option_strings)))
+        return next(found, None)
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"vernacular {version('vernacular')}\n")
+        parser.exit()
+
+
+def build_parser(prog: str = "vernacular") -> ArgumentParser:
+    """The parser of the whole command line; of its result `verb` is the verb's module, `prog` what was called."""
+    parser = _Parser(
+        prog=prog, description=DESCRIPTION, epilog=f"{prog} VERB --help explains a verb.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    _add(parser, CLUSTER_FLAGS, None)
+    parser.set_defaults(prog=prog)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser, title="verbs")
+    for verb in VERBS:
+        made = verbs.add_parser(
+            verb.name,
+            help=verb.summary,
+            # argparse leaves lines as they are, so that each example has its own
+            description=textwrap.fill(verb.description, _HELP_WIDTH),
+            epilog=_examples(verb.examples, prog),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _add(made, verb.arguments)
+        if verb.cluster:
+            # what was given before the verb holds as well: an absent flag here must not undo it
+            _add(made.add_argument_group("which cluster"), CLUSTER_FLAGS, SUPPRESS)
+    return parser
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; exits with USAGE when it is wrong."""
+    options = parser.parse_args(arguments)
+    verb = next(item for item in VERBS if item.name == options.verb)
+    given = [flag.names[-1] for flag in CLUSTER_FLAGS if getattr(options, flag.names[-1].lstrip("-"))]
+    if given and not verb.cluster:
+        parser.error(f"{verb.name} needs no cluster, and takes no {' and '.join(given)}")
+    return options
+
+
+def _add(parser: Any, arguments: Sequence[Argument], *default: Any) -> None:
+    for argument in arguments:
+        options = {**argument.options, "default": default[0]} if default else argument.options
+        parser.add_argument(*argument.names, **options)
+
+
+def _examples(examples: Sequence[str], prog: str) -> str | None:
+    if not examples:
+        return None
+    return "\n".join(["examples:", *(f"  {line.replace('vernacular', prog, 1)}" for line in examples)])

@@ -1,0 +1,102 @@
+"""`vernacular submit`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from vernacular.cli.cluster.client import ApiError
+from vernacular.cli.cluster.jobs import Jobs, open_jobs, refusals
+from vernacular.cli.errors import CliError, ExitCode
+from vernacular.cli.jobfile import JobFile, jobs_of, lines_of, read_text
+from vernacular.cli.localfiles import LocalFile
+from vernacular.cli.screens.values import counted
+from vernacular.cli.steering import to_create
+from vernacular.cli.terminal import Terminal, printable
+from vernacular.cli.validation import job_schema
+from vernacular.cli.verbs.watch import follow
+
+_CONFLICT = 409
+
+
+def run(options: Namespace, terminal: Terminal) -> ExitCode:
+    """Create a job from a file."""
+    found = _checked(options, terminal)
+    jobs = _jobs(options, found)
+    job = to_create(found.job)
+    _create(jobs, job, found.name, dry_run=True)
+    if options.dry_run:
+        terminal.write([f"{found.name} would be created in namespace {jobs.namespace}."])
+        return ExitCode.DONE
+    made = _upload(jobs, found.files)
+    try:
+        _create(jobs, job, found.name)
+    except CliError:
+        _take_back(jobs, made)
+        raise
+    for file in found.files:
+        terminal.write([f"{file.path} is in ConfigMap {file.config_map['metadata']['name']}."])
+    terminal.write([f"{found.name} is created in namespace {jobs.namespace}."])
+    return follow(jobs, found.name, terminal, options.prog) if options.watch else ExitCode.DONE
+
+
+def _checked(options: Namespace, terminal: Terminal) -> JobFile:
+    file = options.file
+    found = jobs_of(read_text(file), Path(file).parent, job_schema(), options.name, options.data or ())
+    if len(found) != 1:
+        raise CliError(f"{file} has {len(found)} documents, not one", "write each job into a file of its own")
+    if problems := found[0].problems:
+        for line in lines_of(file, problems):
+            terminal.note(printable(line))
+        raise CliError(f"{counted(len(problems), 'problem')} found; nothing was created", "mend the lines above")
+    return found[0]
+
+
+def _jobs(options: Namespace, found: JobFile) -> Jobs:
+    """The file's namespace counts where no flag names one."""
+    own = found.job["metadata"].get("namespace")
+    if own and options.namespace and own != options.namespace:
+        raise CliError(
+            f"the file says namespace {own}, and the command line {options.namespace}", "leave one of them out"
+        )
+    options.namespace = options.namespace or own
+    return open_jobs(options)
+
+
+def _create(jobs: Jobs, job: dict[str, object], name: str, *, dry_run: bool = False) -> None:
+    try:
+        jobs.create(job, dry_run=dry_run)
+    except CliError as error:
+        if isinstance(error.__cause__, ApiError) and error.__cause__.code == _CONFLICT:
+            raise CliError(
+                f"there is a FineTuneJob {name} in namespace {jobs.namespace} already",
+                "give this one another name with --name, or delete that one first",
+            ) from error.__cause__
+        raise
+
+
+def _upload(jobs: Jobs, files: Sequence[LocalFile]) -> list[str]:
+    """Names of the ConfigMaps that were made; one of this name has this content."""
+    made: list[str] = []
+    for file in files:
+        try:
+            with refusals(jobs.namespace):
+                jobs.client.create(_config_maps(jobs), file.config_map)
+        except CliError as error:
+            if isinstance(error.__cause__, ApiError) and error.__cause__.code == _CONFLICT:
+                continue
+            _take_back(jobs, made)
+            raise
+        made.append(file.config_map["metadata"]["name"])
+    return made
+
+
+def _take_back(jobs: Jobs, names: Sequence[str]) -> None:
+    for name in names:
+        with refusals(jobs.namespace):
+            jobs.client.delete(f"{_config_maps(jobs)}/{name}", {})
+
+
+def _config_maps(jobs: Jobs) -> str:
+    return f"/api/v1/namespaces/{jobs.namespace}/configmaps"

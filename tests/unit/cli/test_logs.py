@@ -1,0 +1,124 @@
+"""Logs of pods, from a server that answers as an API server with a kubelet behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from support.cli_jobs import TRAINING
+from support.command_line import Shell
+
+SELECTOR = (
+    "vernacular.dev/job-uid=uid-hr-bot,vernacular.dev/stage=train,vernacular.dev/attempt=2,"
+    "batch.kubernetes.io/job-completion-index=1"
+)
+LOG = "step 1\nüstep 2\nwithout an end"
+
+
+class Server(HTTPServer):
+    """Has one job with one pod; `asked` are the queries for its log."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.state: dict[str, Any] = {"running": {}}
+        self.asked: list[dict[str, list[str]]] = []
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> str:
+        if path.endswith("/finetunejobs/hr-bot"):
+            return json.dumps(TRAINING)
+        if path == "/api/v1/namespaces/demo/pods":
+            pod = {
+                "metadata": {"name": "hr-bot-1"},
+                "spec": {"containers": [{"name": "trainer"}]},
+                "status": {"containerStatuses": [{"state": self.state}]},
+            }
+            return json.dumps({"items": [pod] if query["labelSelector"] == [SELECTOR] else []})
+        assert path == "/api/v1/namespaces/demo/pods/hr-bot-1/log"
+        self.asked.append(query)
+        return LOG
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path.removeprefix("/k8s/clusters/c-1"))
+        body = self.server.answer(parts.path, parse_qs(parts.query)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def shell(server: Server, tmp_path: Path) -> Shell:
+    config = {
+        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "demo"}}],
+        "current-context": "a",
+    }
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    return Shell(tmp_path / "config", tmp_path)
+
+
+def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
+    done = shell.run("logs", "hr-bot", "--rank", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == LOG + "\n"
+    assert server.asked == [{"container": ["trainer"]}]
+
+
+def test_a_server_below_a_path(server: Server, shell: Shell) -> None:
+    config = shell.kubeconfig.read_text() if shell.kubeconfig else ""
+    path = shell.home / "below"
+    path.write_text(config.replace(f":{server.server_port}", f":{server.server_port}/k8s/clusters/c-1"))
+
+    assert Shell(path, shell.home).run("logs", "hr-bot", "--rank", "1").stdout == LOG + "\n"
+
+
+def test_the_end_of_a_log_that_goes_on(server: Server, shell: Shell) -> None:
+    done = shell.run("logs", "hr-bot", "--rank", "1", "--tail", "2", "--follow")
+
+    assert done.returncode == 0, done.stderr
+    assert server.asked == [{"container": ["trainer"], "tailLines": ["2"], "follow": ["true"]}]
+
+
+def test_a_pod_that_has_not_started(server: Server, shell: Shell) -> None:
+    server.state = {"waiting": {"reason": "ImagePullBackOff"}}
+
+    done = shell.run("logs", "hr-bot", "--rank", "1")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: pod hr-bot-1 has no log yet: ImagePullBackOff",
+        "  vernacular explain hr-bot says what it waits for",
+    ]
+
+
+def test_a_pod_that_is_gone(shell: Shell) -> None:
+    done = shell.run("logs", "hr-bot")
+
+    assert done.returncode == 1
+    assert "train, attempt 2, rank 0 of hr-bot has no pod here" in done.stderr

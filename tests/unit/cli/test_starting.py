@@ -1,0 +1,95 @@
+"""The first job for a file of rows: it says what was seen, and nothing is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.apiserver import REPOSITORY
+from support.command_line import Shell
+from vernacular.cli.errors import CliError
+from vernacular.cli.jobfile import jobs_of
+from vernacular.cli.localfiles import LIMIT_BYTES
+from vernacular.cli.starting import SHAPES, Look, job_text, look, name_for
+from vernacular.cli.validation import job_schema
+from vernacular_trainer.data import formats
+
+MODEL = "hf://org/model"
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return job_schema()
+
+
+def test_formats_are_those_of_the_prepare_stage() -> None:
+    assert set(SHAPES) == {(shape.format, shape.required) for shape in formats.SHAPES}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "seen"),
+    [
+        ("a.jsonl", b'{"messages": []}\n\n{"messages": []}\n', Look(2, "Messages")),
+        ("a.jsonl", b'\xef\xbb\xbf{"prompt": "a", "chosen": "b", "rejected": "c"}', Look(1, "Preference")),
+        ("a.json", b'[{"text": "a"}, {"text": "b"}]', Look(2, "Text")),
+        ("a.csv", b"question,answer\nq,a\nq,a\n", Look(2, "PromptCompletion")),
+        ("a.tsv", b"Frage\tAntwort\nq\ta\n", Look(1, "PromptCompletion", ("Frage", "Antwort"))),
+        ("a.parquet", b"PAR1", Look()),
+        ("a.jsonl.gz", b"\x1f\x8b", Look()),
+    ],
+)
+def test_what_is_seen(name: str, content: bytes, seen: Look, schema: dict[str, Any]) -> None:
+    assert look(name, content) == seen
+    for size in (100, LIMIT_BYTES + 1):
+        text = job_text(name, size, seen, "hr-bot", MODEL).replace(f'file: "{name}"', "uri: pvc://CLAIM/x")
+        (job,) = jobs_of(text.replace("CLAIM", "claim"), Path(), schema)
+        assert job.problems == ()
+    dataset = job.job["spec"]["dataset"]
+    assert dataset.get("columns") == ({"Frage": "question", "Antwort": "answer"} if seen.columns else None)
+    assert job.job["spec"].get("objective") == ("DPO" if seen.format == "Preference" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", b"", "a.jsonl has no rows"),
+        ("a.jsonl", b"{}\n{", "a.jsonl line 2 is no JSON"),
+        ("a.json", b"{", "a.json is no JSON"),
+        ("a.jsonl", b"7", "the first row of a.jsonl is no object"),
+        ("a.csv", b"\xff", "a.csv is no UTF-8 text"),
+        ("a.csv", b"a,b,c\n1,2,3\n", "rows of a.csv have the columns a, b, c, which no format has"),
+    ],
+)
+def test_files_that_are_no_rows(name: str, content: bytes, says: str) -> None:
+    with pytest.raises(CliError) as caught:
+        look(name, content)
+
+    assert caught.value.message.startswith(says)
+    assert caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("HR Rows.jsonl", "hr-rows"), ("2026-q1_hr.csv", "q1-hr"), ("7.csv", "my-job"), ("a" * 50 + ".csv", "a" * 40)],
+)
+def test_the_name_of_the_job(file: str, name: str) -> None:
+    assert name_for(file) == name
+
+
+def test_from_a_file_to_a_job_that_can_be_submitted(tmp_path: Path) -> None:
+    shell = Shell(None, tmp_path)
+    (tmp_path / "rows.jsonl").write_bytes((REPOSITORY / "examples" / "hr-bot" / "train.jsonl").read_bytes())
+    (tmp_path / "jobs").mkdir()
+
+    first = shell.run("init", "rows.jsonl", "--to", "jobs/hr.yaml", "--name", "hr-bot")
+    again = shell.run("init", "rows.jsonl", "--to", "jobs/hr.yaml")
+
+    assert first.returncode == 0, first.stderr
+    assert 'file: "../rows.jsonl"   # 117 rows, Messages' in (tmp_path / "jobs" / "hr.yaml").read_text()
+    assert shell.run("validate", "jobs/hr.yaml").stdout == "jobs/hr.yaml: FineTuneJob hr-bot is valid\n"
+    # what a person has changed is not lost
+    assert again.returncode == 1
+    assert "jobs/hr.yaml is there already" in again.stderr
+    assert "cannot be read" in shell.run("init", "nothing.jsonl").stderr

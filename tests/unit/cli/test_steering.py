@@ -1,0 +1,106 @@
+"""Names of jobs that are made anew, what is copied, which pod speaks, what a deletion takes along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.cli_jobs import TRAINING, job
+from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE, MAX_NAME_LENGTH
+from vernacular.cli import steering
+from vernacular.cli.errors import CliError
+from vernacular.cli.pods import Place, ready_to_speak, selector, where
+from vernacular.cli.steering import copy_of, lost_with, next_name
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "made"),
+    [
+        ("hr-bot", (), "hr-bot-2"),
+        ("hr-bot", ("hr-bot", "hr-bot-2", "hr-bot-4"), "hr-bot-3"),
+        ("hr-bot-2", ("hr-bot-2",), "hr-bot-3"),
+        ("hr-bot-9", ("hr-bot-10",), "hr-bot-11"),
+        ("a" * 40, (), "a" * 38 + "-2"),
+        ("a" * 37 + "-bc", (), "a" * 37 + "-2"),
+    ],
+)
+def test_the_next_free_name(name: str, taken: tuple[str, ...], made: str) -> None:
+    assert next_name(name, taken) == made
+    assert len(made) <= MAX_NAME_LENGTH == steering.MAX_NAME_LENGTH
+
+
+def test_a_copy_is_what_its_author_wrote() -> None:
+    old = job("hr-bot", {"state": "Failed"}, runPolicy={"suspend": True, "activeDeadlineSeconds": 0, "maxRestarts": 5})
+    old["metadata"] |= {
+        "labels": {"kueue.x-k8s.io/queue-name": "hr"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "hr"},
+    }
+
+    made = copy_of(old, "hr-bot-2")
+
+    assert made["metadata"] == {
+        "name": "hr-bot-2", "namespace": "demo", "labels": {"kueue.x-k8s.io/queue-name": "hr"},
+        "annotations": {"team": "hr"},
+    }  # fmt: skip
+    assert made["spec"]["runPolicy"] == {"maxRestarts": 5}
+    assert made["spec"]["model"] == old["spec"]["model"]
+    assert "status" not in made
+
+
+@pytest.mark.parametrize(
+    ("workspace", "says"),
+    [
+        ({}, "Its workspace goes with it, and the checkpoints there."),
+        ({"deletionPolicy": "Retain"}, "Its workspace stays."),
+        ({"claimName": "mine"}, "Its files on the claim mine stay."),
+    ],
+)
+def test_what_a_deletion_takes_along(workspace: dict[str, Any], says: str) -> None:
+    assert lost_with(job("a", {}, storage={"workspace": workspace})) == says
+
+
+def test_the_pod_that_is_meant_when_nothing_is_said() -> None:
+    assert where(TRAINING, None, None, 0) == Place("train", 2, 0)
+    assert where(TRAINING, "train", 1, 1) == Place("train", 1, 1)
+    assert where(TRAINING, "prepare", None, 0) == Place("prepare", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "attempt", "rank", "says"),
+    [
+        ("publish", None, 0, "stage publish of hr-bot has not begun"),
+        ("train", 3, 0, "stage train of hr-bot has no attempt 3"),
+        ("train", 0, 0, "stage train of hr-bot has no attempt 0"),
+        ("train", None, 2, "stage train of hr-bot has no rank 2"),
+        ("prepare", None, 1, "stage prepare of hr-bot has no rank 1"),
+    ],
+)
+def test_pods_that_never_were(stage: str, attempt: int | None, rank: int, says: str) -> None:
+    with pytest.raises(CliError, match=says):
+        where(TRAINING, stage, attempt, rank)
+
+
+def test_a_job_that_has_not_begun_has_no_logs() -> None:
+    with pytest.raises(CliError, match="no stage of a has begun yet"):
+        where(job("a", {}), None, None, 0)
+
+
+def test_pods_are_found_by_the_labels_of_the_operator() -> None:
+    assert selector(TRAINING, Place("train", 2, 1)) == (
+        f"{LABEL_JOB_UID}=uid-hr-bot,{LABEL_STAGE}=train,{LABEL_ATTEMPT}=2,batch.kubernetes.io/job-completion-index=1"
+    )
+    assert "completion-index" not in selector(TRAINING, Place("prepare", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"running": {}}, ""),
+        ({"terminated": {}}, ""),
+        ({"waiting": {"reason": "ImagePullBackOff"}}, "ImagePullBackOff"),
+        (None, "it has no node yet"),
+    ],
+)
+def test_whether_a_pod_has_begun_to_speak(state: dict[str, Any] | None, says: str) -> None:
+    assert ready_to_speak({"status": {"containerStatuses": [{"state": state}] if state else []}}) == says
