@@ -22,6 +22,8 @@ def file_source(field: str, wrap: Any) -> list[Case]:
     """A field that is a ConfigMap's key or a file on a claim; `wrap` makes its value from the reference."""
     one = "write exactly one of configMap and uri"
     claim_path = "must be pvc://CLAIM/PATH/FILE"
+    bucket = {"uri": "s3://rows/2026/a b.jsonl"}
+    endpoint, for_buckets = "must be an address like https://minio.example.com:9000", "credentials are for s3:// files"
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
     def config_map(**changes: Any) -> dict[str, Any]:
@@ -36,6 +38,21 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.configMap.key", plain(config_map(key="_A-b.jsonl"))),
         Accepted(f"{field}.uri", plain({"uri": "pvc://hr-data/2026/Überblick 1.jsonl"})),
         Accepted(f"{field}.uri", plain({"uri": "pvc://d/..data/.hidden/x"})),
+        Accepted(f"{field}.uri", plain(bucket)),
+        Accepted(f"{field}.endpoint", plain({**bucket, "endpoint": "http://minio.team:9000/s3"})),
+        Accepted(f"{field}.credentials.secretName", plain({**bucket, "credentials": {"secretName": "bucket"}})),
+        *(
+            Refused(f"{field}.endpoint", plain({**bucket, "endpoint": address}), endpoint)
+            for address in ("minio:9000", "https://user:key@minio", "ftp://minio", "https://a b")
+        ),
+        Refused(f"{field}.endpoint", plain({**bucket, "endpoint": "https://" + "a" * 505}), "may not be more than 512"),
+        Refused(
+            f"{field}.endpoint", plain({"uri": "pvc://d/x", "endpoint": "https://a"}), "endpoint is the address of"
+        ),
+        Refused(f"{field}.credentials", plain({**config_map(), "credentials": {"secretName": "a"}}), for_buckets),
+        Refused(f"{field}.credentials", plain({"uri": "pvc://d/x", "credentials": {"secretName": "a"}}), for_buckets),
+        Refused(f"{field}.credentials", plain({**bucket, "credentials": {}}), "secretName: Required value"),
+        Refused(f"{field}.credentials.secretName", plain({**bucket, "credentials": {"secretName": "A"}}), name),
         Refused(field, plain({}), one),
         Refused(field, plain({**config_map(), "uri": "pvc://d/x.jsonl"}), one),
         Refused(f"{field}.configMap", plain({"configMap": {"name": "rows"}}), "configMap.key: Required value"),
@@ -55,6 +72,10 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "hf://a/b",
                 "/data/x",
                 "pvc://A/x",
+                "s3://rows",
+                "s3://Rows/x",
+                "s3://ab/x",
+                "s3://rows//x",
             )
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
@@ -62,10 +83,12 @@ def file_source(field: str, wrap: Any) -> list[Case]:
 
 
 MODEL_URI = (
-    "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL"
+    "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace), hf://ORGANISATION/MODEL or"
+    " s3://BUCKET/PATH (a model folder in a bucket)"
 )
 OBJECT_NAME = "must be the name of an object in this namespace"
 ON_CLAIM = at("model.uri", "pvc://models/base")
+IN_BUCKET = at("model.uri", "s3://models/base")
 ON_CPU = at("compute.gpusPerPod", 0)
 FOUR_BITS = {"method": {"type": "QLoRA"}}
 TRACKING_NAME = "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'"
@@ -88,8 +111,21 @@ MODEL: list[Case] = [
     *text(
         "model.uri",
         1024,
-        ("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x", "hf://HuggingFaceTB/SmolLM2-1.7B"),
-        ("", "model", "s3://bucket/model", "hf://gpt2", "hf://a/b/c", "pvc://models", "pvc://m/../x", "https://a/b"),
+        (
+            *("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x"),
+            *("hf://HuggingFaceTB/SmolLM2-1.7B", "s3://bucket/model", "s3://bucket/models/7b/", "s3://bucket/"),
+        ),
+        (
+            "",
+            "model",
+            "s3://bucket",
+            "s3://b/model",
+            "hf://gpt2",
+            "hf://a/b/c",
+            "pvc://models",
+            "pvc://m/../x",
+            "https://a/b",
+        ),
         "spec.model.uri",
     ),
     *refuses("model.uri", MODEL_URI, "hf://gpt2"),
@@ -97,7 +133,16 @@ MODEL: list[Case] = [
     *refuses("model.revision", "revision belongs to hf:// models; remove it", "main", given=ON_CLAIM),
     *text("model.credentials.secretName", 253, ("hf-token", "a.b"), ("HF_TOKEN", "a..b", "a.-b"), OBJECT_NAME),
     *refuses("model.credentials", "secretName: Required value", {}),
-    *refuses("model.credentials", "credentials belong to hf:// models", {"secretName": "a"}, given=ON_CLAIM),
+    *refuses("model.credentials", "credentials are for hf:// and s3:// models", {"secretName": "a"}, given=ON_CLAIM),
+    *text(
+        "model.endpoint",
+        512,
+        ("https://minio:9000",),
+        ("minio", "https://a:b@c"),
+        "must be an address",
+        given=IN_BUCKET,
+    ),
+    *refuses("model.endpoint", "endpoint is the address of an s3:// server", "https://a", given=ON_CLAIM),
     *accepts("model.credentials", {"secretName": "hf-token"}),
     *refuses("model", "spec.model: Required value", None),
     *refuses("model", "must be of type object", "hf://org/model"),
@@ -112,6 +157,9 @@ DATASET: list[Case] = [
     *refuses("dataset.train", "must be of type array", "pvc://d/x"),
     *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
     *file_source("dataset.train", lambda source: [source]),
+    *accepts("dataset.train", [{"uri": "s3://rows/2026/"}], [{"uri": "s3://rows/"}]),
+    *refuses("evaluation.questions", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/2026/"}),
+    *refuses("evaluation.glossary", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/"}),
     *choice("dataset.format", "Auto", "Messages", "PromptCompletion", "Instruction"),
     *accepts("dataset.format", "Conversations", "Text", "Preference"),
     *accepts("dataset.columns", {}, {"frage": "question", "antwort": "answer"}, {"Frage 1": "messages", "": "tools"}),
@@ -242,7 +290,9 @@ STORAGE: list[Case] = [
     *choice(f"{WORKSPACE}.deletionPolicy", "Delete", "Retain"),
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
-    *refuses("storage", "modelCache is for hf:// models", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM),
+    *refuses(
+        "storage", "modelCache is for hf:// and s3:// models", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
+    ),
     *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
     *refuses(
         WORKSPACE,

@@ -30,6 +30,7 @@ FULL = fine_tune_job(
             {"uri": "pvc://rows/b.jsonl"},
             {"uri": "pvc://rows/c.jsonl"},
             {"uri": "pvc://mine/d.jsonl"},
+            {"uri": "s3://rows/2026/", "endpoint": "https://minio", "credentials": {"secretName": "bucket"}},
         ],
         "validation": {"splitPercent": 20},
         "format": "PromptCompletion",
@@ -114,6 +115,7 @@ FULL_CONFIG = config(
         "train": {"limits": {"memory": "64Gi"}},
     },
     huggingFace={"endpoint": "https://hub.example.org"},
+    s3={"endpoint": "https://minio.example.org:9000", "region": "eu-central-1"},
     gracePeriodSeconds=90,
 )
 OWN_TRAINER = fine_tune_job(
@@ -199,6 +201,28 @@ def test_only_prepare_sees_the_models_credentials() -> None:
     seen = [stage for stage in Stage if "model-credentials" in str(pod_spec(FULL, stage))]
 
     assert seen == [Stage.PREPARE]
+
+
+def test_only_prepare_sees_the_credentials_of_files_by_the_keys_that_it_reads() -> None:
+    bucket = {"uri": "s3://rows/x", "credentials": {"secretName": "bucket"}}
+    job = fine_tune_job(
+        model={"uri": "s3://models/tiny", "credentials": {"secretName": "models"}},
+        dataset={"train": [bucket]},
+        evaluation={"questions": bucket, "glossary": bucket},
+    )
+    secrets = {
+        stage: {
+            volume["name"]: [item["key"] for item in volume["secret"]["items"]]
+            for volume in pod_spec(job, stage)["volumes"]
+            if "secret" in volume
+        }
+        for stage in Stage
+    }
+
+    keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"]
+    names = ("model", "train-0", "questions", "glossary")
+    assert secrets.pop(Stage.PREPARE) == {f"{name}-credentials": keys for name in names}
+    assert not any(secrets.values())
 
 
 def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:

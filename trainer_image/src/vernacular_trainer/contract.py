@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
-CONTRACT_VERSION = 5
+CONTRACT_VERSION = 6
 
 JOB_ANNOTATION = "vernacular.dev/job"
 JOB_DIRECTORY = "/job"
@@ -83,6 +83,7 @@ class StageFailure(StrEnum):
     """Failure codes that a stage may report; a subset of the codes of the API, under the same names."""
 
     DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_ACCESS_DENIED = "DatasetAccessDenied"
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
@@ -95,6 +96,7 @@ class StageFailure(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
@@ -165,23 +167,35 @@ class JobIdentity:
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it."""
+    """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it ("" when
+    prepare fetches it from `uri`).
+
+    `endpoint`: the server of an s3:// uri ("": the pod's own). `credentials_path` is the folder of the mounted Secret
+    ("" when the source names none), `credentials_name` its name.
+    """
 
     name: str
-    path: str
+    path: str = ""
+    uri: str = ""
+    endpoint: str = ""
+    credentials_name: str = ""
+    credentials_path: str = ""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// the copy that prepare makes.
+    """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// and s3:// the copy that prepare
+    makes.
 
     `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` its name.
-    `cache` is the folder that jobs share for models of hubs ("" when the job names none); `path` then links into it.
+    `cache` is the folder that jobs share for models of hubs and buckets ("" when the job names none); `path` then links
+    into it. `endpoint`: the server of an s3:// uri ("": the pod's own).
     """
 
     uri: str
     path: str
     revision: str = "main"
+    endpoint: str = ""
     cache: str = ""
     credentials_name: str = ""
     credentials_path: str = ""

@@ -1,4 +1,4 @@
-"""Models of hubs on a volume that jobs share: each version is fetched once, and jobs that want it meanwhile wait.
+"""Fetched models on a volume that jobs share: each version is fetched once, and jobs that want it meanwhile wait.
 
 An entry appears by one rename, when it is complete, and its name says what is in it: the repository and the commit.
 That alone keeps readers safe. The lock only spares a second download: whoever holds it touches it now and then, and a
@@ -21,7 +21,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_METADATA = (".cache", "huggingface")
+# where downloads keep what is unfinished, and what they know of it
+_METADATA = (".cache",)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _salvage(source: Path, target: Path) -> None:
     """Take over complete files of a broken-off download: they got their names by a rename and never change again."""
     for file in source.rglob("*"):
         name = file.relative_to(source)
-        unfinished = name.parts[:2] == _METADATA and file.suffix != ".metadata"
+        unfinished = name.parts[:1] == _METADATA and file.suffix != ".metadata"
         if unfinished or not file.is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)

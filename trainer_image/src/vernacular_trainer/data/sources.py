@@ -12,6 +12,7 @@ from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record
+from vernacular_trainer.data.remote.fetch import fetch, list_source
 from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -31,17 +32,35 @@ class Checked:
     rows: int
 
 
-def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple[InputCopy, ...]:
-    """Copy the training files into the workspace. Raises StageError (DatasetNotFound, DatasetUnreadable)."""
-    return tuple(
-        copy_input(
-            source,
-            workspace.inputs / f"train-{number}{_suffix(source.path)}",
-            StageFailure.DATASET_NOT_FOUND,
-            StageFailure.DATASET_UNREADABLE,
-        )
-        for number, source in enumerate(sources)
-    )
+@dataclass(frozen=True)
+class Copied:
+    """Copies of all training files in their order, and the names of files in named folders that are no rows."""
+
+    copies: tuple[InputCopy, ...]
+    ignored: tuple[str, ...] = ()
+
+
+def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> Copied:
+    """Copy the training files into the workspace.
+
+    Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable).
+    """
+    copies: list[InputCopy] = []
+    ignored: list[str] = []
+    for number, source in enumerate(sources):
+        target = workspace.inputs / f"train-{number}"
+        if source.uri:
+            listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
+            names = [f"train-{number}-{part:05}{_suffix(file.name)}" for part, file in enumerate(listing.files)]
+            copies += [
+                fetch(file, target.with_name(name), workspace) for file, name in zip(listing.files, names, strict=True)
+            ]
+            ignored += listing.ignored
+        else:
+            target = target.with_name(f"{target.name}{_suffix(source.path)}")
+            missing, unreadable = StageFailure.DATASET_NOT_FOUND, StageFailure.DATASET_UNREADABLE
+            copies.append(copy_input(source, target, missing, unreadable))
+    return Copied(tuple(copies), tuple(ignored))
 
 
 def check_sources(

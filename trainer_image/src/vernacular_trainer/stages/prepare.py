@@ -30,14 +30,15 @@ from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, load_tokenizer, token_histogram
 from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
-from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
+from vernacular_trainer.data.remote.fetch import copy_one
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
-from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
+from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
 from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
@@ -84,8 +85,10 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
+    phases.enter(Phase.DOWNLOADING, lambda: "data")
+    copied = copy_sources(config.dataset.train, workspace)
     phases.enter(Phase.CHECKING_DATA)
-    checked, reviewed, questions = _check(config, workspace, problems)
+    checked, reviewed, questions = _check(config, workspace, copied, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
@@ -146,6 +149,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     findings = {
+        "ignored_files": copied.ignored,
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
@@ -157,10 +161,11 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     return _fitted(summary)
 
 
-def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tuple[Checked, Reviewed, Questions]:
+def _check(
+    config: JobConfig, workspace: Workspace, copied: Copied, problems: ProblemLog
+) -> tuple[Checked, Reviewed, Questions]:
     """Read and check everything that the user gave, before the model is touched."""
-    copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, config.dataset, problems, pairs=config.objective.compares)
+    checked = check_sources(copied.copies, config.dataset, problems, pairs=config.objective.compares)
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
@@ -182,16 +187,18 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     asked: tuple[Question, ...] = ()
     glossary = Glossary()
     if source := config.evaluation.questions:
-        copy, text = _read_input(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE)
+        copy, text = _read_input(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE, workspace)
         copies, asked = (copy,), parse_questions(text, source.name)
     if source := config.evaluation.glossary:
-        copy, text = _read_input(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE)
+        copy, text = _read_input(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE, workspace)
         copies, glossary = (*copies, copy), parse_glossary(text, source.name)
     return Questions(copies, asked, glossary)
 
 
-def _read_input(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
-    copy = copy_input(source, target, unreadable, unreadable)
+def _read_input(
+    source: FileSource, target: Path, unreadable: StageFailure, workspace: Workspace
+) -> tuple[InputCopy, str]:
+    copy = copy_one(source, target, unreadable, workspace)
     return copy, read_text(copy, unreadable)
 
 
