@@ -22,8 +22,11 @@ def file_source(field: str, wrap: Any) -> list[Case]:
     """A field that is a ConfigMap's key or a file on a claim; `wrap` makes its value from the reference."""
     one = "write exactly one of configMap and uri"
     claim_path = "must be pvc://CLAIM/PATH/FILE"
-    bucket = {"uri": "s3://rows/2026/a b.jsonl"}
-    endpoint, for_buckets = "must be an address like https://minio.example.com:9000", "credentials are for s3:// files"
+    bucket, hub = {"uri": "s3://rows/2026/a b.jsonl"}, {"uri": "hf://acme/rows/data/train.jsonl"}
+    endpoint, for_buckets = (
+        "must be an address like https://minio.example.com:9000",
+        "credentials are for s3:// and hf:// files",
+    )
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
     def config_map(**changes: Any) -> dict[str, Any]:
@@ -39,6 +42,12 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.uri", plain({"uri": "pvc://hr-data/2026/Überblick 1.jsonl"})),
         Accepted(f"{field}.uri", plain({"uri": "pvc://d/..data/.hidden/x"})),
         Accepted(f"{field}.uri", plain(bucket)),
+        Accepted(f"{field}.uri", plain(hub)),
+        Accepted(f"{field}.revision", plain({**hub, "revision": "refs/pr/1"})),
+        Accepted(f"{field}.credentials", plain({**hub, "credentials": {"secretName": "hf-token"}})),
+        Refused(f"{field}.revision", plain({**hub, "revision": "-x"}), "must be a branch, tag or commit"),
+        Refused(f"{field}.revision", plain({**hub, "revision": "a" * 257}), "may not be more than 256"),
+        Refused(f"{field}.revision", plain({**bucket, "revision": "v1"}), "revision belongs to hf:// data sets"),
         Accepted(f"{field}.endpoint", plain({**bucket, "endpoint": "http://minio.team:9000/s3"})),
         Accepted(f"{field}.credentials.secretName", plain({**bucket, "credentials": {"secretName": "bucket"}})),
         *(
@@ -69,7 +78,9 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "pvc://data/",
                 "pvc://data/a/../b",
                 "pvc://data/.",
-                "hf://a/b",
+                "hf://a",
+                "hf://a/b/../c",
+                "hf://datasets/a/b.jsonl",
                 "/data/x",
                 "pvc://A/x",
                 "s3://rows",
@@ -80,6 +91,11 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
     ]
+
+
+def beside_rows(share: Any) -> dict[str, Any]:
+    """A spec in which a second source has a share."""
+    return at("dataset.train", [{"uri": "pvc://d/x"}, {"uri": "hf://acme/rows", "sharePercent": share}])
 
 
 MODEL_URI = (
@@ -157,9 +173,21 @@ DATASET: list[Case] = [
     *refuses("dataset.train", "must be of type array", "pvc://d/x"),
     *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
     *file_source("dataset.train", lambda source: [source]),
-    *accepts("dataset.train", [{"uri": "s3://rows/2026/"}], [{"uri": "s3://rows/"}]),
+    *accepts("dataset.train", [{"uri": "s3://rows/2026/"}], [{"uri": "s3://rows/"}], [{"uri": "hf://acme/rows"}]),
+    *accepts("dataset.train", [{"uri": "hf://acme/rows/main/"}], [{"uri": "hf://acme/rows/"}]),
     *refuses("evaluation.questions", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/2026/"}),
+    *refuses("evaluation.questions", "this is one file", {"uri": "hf://acme/rows"}, {"uri": "hf://acme/rows/"}),
     *refuses("evaluation.glossary", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/"}),
+    *(Accepted("dataset.train.sharePercent", beside_rows(share)) for share in (1, 99)),
+    Refused("dataset.train.sharePercent", beside_rows(0), "should be greater than or equal to 1"),
+    Refused("dataset.train.sharePercent", beside_rows(100), "should be less than or equal to 99"),
+    Refused("dataset.train.sharePercent", beside_rows("9"), "must be of type integer"),
+    *refuses("dataset.train", "at least one source has no sharePercent", [{"uri": "pvc://d/x", "sharePercent": 10}]),
+    *refuses(
+        "dataset.train",
+        "all sharePercent together must stay below 100",
+        [{"uri": "pvc://d/x"}, *[{"uri": "hf://acme/rows", "sharePercent": 50}] * 2],
+    ),
     *choice("dataset.format", "Auto", "Messages", "PromptCompletion", "Instruction"),
     *accepts("dataset.format", "Conversations", "Text", "Preference"),
     *accepts("dataset.columns", {}, {"frage": "question", "antwort": "answer"}, {"Frage 1": "messages", "": "tools"}),

@@ -31,6 +31,7 @@ FULL = fine_tune_job(
             {"uri": "pvc://rows/c.jsonl"},
             {"uri": "pvc://mine/d.jsonl"},
             {"uri": "s3://rows/2026/", "endpoint": "https://minio", "credentials": {"secretName": "bucket"}},
+            {"uri": "hf://acme/rows", "revision": "v2", "credentials": {"secretName": "hub"}, "sharePercent": 20},
         ],
         "validation": {"splitPercent": 20},
         "format": "PromptCompletion",

@@ -170,16 +170,19 @@ class FileSource:
     """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it ("" when
     prepare fetches it from `uri`).
 
-    `endpoint`: the server of an s3:// uri ("": the pod's own). `credentials_path` is the folder of the mounted Secret
-    ("" when the source names none), `credentials_name` its name.
+    `revision`: of an hf:// uri. `endpoint`: the server of an s3:// uri ("": the pod's own). `credentials_path` is the
+    folder of the mounted Secret ("" when the source names none), `credentials_name` its name. `share_percent`: how much
+    of all rows shall be of this source (None: all that it has).
     """
 
     name: str
     path: str = ""
     uri: str = ""
+    revision: str = "main"
     endpoint: str = ""
     credentials_name: str = ""
     credentials_path: str = ""
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,24 @@ class DatasetSpec(SpecModel):
         default=Teaches.FACTS,
         description="Facts: held-out rows are other wordings of what was taught. Skill: they are cases never seen.",
     )
-    train: Annotated[tuple[TrainingSource, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] = Field(
+    train: Annotated[
+        tuple[TrainingSource, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra=rules(
+                cel(
+                    "self.exists(source, !has(source.sharePercent))",
+                    "at least one source has no sharePercent: the shares of the others are counted beside its rows",
+                ),
+                cel(
+                    "self.filter(source, has(source.sharePercent)).map(source, source.sharePercent).sum() < 100",
+                    "all sharePercent together must stay below 100",
+                ),
+            ),
+        ),
+        ATOMIC_LIST,
+    ] = Field(
         description="Files of rows: JSONL, JSON, CSV, Excel (.xlsx) or Parquet, plain or packed with gzip or zstd. The"
         " rows of all files are mixed.",
     )

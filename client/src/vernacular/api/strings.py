@@ -56,9 +56,16 @@ FileURI = Annotated[
     str,
     Field(min_length=1, max_length=1024),
     Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}",
-        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace) or s3://BUCKET/KEY",
+        rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}|hf://{_HUB_NAME}/{_HUB_NAME}({_PATH})?/?",
+        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace), s3://BUCKET/KEY or"
+        " hf://ORGANISATION/DATASET/FILE",
+        also=("!self.startsWith('hf://datasets/')", lambda uri: not uri.startswith("hf://datasets/")),
     ),
+]
+Revision = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Checked(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "must be a branch, tag or commit of the model or data set"),
 ]
 Endpoint = Annotated[
     str,

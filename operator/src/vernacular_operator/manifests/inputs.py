@@ -7,7 +7,7 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vernacular.api import FineTuneJob, Stage
@@ -45,7 +45,10 @@ class Mounts:
 
 def file_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
     """The training files, in the user's order."""
-    return tuple(_source(reference, f"train-{i}", stage) for i, reference in enumerate(job.spec.dataset.train))
+    return tuple(
+        replace(_source(reference, f"train-{i}", stage), share_percent=reference.share_percent)
+        for i, reference in enumerate(job.spec.dataset.train)
+    )
 
 
 def questions_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
@@ -186,6 +189,7 @@ def _source(reference: FileRef, folder: str, stage: Stage) -> FileSource:
     return FileSource(
         name=uri,
         uri=uri,
+        revision=reference.revision or "main",
         endpoint=reference.endpoint or "",
         credentials_name=secret,
         credentials_path=f"{SECRETS_ROOT}/{folder}" if secret else "",

@@ -18,12 +18,15 @@ from vernacular_trainer.errors import StageError
 
 @dataclass(frozen=True)
 class InputCopy:
-    """A copied input: name as the user wrote it, where the copy is, `sha256:` digest, bytes."""
+    """A copied input: name as the user wrote it, where the copy is, `sha256:` digest, bytes. `source`: which source of
+    the training files it belongs to.
+    """
 
     name: str
     path: Path
     digest: str
     size: int
+    source: int = 0
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
@@ -22,14 +22,20 @@ _SUFFIXES = re.compile(r"(\.[A-Za-z0-9]{1,8}){0,2}$")
 
 @dataclass(frozen=True)
 class Checked:
-    """All readable rows in the order of the files, the copies they came from, columns that were not used, and how many
-    rows there were.
+    """All readable rows in the order of the files, of each the index of its source, the copies they came from, columns
+    that were not used, and how many rows each source had.
     """
 
     conversations: tuple[Conversation, ...]
+    origins: tuple[int, ...]
     copies: tuple[InputCopy, ...]
     unused_columns: tuple[str, ...]
-    rows: int
+    read: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read."""
+        return sum(self.read)
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,24 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> Copie
     copies: list[InputCopy] = []
     ignored: list[str] = []
     for number, source in enumerate(sources):
-        target = workspace.inputs / f"train-{number}"
         if source.uri:
-            listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
-            names = [f"train-{number}-{part:05}{_suffix(file.name)}" for part, file in enumerate(listing.files)]
-            copies += [
-                fetch(file, target.with_name(name), workspace) for file, name in zip(listing.files, names, strict=True)
-            ]
-            ignored += listing.ignored
+            found, passed_over = _copy_remote(source, number, workspace)
+            copies += found
+            ignored += passed_over
         else:
-            target = target.with_name(f"{target.name}{_suffix(source.path)}")
+            target = workspace.inputs / f"train-{number}{_suffix(source.path)}"
             missing, unreadable = StageFailure.DATASET_NOT_FOUND, StageFailure.DATASET_UNREADABLE
-            copies.append(copy_input(source, target, missing, unreadable))
+            copies.append(replace(copy_input(source, target, missing, unreadable), source=number))
     return Copied(tuple(copies), tuple(ignored))
+
+
+def _copy_remote(source: FileSource, number: int, workspace: Workspace) -> tuple[list[InputCopy], tuple[str, ...]]:
+    listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
+    copies = []
+    for part, file in enumerate(listing.files):
+        target = workspace.inputs / f"train-{number}-{part:05}{_suffix(file.name)}"
+        copies.append(replace(fetch(file, target, workspace), source=number))
+    return copies, listing.ignored
 
 
 def check_sources(
@@ -72,22 +83,24 @@ def check_sources(
     Raises StageError (DatasetUnreadable, DatasetTooSmall) when a file as a whole is of no use.
     """
     conversations: list[Conversation] = []
+    origins: list[int] = []
     unused: set[str] = set()
-    rows = 0
+    read = [0] * (1 + max(copy.source for copy in copies))
     for copy in copies:
-        before = rows
+        before = read[copy.source]
         for record in read_records(copy.path, copy.name, config.columns):
-            rows += 1
+            read[copy.source] += 1
             try:
                 conversation, ignored = _parse(record, config, pairs=pairs)
                 conversations.append(conversation)
+                origins.append(copy.source)
                 unused |= ignored
             except RowError as error:
                 problems.reject(error.code, record.row)
-        if rows == before:
+        if read[copy.source] == before:
             message = f"{copy.name} is empty"
             raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one row into it")
-    return Checked(tuple(conversations), copies, tuple(sorted(unused)), rows)
+    return Checked(tuple(conversations), tuple(origins), copies, tuple(sorted(unused)), tuple(read))
 
 
 def _suffix(path: str) -> str:

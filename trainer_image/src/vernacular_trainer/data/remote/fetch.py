@@ -7,14 +7,17 @@ from pathlib import Path
 
 from vernacular_trainer.contract import FileSource, StageFailure
 from vernacular_trainer.data.files import InputCopy, copy_input, take_over
-from vernacular_trainer.data.remote import s3
+from vernacular_trainer.data.remote import hub, s3
 from vernacular_trainer.data.remote.files import Access, Listing, RemoteFile, is_data_file
 from vernacular_trainer.workspace import Workspace
 
 
 def list_source(source: FileSource, missing: StageFailure) -> Listing:
     """The files that a source stands for. Raises StageError."""
-    return s3.list_source(Access.of_file(source, missing), is_data_file)
+    access = Access.of_file(source, missing)
+    if source.uri.startswith(hub.SCHEME):
+        return hub.list_source(access, is_data_file)
+    return s3.list_source(access, is_data_file)
 
 
 def fetch(file: RemoteFile, target: Path, workspace: Workspace) -> InputCopy:

@@ -40,6 +40,7 @@ class Access:
     """What is asked for, where, and as whom. `missing` and `denied` are the codes when it is not there, or refused."""
 
     uri: str
+    revision: str
     endpoint: str
     credentials_name: str
     credentials_path: str
@@ -49,13 +50,13 @@ class Access:
     @classmethod
     def of_file(cls, source: FileSource, missing: StageFailure) -> Access:
         """Access to a file of rows, questions or a glossary."""
-        where = (source.uri, source.endpoint, source.credentials_name, source.credentials_path)
+        where = (source.uri, source.revision, source.endpoint, source.credentials_name, source.credentials_path)
         return cls(*where, missing, StageFailure.DATASET_ACCESS_DENIED)
 
     @classmethod
     def of_model(cls, model: ModelConfig) -> Access:
         """Access to a base model."""
-        where = (model.uri, model.endpoint, model.credentials_name, model.credentials_path)
+        where = (model.uri, model.revision, model.endpoint, model.credentials_name, model.credentials_path)
         return cls(*where, StageFailure.MODEL_NOT_FOUND, StageFailure.MODEL_ACCESS_DENIED)
 
     def secret(self, key: str) -> str:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vernacular_trainer.contract import ModelConfig
-from vernacular_trainer.data.remote import s3
+from vernacular_trainer.data.remote import hub, s3
 from vernacular_trainer.data.remote.files import Access, RemoteFile
-from vernacular_trainer.data.remote.hub import HUB_SCHEME, endpoint, explained, hub_token
 
 # weights without pickles, and no code
 _ALLOWED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*")
@@ -36,44 +35,41 @@ class RemoteModel(Protocol):
 
 def remote_model(model: ModelConfig) -> RemoteModel | None:
     """How the model is fetched; None when it lies on a claim."""
-    if model.uri.startswith(HUB_SCHEME):
-        return HubModel(model)
-    return BucketModel(Access.of_model(model)) if model.uri.startswith(s3.SCHEME) else None
+    access = Access.of_model(model)
+    if model.uri.startswith(hub.SCHEME):
+        return HubModel(access)
+    return BucketModel(access) if model.uri.startswith(s3.SCHEME) else None
 
 
 @dataclass(frozen=True)
 class HubModel:
     """A model of a hub; its version is a commit."""
 
-    model: ModelConfig
+    access: Access
 
     @property
     def repository(self) -> str:
-        return self.model.uri.removeprefix(HUB_SCHEME)
+        return self.access.uri.removeprefix(hub.SCHEME)
 
     def commit(self) -> str:
         from huggingface_hub import HfApi
 
-        api = HfApi(endpoint=endpoint(), token=self._token or False)
-        with explained(self.model):
-            return str(api.model_info(self.repository, revision=self.model.revision).sha)
+        api = HfApi(endpoint=hub.endpoint(), token=hub.token(self.access) or False)
+        with hub.explained(self.access):
+            return str(api.model_info(self.repository, revision=self.access.revision).sha)
 
     def download(self, commit: str, folder: Path) -> None:
         from huggingface_hub import snapshot_download
 
-        with explained(self.model):
+        with hub.explained(self.access):
             snapshot_download(
                 self.repository,
                 revision=commit,
                 local_dir=folder,
-                token=self._token or False,
-                endpoint=endpoint(),
+                token=hub.token(self.access) or False,
+                endpoint=hub.endpoint(),
                 allow_patterns=list(_ALLOWED_FILES),
             )
-
-    @cached_property
-    def _token(self) -> str | None:
-        return hub_token(self.model)
 
 
 @dataclass(frozen=True)
