@@ -8,7 +8,7 @@ import pytest
 
 from support.apiserver import ApiError, ApiServer
 from support.crd_cases import Accepted, Case, Refused, accepts, choice, integer, leaves, messages, refuses, text
-from support.finetunejobs import at, finetunejob
+from support.finetunejobs import at, both, finetunejob
 from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
 from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
@@ -319,8 +319,9 @@ STORAGE: list[Case] = [
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
     *refuses(
-        "storage", "modelCache is for hf:// and s3:// models", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
+        "storage", "modelCache is for models and rows at", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
     ),
+    *accepts("storage", {"modelCache": {"claimName": "models"}}, given=both(ON_CLAIM, beside_rows(10))),
     *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
     *refuses(
         WORKSPACE,

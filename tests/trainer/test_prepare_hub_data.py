@@ -95,6 +95,15 @@ def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, hub: HubServer) -
     assert not [path for path in hub.requests if "/resolve/" in path]
 
 
+def test_jobs_with_a_cache_fetch_a_data_set_once(tmp_path: Path, hub: HubServer) -> None:
+    source = (FileSource(URI, "", URI),)
+    one, two = (copy_sources(source, Workspace(tmp_path / job), str(tmp_path / "cache")) for job in ("one", "two"))
+
+    assert names(one.copies) == names(two.copies) == list(FILES[1:3])
+    downloads = [path for path in hub.requests if path.endswith("00000-of-00002.jsonl")]
+    assert len(downloads) <= 2  # a HEAD for its size, a GET for its content
+
+
 @pytest.mark.parametrize(
     ("hub_changes", "uri", "changes", "code", "message"),
     [

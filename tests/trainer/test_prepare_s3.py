@@ -55,8 +55,8 @@ def source(server: S3Server, tmp_path: Path) -> Callable[..., FileSource]:
 
     def make(key: str, bucket: str = ROWS, **changes: str) -> FileSource:
         uri = f"s3://{bucket}/{key}"
-        found = FileSource(uri, "", uri, server.endpoint, SECRET, server.secret(tmp_path / "secret"))
-        return dataclasses.replace(found, **changes)
+        found = FileSource(uri, uri=uri, endpoint=server.endpoint, credentials_name=SECRET)
+        return dataclasses.replace(found, **{"credentials_path": server.secret(tmp_path / "secret"), **changes})
 
     return make
 
@@ -204,6 +204,16 @@ def test_an_endpoint_that_is_another_one_is_told(
 
     assert error.code is StageFailure.ARGUMENT_REFUSED
     assert message in error.message
+
+
+@pytest.mark.parametrize("endpoint", ["https://minio:99999", "http://[", "https://", "minio", "http://999.1.1.1"])
+def test_an_endpoint_that_is_no_address_is_refused(
+    tmp_path: Path, source: Callable[..., FileSource], endpoint: str
+) -> None:
+    error = refusal(tmp_path, source("hr/train.jsonl", endpoint=endpoint))
+
+    assert error.code is StageFailure.ARGUMENT_REFUSED
+    assert error.message == f"the endpoint {endpoint} of s3://rows/hr/train.jsonl is no address of a server"
 
 
 def test_https_to_a_server_without_it_is_told(
@@ -378,6 +388,31 @@ def test_jobs_with_a_cache_share_a_model_of_a_bucket(tmp_path: Path, server: S3S
 
     assert one.folder.resolve() == two.folder.resolve()
     assert downloaded(configs[0]) == model
+
+
+def test_jobs_with_a_cache_share_files_of_a_bucket_and_each_asks_whether_it_may(
+    tmp_path: Path, server: S3Server, source: Callable[..., FileSource]
+) -> None:
+    data = hashlib.shake_256(b"shared").digest(1 << 18)
+    server.put("shared.jsonl", data)
+    cache = str(tmp_path / "cache")
+
+    def copied_by(job: str, **changes: str) -> bytes:
+        found = copy_sources((source("shared.jsonl", **changes),), Workspace(tmp_path / job), cache)
+        return found.copies[0].path.read_bytes()
+
+    with relayed(server.endpoint, allowed=1 << 30) as relay:
+        assert copied_by("one", endpoint=relay.endpoint) == data
+        relay.passed = 0
+        assert copied_by("two", endpoint=relay.endpoint) == data
+        assert relay.passed < 10_000
+
+    with pytest.raises(StageError) as caught:
+        copied_by("three", credentials_name="")
+    assert caught.value.code is StageFailure.DATASET_ACCESS_DENIED
+    server.put("shared.jsonl", b"new")
+    assert copied_by("two") == b"new"
+    assert copied_by("one") == b"new"
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,18 @@ def test_the_model_cache_is_written_by_prepare_and_read_by_those_that_use_the_mo
     }
 
 
+def test_only_prepare_mounts_a_cache_for_files_alone() -> None:
+    storage = {"modelCache": {"claimName": "shared"}}
+    job = fine_tune_job(dataset={"train": [{"uri": "s3://rows/a.jsonl"}]}, storage=storage)
+    caches = {}
+    for stage in Stage:
+        found = job_config(Attempt(job, stage, 1, "run-1"), config())
+        caches[stage] = (found.model.cache, found.dataset.cache)
+
+    assert [stage for stage in Stage if _mounted_at(pod_spec(job, stage), "/model-cache")] == [Stage.PREPARE]
+    assert caches == {**dict.fromkeys(Stage, ("", "")), Stage.PREPARE: ("", "/model-cache")}
+
+
 def _mounted_at(spec: dict[str, Any], path: str) -> tuple[dict[str, str], bool] | None:
     """The volume and its claim that a pod sees at a path, and whether it is read-only there."""
     mount = next((item for item in spec["containers"][0]["volumeMounts"] if item["mountPath"] == path), None)

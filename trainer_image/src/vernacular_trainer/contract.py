@@ -211,7 +211,8 @@ class DatasetConfig:
     `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
-    that cannot be trained on are a failure, fewer are left out.
+    that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
+    servers ("" when the job names none).
     """
 
     train: tuple[FileSource, ...]
@@ -223,6 +224,7 @@ class DatasetConfig:
     duplicates: str = "Report"
     personal_data: str = "Report"
     max_bad_rows_percent: int = 0
+    cache: str = ""
 
 
 @dataclass(frozen=True)

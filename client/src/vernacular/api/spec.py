@@ -490,7 +490,7 @@ class WorkspaceSpec(SpecModel):
 
 
 class ModelCacheSpec(SpecModel):
-    """A claim that jobs of the namespace share for models of hubs and buckets."""
+    """A claim that jobs of the namespace share for what they fetch from hubs and buckets."""
 
     claim_name: ObjectName = Field(
         description="A claim that exists; ReadWriteMany lets jobs on several nodes use it at the same time."
@@ -502,7 +502,8 @@ class StorageSpec(SpecModel):
 
     workspace: WorkspaceSpec = Field(default_factory=WorkspaceSpec, description="The volume that stages share.")
     model_cache: ModelCacheSpec | None = Field(
-        default=None, description="Where hf:// and s3:// models are kept for all jobs; each version is fetched once."
+        default=None,
+        description="Where hf:// and s3:// models and files are kept for all jobs; each version is fetched once.",
     )
 
 
@@ -726,8 +727,9 @@ class FineTuneJobSpec(SpecModel):
         json_schema_extra=rules(
             *(_immutable(field) for field in _FIXED),
             cel(
-                "!has(self.storage) || !has(self.storage.modelCache) || !self.model.uri.startsWith('pvc://')",
-                "modelCache is for hf:// and s3:// models; remove it, a pvc:// model is used where it lies",
+                "!has(self.storage) || !has(self.storage.modelCache) || !self.model.uri.startsWith('pvc://')"
+                " || self.dataset.train.exists(source, has(source.uri) && !source.uri.startsWith('pvc://'))",
+                "modelCache is for models and rows at hf:// and s3://; remove it, what lies on a claim is read there",
             ),
             cel(
                 "!has(self.method) || self.method.type != 'QLoRA' || !has(self.compute)"

@@ -93,9 +93,15 @@ def stage_mounts(job: FineTuneJob, stage: Stage) -> Mounts:
     return Mounts(tuple(volumes.values()), tuple(mount for _, mount in pairs))
 
 
-def model_cache(job: FineTuneJob) -> str:
-    """The claim that keeps fetched models for all jobs, "" when there is none or the model lies on a claim itself."""
-    if ClaimPath.parse(job.spec.model.uri):
+def fetches_model(job: FineTuneJob) -> bool:
+    """Whether the base model comes from a server."""
+    return ClaimPath.parse(job.spec.model.uri) is None
+
+
+def model_cache(job: FineTuneJob, stage: Stage = Stage.PREPARE) -> str:
+    """The claim that keeps for all jobs what is fetched, "" when there is none or the stage has no use for it."""
+    fetches_files = any(reference.uri and not ClaimPath.parse(reference.uri) for _, reference in _references(job))
+    if stage in _WITHOUT_BASE_MODEL or not (fetches_model(job) or (fetches_files and stage == Stage.PREPARE)):
         return ""
     runtime = runtime_spec(job.status.runtime).storage
     wanted = (job.spec.storage.model_cache if job.spec.storage else None) or (runtime.model_cache if runtime else None)
@@ -103,7 +109,7 @@ def model_cache(job: FineTuneJob) -> str:
 
 
 def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    workspace, cache = claim_name(job), "" if stage in _WITHOUT_BASE_MODEL else model_cache(job)
+    workspace, cache = claim_name(job), model_cache(job, stage)
     fills = stage == Stage.PREPARE
     # two volumes of one claim in one pod can hang the kubelet's mounting
     volumes = {workspace: _volume("workspace", persistentVolumeClaim={"claimName": workspace})}

@@ -4,16 +4,15 @@ workspace.
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vernacular_trainer.contract import ModelConfig, StageFailure
 from vernacular_trainer.data.files import write_json
-from vernacular_trainer.data.model_cache import ModelCache
+from vernacular_trainer.data.model_cache import ModelCache, shared_entry
 from vernacular_trainer.data.remote.models import RemoteModel, remote_model
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.model_shape import max_length
@@ -79,7 +78,7 @@ def fetch(remote: RemoteModel, model: ModelConfig, folder: Path) -> None:
         write_json(draft / _SOURCE_FILE, {"uri": model.uri, "revision": model.revision, "commit": commit})
 
     if model.cache:
-        _link(folder, _cached(remote, model.cache, commit, fill))
+        _link(folder, shared_entry(model.cache, "models", remote.repository, commit, fill))
         return
     draft = _draft_of(folder)
     draft.mkdir(parents=True, exist_ok=True)
@@ -99,17 +98,6 @@ def downloaded(model: ModelConfig) -> str:
 
 def _draft_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
-
-
-def _cached(remote: RemoteModel, cache: str, commit: str, fill: Callable[[Path], None]) -> Path:
-    try:
-        return ModelCache(Path(cache)).entry(remote.repository, commit, fill)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        message = f"the claim of storage.modelCache cannot be written: {error.strerror}"
-        advice = "name a claim that pods of this namespace can write, or remove storage.modelCache"
-        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice, cache) from None
 
 
 def _link(folder: Path, entry: Path) -> None:

@@ -46,16 +46,17 @@ class Copied:
     ignored: tuple[str, ...] = ()
 
 
-def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> Copied:
-    """Copy the training files into the workspace.
+def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, cache: str = "") -> Copied:
+    """Copy the training files into the workspace, those of servers by way of the `cache` that jobs share, if any.
 
-    Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable).
+    Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable,
+    ArgumentRefused).
     """
     copies: list[InputCopy] = []
     ignored: list[str] = []
     for number, source in enumerate(sources):
         if source.uri:
-            found, passed_over = _copy_remote(source, number, workspace)
+            found, passed_over = _copy_remote(source, number, workspace, cache)
             copies += found
             ignored += passed_over
         else:
@@ -65,12 +66,14 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> Copie
     return Copied(tuple(copies), tuple(ignored))
 
 
-def _copy_remote(source: FileSource, number: int, workspace: Workspace) -> tuple[list[InputCopy], tuple[str, ...]]:
+def _copy_remote(
+    source: FileSource, number: int, workspace: Workspace, cache: str
+) -> tuple[list[InputCopy], tuple[str, ...]]:
     listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
     copies = []
     for part, file in enumerate(listing.files):
         target = workspace.inputs / f"train-{number}-{part:05}{_suffix(file.name)}"
-        copies.append(replace(fetch(file, target, workspace), source=number))
+        copies.append(replace(fetch(file, target, workspace, cache), source=number))
     return copies, listing.ignored
 
 

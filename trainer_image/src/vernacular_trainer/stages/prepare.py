@@ -87,7 +87,7 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.DOWNLOADING, lambda: "data")
-    copied = copy_sources(config.dataset.train, workspace)
+    copied = copy_sources(config.dataset.train, workspace, config.dataset.cache)
     phases.enter(Phase.CHECKING_DATA)
     checked, mixed, reviewed, questions = _check(config, workspace, copied, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
@@ -206,20 +206,18 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     copies: tuple[InputCopy, ...] = ()
     asked: tuple[Question, ...] = ()
     glossary = Glossary()
+
+    def read(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
+        copy = copy_one(source, target, unreadable, workspace, config.dataset.cache)
+        return copy, read_text(copy, unreadable)
+
     if source := config.evaluation.questions:
-        copy, text = _read_input(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE, workspace)
+        copy, text = read(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE)
         copies, asked = (copy,), parse_questions(text, source.name)
     if source := config.evaluation.glossary:
-        copy, text = _read_input(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE, workspace)
+        copy, text = read(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE)
         copies, glossary = (*copies, copy), parse_glossary(text, source.name)
     return Questions(copies, asked, glossary)
-
-
-def _read_input(
-    source: FileSource, target: Path, unreadable: StageFailure, workspace: Workspace
-) -> tuple[InputCopy, str]:
-    copy = copy_one(source, target, unreadable, workspace)
-    return copy, read_text(copy, unreadable)
 
 
 def _require_rows(rows: int, verb: str) -> None:

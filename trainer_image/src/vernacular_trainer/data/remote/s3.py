@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
 import os
 import re
 import urllib.error
@@ -14,6 +15,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.remote.download import download
@@ -95,6 +97,9 @@ class Bucket:
     def _store(self) -> S3Store:
         from obstore.store import S3Store
 
+        if self._endpoint and not _is_address(self._endpoint):
+            message = f"the endpoint {self._endpoint} of {self.access.uri} is no address of a server"
+            raise refused(message, "write it like https://minio.example.com:9000")
         options: dict[str, Any] = {
             "aws_endpoint_url_s3": self.access.endpoint,
             "region": self.access.secret("AWS_REGION"),
@@ -208,6 +213,18 @@ class Bucket:
     @property
     def _where(self) -> str:
         return self._endpoint or "AWS"
+
+
+def _is_address(url: str) -> bool:
+    """Whether the library can ask there: it does not raise for what is no address, it panics."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if re.fullmatch(r"[0-9.]+", host):
+            ipaddress.ip_address(host)
+        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _node_has_identity() -> bool:
