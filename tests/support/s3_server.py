@@ -92,12 +92,14 @@ class S3Server:
         s3, https, s3_grpc, *rest = self._ports
         names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
         ports = [f"-{name}={port}" for name, port in zip(names, rest, strict=True)]
-        certificate = [f"-s3.port.https={https}", f"-s3.cert.file={self.tls[0]}", f"-s3.key.file={self.tls[1]}"]
+        certificate: list[str] = []
+        if self.tls:
+            certificate = [f"-s3.port.https={https}", f"-s3.cert.file={self.tls[0]}", f"-s3.key.file={self.tls[1]}"]
         return [
             str(Path(sys.executable).with_name("weed")), "server", f"-dir={self.folder}", "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1", *ports, "-volume.max=20", "-volume.minFreeSpace=1MiB", "-master.volumeSizeLimitMB=64",
             "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={self._config}", "-s3.iam=false",
-            "-s3.port.iceberg=0", "-s3.port.lance=0", *(certificate if self.tls else []),
+            "-s3.port.iceberg=0", "-s3.port.lance=0", *certificate,
         ]  # fmt: skip
 
     def _wait(self) -> None:

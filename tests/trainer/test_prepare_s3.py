@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +17,7 @@ import trustme
 from support.s3_server import PRIVATE, ROWS, S3Server, relayed
 from support.stage_jobs import handbook_rows, make_job
 from vernacular_trainer.contract import (
+    DatasetConfig,
     EvaluationConfig,
     FileSource,
     ModelConfig,
@@ -23,8 +25,11 @@ from vernacular_trainer.contract import (
     StageFailure,
 )
 from vernacular_trainer.data.base_model import downloaded, provide
+from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.remote import download
-from vernacular_trainer.data.sources import Copied, copy_sources
+from vernacular_trainer.data.remote.files import Access
+from vernacular_trainer.data.remote.s3 import Bucket
+from vernacular_trainer.data.sources import Copied, check_sources, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import prepare
 from vernacular_trainer.workspace import Workspace
@@ -107,6 +112,22 @@ def test_an_empty_object_is_an_empty_file(tmp_path: Path, server: S3Server, sour
     assert copied(tmp_path, source("empty.jsonl")).copies[0].path.read_bytes() == b""
 
 
+def test_a_folder_may_hold_empty_files_but_not_only_those(
+    tmp_path: Path, server: S3Server, source: Callable[..., FileSource]
+) -> None:
+    server.put("parts/0.jsonl", b"")
+    server.put("parts/1.jsonl", lines(3))
+    server.put("nothing/0.jsonl", b"")
+    parts, nothing = source("parts/"), source("nothing/")
+
+    checked = check_sources(copied(tmp_path, parts).copies, DatasetConfig((parts,)), ProblemLog())
+    with pytest.raises(StageError, match=r"s3://rows/nothing/0.jsonl is empty") as caught:
+        check_sources(copied(tmp_path, nothing).copies, DatasetConfig((nothing,)), ProblemLog())
+
+    assert checked.read == (3,)
+    assert caught.value.code is StageFailure.DATASET_TOO_SMALL
+
+
 @pytest.mark.parametrize(
     ("key", "bucket", "user", "code", "message"),
     [
@@ -117,7 +138,7 @@ def test_an_empty_object_is_an_empty_file(tmp_path: Path, server: S3Server, sour
             StageFailure.DATASET_NOT_FOUND,
             "s3://rows/hr/nothing.jsonl does not exist",
         ),
-        ("nothing/", ROWS, "reader", StageFailure.DATASET_NOT_FOUND, "s3://rows/nothing/ holds no file that is read"),
+        ("absent/", ROWS, "reader", StageFailure.DATASET_NOT_FOUND, "s3://rows/absent/ holds no file that is read"),
         ("a.jsonl", "absent", "admin", StageFailure.DATASET_NOT_FOUND, "there is no bucket absent at http://127.0.0.1"),
         ("a/", "absent", "admin", StageFailure.DATASET_NOT_FOUND, "there is no bucket absent at http://127.0.0.1"),
         (
@@ -322,6 +343,44 @@ def test_without_a_secret_the_pod_reads_as_its_service_account(
     assert "s3://private/private.jsonl may not be read as the pod's own identity" in error.message
 
 
+def test_without_a_secret_the_pod_takes_the_role_of_its_service_account(
+    tmp_path: Path,
+    server: S3Server,
+    source: Callable[..., FileSource],
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "token").write_text("a token of the cluster")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    keys = f"<AccessKeyId>reader</AccessKeyId><SecretAccessKey>{server.keys['reader']}</SecretAccessKey>"
+    expiry = "<SessionToken></SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+    result = (
+        f"<AssumeRoleWithWebIdentityResult><Credentials>{keys}{expiry}</Credentials></AssumeRoleWithWebIdentityResult>"
+    )
+    answer = f"<AssumeRoleWithWebIdentityResponse>{result}</AssumeRoleWithWebIdentityResponse>"
+    with answering(200, answer.encode(), tls) as service:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service)
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        (copy,) = copied(tmp_path, source("hr/train.jsonl", credentials_name="", credentials_path="")).copies
+
+    assert copy.path.read_bytes() == lines(40)
+
+
+@pytest.mark.parametrize(("status", "found"), [(200, True), (403, False)])
+def test_at_aws_the_node_is_asked_who_the_pod_is(
+    tmp_path: Path, source: Callable[..., FileSource], monkeypatch: pytest.MonkeyPatch, status: int, found: bool
+) -> None:
+    with answering(status, b"token") as service:
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", service)
+        access = Access.of_file(source("x", endpoint="", credentials_name=""), StageFailure.DATASET_NOT_FOUND)
+
+        assert Bucket.of(access)._has_identity is found
+
+
 def test_a_secret_and_the_pods_environment_are_not_mixed(
     tmp_path: Path, server: S3Server, source: Callable[..., FileSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,7 +536,7 @@ def leaks(path: Path, server: S3Server) -> bool:
 class answering:  # noqa: N801 - used like a function
     """A server that gives everybody the same answer; entered, its address."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, tls: ssl.SSLContext | None = None) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(status)
@@ -485,15 +544,20 @@ class answering:  # noqa: N801 - used like a function
                 self.end_headers()
                 self.wfile.write(body)
 
+            do_POST = do_PUT = do_GET  # noqa: N815 - names of the base class
+
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> str:
         self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()

@@ -90,7 +90,6 @@ def check_sources(
     unused: set[str] = set()
     read = [0] * (1 + max(copy.source for copy in copies))
     for copy in copies:
-        before = read[copy.source]
         for record in read_records(copy.path, copy.name, config.columns):
             read[copy.source] += 1
             try:
@@ -100,7 +99,9 @@ def check_sources(
                 unused |= ignored
             except RowError as error:
                 problems.reject(error.code, record.row)
-        if read[copy.source] == before:
+    # a folder may hold files without rows, as programs that write in parts leave them
+    for copy in copies:
+        if not read[copy.source]:
             message = f"{copy.name} is empty"
             raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one row into it")
     return Checked(tuple(conversations), tuple(origins), copies, tuple(sorted(unused)), tuple(read))

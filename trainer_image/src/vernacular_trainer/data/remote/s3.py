@@ -82,16 +82,16 @@ class Bucket:
 
     def below(self) -> list[tuple[str, RemoteFile]]:
         """All objects below the prefix by their names from there on."""
-        found = []
+        found: dict[str, Any] = {}
         prefix = self.prefix.rstrip("/")
         with self._explained():
             for batch in self._store.list(prefix or None):
-                found += [meta for meta in batch if not meta["path"].endswith("/")]
+                found |= {meta["path"].removeprefix(prefix).lstrip("/"): meta for meta in batch}
                 if len(found) > MOST_FILES:
                     message = f"{self.access.uri} has more than {MOST_FILES:,} objects"
                     raise refused(message, "name a folder with fewer, or put the rows into fewer files")
-        keys = sorted((str(meta["path"]).removeprefix(prefix).lstrip("/"), meta) for meta in found)
-        return [(key, self._file(meta, f"{SCHEME}{self.name}/{meta['path']}", key)) for key, meta in keys]
+        names = {key: f"{SCHEME}{self.name}/{meta['path']}" for key, meta in found.items()}
+        return [(key, self._file(found[key], names[key], key)) for key in sorted(found)]
 
     @cached_property
     def _store(self) -> S3Store:
@@ -138,7 +138,8 @@ class Bucket:
         return self.access.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "")
 
     def _file(self, meta: Any, name: str, path: str) -> RemoteFile:
-        version = hashlib.sha256(f"{self._endpoint} {name} {meta['e_tag']} {meta['size']}".encode()).hexdigest()
+        state = meta["e_tag"] or meta["last_modified"]
+        version = hashlib.sha256(f"{self._endpoint} {name} {state} {meta['size']}".encode()).hexdigest()
         return RemoteFile(name, path, version, partial(self._fetch, meta, path, version))
 
     def _fetch(self, meta: Any, path: str, version: str, folder: Path) -> None:
