@@ -60,6 +60,8 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.podOverrides.env", "yes", "got string, want boolean"),
         ("config.podOverrides.serviceAccountNames", ["A"], "does not match pattern"),
         ("config.huggingFace.endpoint", "mirror", "does not match pattern"),
+        ("config.s3.endpoint", "minio:9000", "does not match pattern"),
+        ("config.s3.region", "Frankfurt", "does not match pattern"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, path: str, value: Any, says: str) -> None:
@@ -105,6 +107,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
         },
         "podOverrides": {"env": True, "volumes": True, "serviceAccountNames": ["s3-reader"]},
         "huggingFace": {"endpoint": "https://mirror.example.com"},
+        "s3": {"endpoint": "https://minio.example.com:9000", "region": "eu-central-1"},
         "runAsUser": 1_000_680_000,
         "gracePeriodSeconds": 600,
         "workers": 16,

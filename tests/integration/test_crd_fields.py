@@ -9,7 +9,7 @@ import pytest
 
 from support.apiserver import ApiError, ApiServer
 from support.crd_cases import Accepted, Case, Refused, accepts, choice, integer, leaves, messages, refuses, text
-from support.finetunejobs import at, finetunejob
+from support.finetunejobs import at, both, finetunejob
 from support.pod_override_cases import POD_OVERRIDES
 from vernacular.api import FineTuneJob
 from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
@@ -25,6 +25,11 @@ def file_source(field: str, wrap: Any) -> list[Case]:
     """A field that is a ConfigMap's key or a file on a claim; `wrap` makes its value from the reference."""
     one = "write exactly one of configMap and uri"
     claim_path = "must be pvc://CLAIM/PATH/FILE"
+    bucket, hub = {"uri": "s3://rows/2026/a b.jsonl"}, {"uri": "hf://acme/rows/data/train.jsonl"}
+    endpoint, for_buckets = (
+        "must be an address like https://minio.example.com:9000",
+        "credentials are for s3:// and hf:// files",
+    )
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
     def config_map(**changes: Any) -> dict[str, Any]:
@@ -39,6 +44,27 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.configMap.key", plain(config_map(key="_A-b.jsonl"))),
         Accepted(f"{field}.uri", plain({"uri": "pvc://hr-data/2026/Überblick 1.jsonl"})),
         Accepted(f"{field}.uri", plain({"uri": "pvc://d/..data/.hidden/x"})),
+        Accepted(f"{field}.uri", plain(bucket)),
+        Accepted(f"{field}.uri", plain(hub)),
+        Accepted(f"{field}.revision", plain({**hub, "revision": "refs/pr/1"})),
+        Accepted(f"{field}.credentials", plain({**hub, "credentials": {"secretName": "hf-token"}})),
+        Refused(f"{field}.revision", plain({**hub, "revision": "-x"}), "must be a branch, tag or commit"),
+        Refused(f"{field}.revision", plain({**hub, "revision": "a" * 257}), "may not be more than 256"),
+        Refused(f"{field}.revision", plain({**bucket, "revision": "v1"}), "revision belongs to hf:// data sets"),
+        Accepted(f"{field}.endpoint", plain({**bucket, "endpoint": "http://minio.team:9000/s3"})),
+        Accepted(f"{field}.credentials.secretName", plain({**bucket, "credentials": {"secretName": "bucket"}})),
+        *(
+            Refused(f"{field}.endpoint", plain({**bucket, "endpoint": address}), endpoint)
+            for address in ("minio:9000", "https://user:key@minio", "ftp://minio", "https://a b")
+        ),
+        Refused(f"{field}.endpoint", plain({**bucket, "endpoint": "https://" + "a" * 505}), "may not be more than 512"),
+        Refused(
+            f"{field}.endpoint", plain({"uri": "pvc://d/x", "endpoint": "https://a"}), "endpoint is the address of"
+        ),
+        Refused(f"{field}.credentials", plain({**config_map(), "credentials": {"secretName": "a"}}), for_buckets),
+        Refused(f"{field}.credentials", plain({"uri": "pvc://d/x", "credentials": {"secretName": "a"}}), for_buckets),
+        Refused(f"{field}.credentials", plain({**bucket, "credentials": {}}), "secretName: Required value"),
+        Refused(f"{field}.credentials.secretName", plain({**bucket, "credentials": {"secretName": "A"}}), name),
         Refused(field, plain({}), one),
         Refused(field, plain({**config_map(), "uri": "pvc://d/x.jsonl"}), one),
         Refused(f"{field}.configMap", plain({"configMap": {"name": "rows"}}), "configMap.key: Required value"),
@@ -55,20 +81,33 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "pvc://data/",
                 "pvc://data/a/../b",
                 "pvc://data/.",
-                "hf://a/b",
+                "hf://a",
+                "hf://a/b/../c",
+                "hf://datasets/a/b.jsonl",
                 "/data/x",
                 "pvc://A/x",
+                "s3://rows",
+                "s3://Rows/x",
+                "s3://ab/x",
+                "s3://rows//x",
             )
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
     ]
 
 
+def beside_rows(share: Any) -> dict[str, Any]:
+    """A spec in which a second source has a share."""
+    return at("dataset.train", [{"uri": "pvc://d/x"}, {"uri": "hf://acme/rows", "sharePercent": share}])
+
+
 MODEL_URI = (
-    "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL"
+    "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace), hf://ORGANISATION/MODEL or"
+    " s3://BUCKET/PATH (a model folder in a bucket)"
 )
 OBJECT_NAME = "must be the name of an object in this namespace"
 ON_CLAIM = at("model.uri", "pvc://models/base")
+IN_BUCKET = at("model.uri", "s3://models/base")
 ON_CPU = at("compute.gpusPerPod", 0)
 FOUR_BITS = {"method": {"type": "QLoRA"}}
 TRACKING_NAME = "must start with a letter or digit, followed by letters, digits, spaces, '.', '_' and '-'"
@@ -91,8 +130,21 @@ MODEL: list[Case] = [
     *text(
         "model.uri",
         1024,
-        ("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x", "hf://HuggingFaceTB/SmolLM2-1.7B"),
-        ("", "model", "s3://bucket/model", "hf://gpt2", "hf://a/b/c", "pvc://models", "pvc://m/../x", "https://a/b"),
+        (
+            *("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x"),
+            *("hf://HuggingFaceTB/SmolLM2-1.7B", "s3://bucket/model", "s3://bucket/models/7b/", "s3://bucket/"),
+        ),
+        (
+            "",
+            "model",
+            "s3://bucket",
+            "s3://b/model",
+            "hf://gpt2",
+            "hf://a/b/c",
+            "pvc://models",
+            "pvc://m/../x",
+            "https://a/b",
+        ),
         "spec.model.uri",
     ),
     *refuses("model.uri", MODEL_URI, "hf://gpt2"),
@@ -100,7 +152,16 @@ MODEL: list[Case] = [
     *refuses("model.revision", "revision belongs to hf:// models; remove it", "main", given=ON_CLAIM),
     *text("model.credentials.secretName", 253, ("hf-token", "a.b"), ("HF_TOKEN", "a..b", "a.-b"), OBJECT_NAME),
     *refuses("model.credentials", "secretName: Required value", {}),
-    *refuses("model.credentials", "credentials belong to hf:// models", {"secretName": "a"}, given=ON_CLAIM),
+    *refuses("model.credentials", "credentials are for hf:// and s3:// models", {"secretName": "a"}, given=ON_CLAIM),
+    *text(
+        "model.endpoint",
+        512,
+        ("https://minio:9000",),
+        ("minio", "https://a:b@c"),
+        "must be an address",
+        given=IN_BUCKET,
+    ),
+    *refuses("model.endpoint", "endpoint is the address of an s3:// server", "https://a", given=ON_CLAIM),
     *accepts("model.credentials", {"secretName": "hf-token"}),
     *refuses("model", "spec.model: Required value", None),
     *refuses("model", "must be of type object", "hf://org/model"),
@@ -115,6 +176,21 @@ DATASET: list[Case] = [
     *refuses("dataset.train", "must be of type array", "pvc://d/x"),
     *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
     *file_source("dataset.train", lambda source: [source]),
+    *accepts("dataset.train", [{"uri": "s3://rows/2026/"}], [{"uri": "s3://rows/"}], [{"uri": "hf://acme/rows"}]),
+    *accepts("dataset.train", [{"uri": "hf://acme/rows/main/"}], [{"uri": "hf://acme/rows/"}]),
+    *refuses("evaluation.questions", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/2026/"}),
+    *refuses("evaluation.questions", "this is one file", {"uri": "hf://acme/rows"}, {"uri": "hf://acme/rows/"}),
+    *refuses("evaluation.glossary", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/"}),
+    *(Accepted("dataset.train.sharePercent", beside_rows(share)) for share in (1, 99)),
+    Refused("dataset.train.sharePercent", beside_rows(0), "should be greater than or equal to 1"),
+    Refused("dataset.train.sharePercent", beside_rows(100), "should be less than or equal to 99"),
+    Refused("dataset.train.sharePercent", beside_rows("9"), "must be of type integer"),
+    *refuses("dataset.train", "at least one source has no sharePercent", [{"uri": "pvc://d/x", "sharePercent": 10}]),
+    *refuses(
+        "dataset.train",
+        "all sharePercent together must stay below 100",
+        [{"uri": "pvc://d/x"}, *[{"uri": "hf://acme/rows", "sharePercent": 50}] * 2],
+    ),
     *choice("dataset.format", "Auto", "Messages", "PromptCompletion", "Instruction"),
     *accepts("dataset.format", "Conversations", "Text", "Preference"),
     *accepts("dataset.columns", {}, {"frage": "question", "antwort": "answer"}, {"Frage 1": "messages", "": "tools"}),
@@ -246,7 +322,10 @@ STORAGE: list[Case] = [
     *choice(f"{WORKSPACE}.deletionPolicy", "Delete", "Retain"),
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
-    *refuses("storage", "modelCache is for hf:// models", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM),
+    *refuses(
+        "storage", "modelCache is for models and rows at", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
+    ),
+    *accepts("storage", {"modelCache": {"claimName": "models"}}, given=both(ON_CLAIM, beside_rows(10))),
     *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
     *refuses(
         WORKSPACE,

@@ -22,19 +22,27 @@ from vernacular_trainer.contract import JobConfig, Stage
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ADMIN, OPERATOR, TOKEN, LOGIN, REGISTRY = map(canary, ("admin", "operator", "token", "login", "registry"))
+ADMIN, OPERATOR, TOKEN, LOGIN, REGISTRY, BUCKET = map(
+    canary, ("admin", "operator", "token", "login", "registry", "bucket")
+)
 SECRETS = {*forms(ADMIN, "admin"), *forms(OPERATOR, "operator"), *forms(TOKEN), *forms(LOGIN, "hr"), *forms(REGISTRY)}
+SECRETS |= forms(BUCKET)
 _JWT = re.compile(r"eyJ[\w-]{20,}\.[\w-]{20,}")
 
 SPEC: dict[str, Any] = {
     "model": {"uri": "hf://acme/tiny", "credentials": {"secretName": "hf-token"}},
+    "dataset": {"train": [{"uri": "s3://rows/train.jsonl", "credentials": {"secretName": "bucket"}}]},
     "tracking": {"mlflow": {"credentialsSecretName": "mlflow-login"}},
     "compute": {"pods": 2, "gpusPerPod": 0},
     "storage": {"workspace": {"accessMode": "ReadWriteMany"}},
     "podOverrides": [{"imagePullSecrets": [{"name": "regcred"}]}],
 }
 MOUNTED = {
-    "Prepare": {"hf-token": {"HF_TOKEN"}, "mlflow-login": {"USERNAME", "PASSWORD", "TOKEN"}},
+    "Prepare": {
+        "hf-token": {"HF_TOKEN"},
+        "mlflow-login": {"USERNAME", "PASSWORD", "TOKEN"},
+        "bucket": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"},
+    },
     "Train": {"mlflow-login": {"USERNAME", "PASSWORD", "TOKEN"}},
     "Evaluate": {},
     "Publish": {"mlflow-login": {"USERNAME", "PASSWORD", "TOKEN"}},
@@ -61,6 +69,7 @@ async def plant(user: User) -> None:
     pull = json.dumps({"auths": {"registry.example.org": {"username": "hr", "password": REGISTRY}}})
     secrets: dict[str, dict[str, Any]] = {
         "hf-token": {"stringData": {"HF_TOKEN": TOKEN}},
+        "bucket": {"stringData": {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": BUCKET}},
         "mlflow-login": {"stringData": {"MLFLOW_TRACKING_USERNAME": "hr", "MLFLOW_TRACKING_PASSWORD": LOGIN}},
         "regcred": {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": pull}},
     }

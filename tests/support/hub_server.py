@@ -1,4 +1,4 @@
-"""A small model hub on loopback: the few addresses that a snapshot download asks for."""
+"""A small hub on loopback: the few addresses that downloads of models and data sets ask for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class HubServer:
     """Serves one folder as `repository`, branch main. With `token` it is private; `gated`: the terms are not accepted.
 
-    `requests` are the paths asked for; the first `broken` downloads of a weight file break off half way.
+    `kind`: models or datasets. `requests` are the paths asked for; the first `broken` downloads of a weight file break
+    off half way.
     """
 
     repository: str
@@ -26,6 +27,7 @@ class HubServer:
     token: str = ""
     gated: bool = False
     broken: int = 0
+    kind: str = "models"
     requests: list[str] = field(default_factory=list)
 
     def __enter__(self) -> HubServer:
@@ -51,7 +53,12 @@ class HubServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+
+    def has(self, path: str) -> bool:
+        """Whether an address is one of the repository's."""
+        files = "/datasets/" if self.kind == "datasets" else "/"
+        return path.startswith((f"/api/{self.kind}/{self.repository}", f"{files}{self.repository}"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -70,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         hub, path = self.server_of, unquote(urlparse(self.path).path)
         hub.requests.append(path)
-        if hub.repository not in path:
+        if not hub.has(path):
             return self._refuse(404, "RepoNotFound")
         if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             return self._refuse(401, "RepoNotFound")

@@ -27,7 +27,7 @@ USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "conte
 def check(folder: Path, *lines: Any, problems: ProblemLog | None = None, **changes: Any) -> Any:
     path = write_lines(folder / "in" / "train.jsonl", lines)
     source = FileSource("ConfigMap hr-data, key train.jsonl", str(path))
-    copies = copy_sources((source,), Workspace(folder / "workspace"))
+    copies = copy_sources((source,), Workspace(folder / "workspace")).copies
     config = DatasetConfig((source,), **changes)
     problems = problems if problems is not None else ProblemLog()
     checked = check_sources(copies, config, problems)
@@ -268,7 +268,7 @@ def test_text_that_is_not_utf_8_is_unreadable_at_its_line(tmp_path: Path) -> Non
     path = tmp_path / "train.jsonl"
     path.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "Gr\xfc\xdfe", "completion": "b"}\n')
     source = FileSource("train.jsonl", str(path))
-    copies = copy_sources((source,), Workspace(tmp_path / "workspace"))
+    copies = copy_sources((source,), Workspace(tmp_path / "workspace")).copies
 
     problems = ProblemLog()
     checked = check_sources(copies, DatasetConfig((source,)), problems)

@@ -103,6 +103,18 @@ class HuggingFace(_Section):
         return _without_login(value)
 
 
+class S3(_Section):
+    """Where s3:// uris without an endpoint are read from ("" for AWS), and the region ("" for the SDK's default)."""
+
+    endpoint: str = ""
+    region: str = ""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return _without_login(value)
+
+
 class OperatorConfig(_Section):
     """The whole file. Unknown keys are refused."""
 
@@ -113,6 +125,7 @@ class OperatorConfig(_Section):
     resources: StageResources = StageResources()
     pod_overrides: PodOverridePermissions = PodOverridePermissions()
     hugging_face: HuggingFace = HuggingFace()
+    s3: S3 = S3()
     run_as_user: Annotated[int, Field(ge=1)] = 65532
     grace_period_seconds: Annotated[int, Field(ge=1)] = 120
     workers: Annotated[int, Field(ge=1, le=64)] = 16

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from support.finetunejobs import at, both, finetunejob
 from vernacular.api import Condition, FineTuneJob, FineTuneJobSpec, FineTuneJobStatus, JobState
 from vernacular.api.base import api_name, timestamp
-from vernacular.api.spec import ClaimPath, ComputeSpec
+from vernacular.api.sources import ClaimPath
+from vernacular.api.spec import ComputeSpec
 from vernacular.api.status import MLflowStatus, Plan, PlanValue
 
 NOW = "2026-01-02T03:04:05Z"
@@ -57,7 +58,7 @@ def test_an_unknown_field_of_the_spec_is_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("model.uri", "s3://bucket/x", "must be pvc://CLAIM/PATH"),
+        ("model.uri", "gs://bucket/x", "must be pvc://CLAIM/PATH"),
         ("model.uri", "pvc://claim/../x", "must be pvc://CLAIM/PATH"),
         ("training.learningRate", "0", "must be a decimal number above 0 and at most 1"),
         ("training.weightDecay", "2", "must be a decimal number from 0 to 1"),

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[3]
-EXAMPLES = ("hr-bot", "hr-bot-broken", "own-trainer")
+WITH_FILES = ("hr-bot", "hr-bot-broken", "own-trainer")
+EXAMPLES = (*WITH_FILES, "s3")
 
 
 def load(example: str, name: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def test_spec_follows_the_schema_of_the_api(example: str, spec_schema: dict[str,
     jsonschema.validate(job["spec"], spec_schema)
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", WITH_FILES)
 def test_kustomization_makes_the_config_maps_that_the_job_names(example: str) -> None:
     kustomization = load(example, "kustomization.yaml")
     spec = load(example, "finetunejob.yaml")["spec"]

@@ -30,6 +30,8 @@ FULL = fine_tune_job(
             {"uri": "pvc://rows/b.jsonl"},
             {"uri": "pvc://rows/c.jsonl"},
             {"uri": "pvc://mine/d.jsonl"},
+            {"uri": "s3://rows/2026/", "endpoint": "https://minio", "credentials": {"secretName": "bucket"}},
+            {"uri": "hf://acme/rows", "revision": "v2", "credentials": {"secretName": "hub"}, "sharePercent": 20},
         ],
         "validation": {"splitPercent": 20},
         "format": "PromptCompletion",
@@ -114,6 +116,7 @@ FULL_CONFIG = config(
         "train": {"limits": {"memory": "64Gi"}},
     },
     huggingFace={"endpoint": "https://hub.example.org"},
+    s3={"endpoint": "https://minio.example.org:9000", "region": "eu-central-1"},
     gracePeriodSeconds=90,
 )
 OWN_TRAINER = fine_tune_job(
@@ -201,6 +204,28 @@ def test_only_prepare_sees_the_models_credentials() -> None:
     assert seen == [Stage.PREPARE]
 
 
+def test_only_prepare_sees_the_credentials_of_files_by_the_keys_that_it_reads() -> None:
+    bucket = {"uri": "s3://rows/x", "credentials": {"secretName": "bucket"}}
+    job = fine_tune_job(
+        model={"uri": "s3://models/tiny", "credentials": {"secretName": "models"}},
+        dataset={"train": [bucket]},
+        evaluation={"questions": bucket, "glossary": bucket},
+    )
+    secrets = {
+        stage: {
+            volume["name"]: [item["key"] for item in volume["secret"]["items"]]
+            for volume in pod_spec(job, stage)["volumes"]
+            if "secret" in volume
+        }
+        for stage in Stage
+    }
+
+    keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"]
+    names = ("model", "train-0", "questions", "glossary")
+    assert secrets.pop(Stage.PREPARE) == {f"{name}-credentials": keys for name in names}
+    assert not any(secrets.values())
+
+
 def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:
     asked = {
         stage: pod_spec(FULL, stage)["containers"][0]["resources"].get("limits", {}).get("nvidia.com/gpu")
@@ -250,6 +275,18 @@ def test_the_model_cache_is_written_by_prepare_and_read_by_those_that_use_the_mo
         Stage.EVALUATE: ({"workspace": "models"} if workspace else {"model-cache": "models"}, True),
         Stage.PUBLISH: None,
     }
+
+
+def test_only_prepare_mounts_a_cache_for_files_alone() -> None:
+    storage = {"modelCache": {"claimName": "shared"}}
+    job = fine_tune_job(dataset={"train": [{"uri": "s3://rows/a.jsonl"}]}, storage=storage)
+    caches = {}
+    for stage in Stage:
+        found = job_config(Attempt(job, stage, 1, "run-1"), config())
+        caches[stage] = (found.model.cache, found.dataset.cache)
+
+    assert [stage for stage in Stage if _mounted_at(pod_spec(job, stage), "/model-cache")] == [Stage.PREPARE]
+    assert caches == {**dict.fromkeys(Stage, ("", "")), Stage.PREPARE: ("", "/model-cache")}
 
 
 def _mounted_at(spec: dict[str, Any], path: str) -> tuple[dict[str, str], bool] | None:

@@ -83,6 +83,7 @@ class StageFailure(StrEnum):
     """Failure codes that a stage may report; a subset of the codes of the API, under the same names."""
 
     DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_ACCESS_DENIED = "DatasetAccessDenied"
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
@@ -95,6 +96,7 @@ class StageFailure(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
@@ -165,23 +167,38 @@ class JobIdentity:
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it."""
+    """A file that a user named: `name` as the user wrote it (for messages), `path` where the pod sees it ("" when
+    prepare fetches it from `uri`).
+
+    `revision`: of an hf:// uri. `endpoint`: the server of an s3:// uri ("": the pod's own). `credentials_path` is the
+    folder of the mounted Secret ("" when the source names none), `credentials_name` its name. `share_percent`: how much
+    of all rows shall be of this source (None: all that it has).
+    """
 
     name: str
-    path: str
+    path: str = ""
+    uri: str = ""
+    revision: str = "main"
+    endpoint: str = ""
+    credentials_name: str = ""
+    credentials_path: str = ""
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// the copy that prepare makes.
+    """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// and s3:// the copy that prepare
+    makes.
 
     `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` its name.
-    `cache` is the folder that jobs share for models of hubs ("" when the job names none); `path` then links into it.
+    `cache` is the folder that jobs share for models of hubs and buckets ("" when the job names none); `path` then links
+    into it. `endpoint`: the server of an s3:// uri ("": the pod's own).
     """
 
     uri: str
     path: str
     revision: str = "main"
+    endpoint: str = ""
     cache: str = ""
     credentials_name: str = ""
     credentials_path: str = ""
@@ -194,7 +211,8 @@ class DatasetConfig:
     `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
-    that cannot be trained on are a failure, fewer are left out.
+    that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
+    servers ("" when the job names none).
     """
 
     train: tuple[FileSource, ...]
@@ -206,6 +224,7 @@ class DatasetConfig:
     duplicates: str = "Report"
     personal_data: str = "Report"
     max_bad_rows_percent: int = 0
+    cache: str = ""
 
 
 @dataclass(frozen=True)

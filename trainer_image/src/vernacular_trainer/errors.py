@@ -22,6 +22,7 @@ USER_FIXABLE = frozenset(StageFailure) - {
     StageFailure.HANG,
     StageFailure.NON_FINITE_LOSS,
     StageFailure.RENDEZVOUS_TIMEOUT,
+    StageFailure.SOURCE_UNAVAILABLE,
     StageFailure.TRACKING_UNAVAILABLE,
     StageFailure.INTERNAL_ERROR,
 }

@@ -1,7 +1,8 @@
 """Where the stages of one job keep their files on the shared volume.
 
 inputs/                       copies of every file the user named, with digests; later stages read only these
-model/                        base model, only when it was fetched from a hub
+downloads/                    files of servers, complete or on their way; inputs/ has them under a second name
+model/                        base model, only when it was fetched from a hub or a bucket
 data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string; of
                               preferences the chosen answer and behind it the rejected one
 data/{train,validation}.npy   how likely the model found both before the training, written by it
@@ -31,6 +32,10 @@ class Workspace:
     @property
     def inputs(self) -> Path:
         return self.root / "inputs"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "downloads"
 
     @property
     def questions(self) -> Path:

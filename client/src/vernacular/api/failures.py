@@ -14,6 +14,7 @@ class FailureCode(StrEnum):
     """Why a job failed, or what it waits for."""
 
     DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_ACCESS_DENIED = "DatasetAccessDenied"
     DATASET_UNREADABLE = "DatasetUnreadable"
     DATASET_SCHEMA = "DatasetSchema"
     DATASET_TOO_SMALL = "DatasetTooSmall"
@@ -26,6 +27,7 @@ class FailureCode(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
     LIMIT_EXCEEDED = "LimitExceeded"
@@ -77,11 +79,19 @@ class Failure:
 FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
     {
         FailureCode.DATASET_NOT_FOUND: Failure(
-            "A training file is missing: no such ConfigMap, key, claim or path.",
+            "A training file is missing: no such ConfigMap, key, claim, path, bucket or object.",
             Consequence.NEVER_RETRIED,
             (
                 "Check spec.dataset.train: the ConfigMap and its key, or the claim and the path, must exist in the "
-                "job's namespace."
+                "job's namespace, a bucket and its object at the endpoint."
+            ),
+        ),
+        FailureCode.DATASET_ACCESS_DENIED: Failure(
+            "The server of a training file, of the questions or of the glossary does not let this job read it.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Let the identity that the message names read the file, or name a Secret that may in the source's "
+                "credentials.secretName."
             ),
         ),
         FailureCode.DATASET_UNREADABLE: Failure(
@@ -147,17 +157,25 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             "Check spec.model.uri and revision; on a claim the folder must hold config.json and weights.",
         ),
         FailureCode.MODEL_ACCESS_DENIED: Failure(
-            "The hub does not let this job read the base model.",
+            "The hub or the bucket does not let this job read the base model.",
             Consequence.NEVER_RETRIED,
             (
-                "Accept the model's terms on its hub, and name a Secret with HF_TOKEN in "
-                "spec.model.credentials.secretName."
+                "Accept the model's terms on its hub, and name a Secret with HF_TOKEN, or for s3:// one with keys that "
+                "may read it, in spec.model.credentials.secretName."
             ),
         ),
         FailureCode.MODEL_UNSUPPORTED: Failure(
             "The base model is of a kind, or in a format, that cannot be trained here.",
             Consequence.NEVER_RETRIED,
             "Use a decoder language model in safetensors format that the trainer image knows.",
+        ),
+        FailureCode.SOURCE_UNAVAILABLE: Failure(
+            "The server of a data set or a model cannot be reached, does not answer, or breaks off.",
+            Consequence.RETRIED,
+            (
+                "Check the address that the message names and that prepare pods of this namespace may reach it: "
+                "networkPolicy.prepareEgress of the chart."
+            ),
         ),
         FailureCode.SECRET_MISSING: Failure(
             "A Secret that the job names is missing, or lacks a key.",

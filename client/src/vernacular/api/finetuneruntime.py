@@ -36,7 +36,8 @@ class RuntimeStorage(SpecModel):
 
     workspace: RuntimeWorkspace | None = Field(default=None, description="The volume that stages share.")
     model_cache: ModelCacheSpec | None = Field(
-        default=None, description="Where hf:// models are kept; the claim must exist in the namespaces of the jobs."
+        default=None,
+        description="Where hf:// and s3:// models and files are kept; the claim must exist in the jobs' namespaces.",
     )
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from vernacular.api.base import ATOMIC_LIST, Checked, SpecModel, cel, rules
+from vernacular.api.base import ATOMIC_LIST, SpecModel, cel, rules
 from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE, DEFAULT_PROMOTED_ALIAS
 from vernacular.api.pod_overrides import PodOverride
+from vernacular.api.sources import FileRef, ModelSpec, TrainingSource
 from vernacular.api.strings import (
     Alias,
     ArgumentName,
     ArgumentValue,
     Beta,
     ClusterObjectName,
-    ConfigMapKey,
-    FileURI,
     ImageName,
     LearningRate,
     MaxGradNorm,
     MinDelta,
-    ModelURI,
     ModuleName,
     ObjectName,
     ResourceName,
@@ -35,7 +32,6 @@ from vernacular.api.strings import (
     WeightDecay,
 )
 
-_CLAIM_SCHEME = "pvc://"
 # what rows of the known formats are made of
 _COLUMNS = (
     *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
@@ -189,83 +185,10 @@ class DeletionPolicy(StrEnum):
     RETAIN = "Retain"
 
 
-@dataclass(frozen=True)
-class ClaimPath:
-    """A `pvc://` URI taken apart; `path` is relative to the root of the claim, without slashes at its ends."""
-
-    claim: str
-    path: str
-
-    @classmethod
-    def parse(cls, uri: str) -> ClaimPath | None:
-        """None when the URI is of another scheme."""
-        if not uri.startswith(_CLAIM_SCHEME):
-            return None
-        claim, _, path = uri.removeprefix(_CLAIM_SCHEME).partition("/")
-        return cls(claim, path.strip("/"))
-
-
 class RuntimeRef(SpecModel):
     """A FineTuneRuntime of the cluster."""
 
     name: ClusterObjectName = Field(description="Name of the FineTuneRuntime; kubectl get ftr lists them.")
-
-
-class ConfigMapKeyRef(SpecModel):
-    """One key of a ConfigMap in the job's namespace."""
-
-    name: ObjectName = Field(description="Name of the ConfigMap.")
-    key: ConfigMapKey = Field(description="Key in the ConfigMap.")
-
-
-class SecretRef(SpecModel):
-    """A Secret in the job's namespace."""
-
-    secret_name: ObjectName = Field(description="Name of the Secret.")
-
-
-class FileRef(SpecModel):
-    """A file: a key of a ConfigMap, or a path on a claim."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel("has(self.configMap) != has(self.uri)", "write exactly one of configMap and uri"),
-        )
-    )
-
-    config_map: ConfigMapKeyRef | None = Field(default=None, description="A key of a ConfigMap in this namespace.")
-    uri: FileURI | None = Field(default=None, description="pvc://CLAIM/PATH/FILE: a file on a claim in this namespace.")
-
-
-class ModelSpec(SpecModel):
-    """The base model."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel(
-                "!has(self.revision) || self.uri.startsWith('hf://')",
-                "revision belongs to hf:// models; remove it, a pvc:// path is read as it is",
-            ),
-            cel(
-                "!has(self.credentials) || self.uri.startsWith('hf://')",
-                "credentials belong to hf:// models; remove them, a pvc:// path needs none",
-            ),
-        )
-    )
-
-    uri: ModelURI = Field(description="pvc://CLAIM/PATH (a model folder on a claim) or hf://ORGANISATION/MODEL.")
-    revision: (
-        Annotated[
-            str,
-            Field(min_length=1, max_length=256),
-            Checked(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "must be a branch, tag or commit of the model"),
-        ]
-        | None
-    ) = Field(default=None, description="Branch, tag or commit of an hf:// model. Default: main.")
-    credentials: SecretRef | None = Field(
-        default=None,
-        description="Secret with the key HF_TOKEN, for a private or gated hf:// model. Only the prepare pod sees it.",
-    )
 
 
 class ValidationSpec(SpecModel):
@@ -283,7 +206,24 @@ class DatasetSpec(SpecModel):
         default=Teaches.FACTS,
         description="Facts: held-out rows are other wordings of what was taught. Skill: they are cases never seen.",
     )
-    train: Annotated[tuple[FileRef, ...], Field(min_length=1, max_length=16), ATOMIC_LIST] = Field(
+    train: Annotated[
+        tuple[TrainingSource, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra=rules(
+                cel(
+                    "self.exists(source, !has(source.sharePercent))",
+                    "at least one source has no sharePercent: the shares of the others are counted beside its rows",
+                ),
+                cel(
+                    "self.filter(source, has(source.sharePercent)).map(source, source.sharePercent).sum() < 100",
+                    "all sharePercent together must stay below 100",
+                ),
+            ),
+        ),
+        ATOMIC_LIST,
+    ] = Field(
         description="Files of rows: JSONL, JSON, CSV, Excel (.xlsx) or Parquet, plain or packed with gzip or zstd. The"
         " rows of all files are mixed.",
     )
@@ -562,7 +502,7 @@ class WorkspaceSpec(SpecModel):
 
 
 class ModelCacheSpec(SpecModel):
-    """A claim that jobs of the namespace share for models of hubs."""
+    """A claim that jobs of the namespace share for what they fetch from hubs and buckets."""
 
     claim_name: ObjectName = Field(
         description="A claim that exists; ReadWriteMany lets jobs on several nodes use it at the same time."
@@ -574,7 +514,8 @@ class StorageSpec(SpecModel):
 
     workspace: WorkspaceSpec = Field(default_factory=WorkspaceSpec, description="The volume that stages share.")
     model_cache: ModelCacheSpec | None = Field(
-        default=None, description="Where hf:// models are kept for all jobs; each version is fetched once."
+        default=None,
+        description="Where hf:// and s3:// models and files are kept for all jobs; each version is fetched once.",
     )
 
 
@@ -798,8 +739,9 @@ class FineTuneJobSpec(SpecModel):
         json_schema_extra=rules(
             *(_immutable(field) for field in _FIXED),
             cel(
-                "!has(self.storage) || !has(self.storage.modelCache) || self.model.uri.startsWith('hf://')",
-                "modelCache is for hf:// models; remove it, a pvc:// model is used where it lies",
+                "!has(self.storage) || !has(self.storage.modelCache) || !self.model.uri.startsWith('pvc://')"
+                " || self.dataset.train.exists(source, has(source.uri) && !source.uri.startsWith('pvc://'))",
+                "modelCache is for models and rows at hf:// and s3://; remove it, what lies on a claim is read there",
             ),
             cel(
                 "!has(self.method) || self.method.type != 'QLoRA' || !has(self.compute)"

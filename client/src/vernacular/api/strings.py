@@ -15,6 +15,8 @@ _PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/
 LABEL_KEY = rf"({_DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 _HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# an object or, with "/" at the end, all below it
+_OBJECT = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/\x00-\x1f][^\x00-\x1f]*)?"
 _DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
 
 ObjectName = Annotated[
@@ -45,16 +47,32 @@ ModelURI = Annotated[
     str,
     Field(min_length=1, max_length=1024),
     Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}",
-        "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace) or hf://ORGANISATION/MODEL",
+        rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}|{_OBJECT}",
+        "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace), hf://ORGANISATION/MODEL"
+        " or s3://BUCKET/PATH (a model folder in a bucket)",
     ),
 ]
 FileURI = Annotated[
     str,
     Field(min_length=1, max_length=1024),
     Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}",
-        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace)",
+        rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}|hf://{_HUB_NAME}/{_HUB_NAME}({_PATH})?/?",
+        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace), s3://BUCKET/KEY or"
+        " hf://ORGANISATION/DATASET/FILE",
+        also=("!self.startsWith('hf://datasets/')", lambda uri: not uri.startswith("hf://datasets/")),
+    ),
+]
+Revision = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Checked(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "must be a branch, tag or commit of the model or data set"),
+]
+Endpoint = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Checked(
+        r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?",
+        "must be an address like https://minio.example.com:9000, without user and password",
     ),
 ]
 TrackingName = Annotated[

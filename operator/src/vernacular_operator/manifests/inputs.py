@@ -7,11 +7,11 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vernacular.api import FineTuneJob, Stage
-from vernacular.api.spec import ClaimPath, FileRef
+from vernacular.api.sources import ClaimPath, FileRef
 from vernacular_operator.manifests.claim import claim_name
 from vernacular_operator.manifests.runtime import runtime_spec
 from vernacular_trainer.contract import (
@@ -26,9 +26,12 @@ from vernacular_trainer.contract import (
 
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
-_MODEL_KEYS: tuple[str, ...] = ("HF_TOKEN",)
+_KEYS_BY_SCHEME: dict[str, tuple[str, ...]] = {
+    "hf": ("HF_TOKEN",),
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"),
+}
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
-_WITH_HUB = frozenset({Stage.PREPARE})
+_FETCHING = frozenset({Stage.PREPARE})
 _WITH_TRACKING = frozenset({Stage.PREPARE, Stage.TRAIN, Stage.PUBLISH})
 
 
@@ -40,21 +43,24 @@ class Mounts:
     mounts: tuple[dict[str, Any], ...]
 
 
-def file_sources(job: FineTuneJob) -> tuple[FileSource, ...]:
+def file_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
     """The training files, in the user's order."""
-    return tuple(_source(reference, f"train-{i}") for i, reference in enumerate(job.spec.dataset.train))
+    return tuple(
+        replace(_source(reference, f"train-{i}", stage), share_percent=reference.share_percent)
+        for i, reference in enumerate(job.spec.dataset.train)
+    )
 
 
-def questions_source(job: FineTuneJob) -> FileSource | None:
+def questions_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
     """The file of held-out questions; None when the job names none."""
     reference = job.spec.evaluation.questions
-    return _source(reference, "questions") if reference else None
+    return _source(reference, "questions", stage) if reference else None
 
 
-def glossary_source(job: FineTuneJob) -> FileSource | None:
+def glossary_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
     """The file of the company's terms; None when the job names none."""
     reference = job.spec.evaluation.glossary
-    return _source(reference, "glossary") if reference else None
+    return _source(reference, "glossary", stage) if reference else None
 
 
 def claim_path(uri: str) -> str:
@@ -67,14 +73,14 @@ def claims_of(job: FineTuneJob, stage: Stage) -> tuple[str, ...]:
     """Claims that the stage reads besides the workspace. Prepare sees all, so that it finds what is missing."""
     uris = [] if stage in _WITHOUT_BASE_MODEL else [job.spec.model.uri]
     if stage == Stage.PREPARE:
-        uris += [reference.uri for reference in _references(job) if reference.uri]
+        uris += [reference.uri for _, reference in _references(job) if reference.uri]
     found = (ClaimPath.parse(uri) for uri in uris)
     return tuple(dict.fromkeys(item.claim for item in found if item))
 
 
 def dataset_claims(job: FineTuneJob) -> frozenset[str]:
     """Claims of the training files, questions and glossary."""
-    found = (ClaimPath.parse(reference.uri) for reference in _references(job) if reference.uri)
+    found = (ClaimPath.parse(reference.uri) for _, reference in _references(job) if reference.uri)
     return frozenset(item.claim for item in found if item)
 
 
@@ -87,9 +93,15 @@ def stage_mounts(job: FineTuneJob, stage: Stage) -> Mounts:
     return Mounts(tuple(volumes.values()), tuple(mount for _, mount in pairs))
 
 
-def model_cache(job: FineTuneJob) -> str:
-    """The claim that keeps models of hubs for all jobs, "" when there is none or the model lies elsewhere."""
-    if ClaimPath.parse(job.spec.model.uri):
+def fetches_model(job: FineTuneJob) -> bool:
+    """Whether the base model comes from a server."""
+    return ClaimPath.parse(job.spec.model.uri) is None
+
+
+def model_cache(job: FineTuneJob, stage: Stage = Stage.PREPARE) -> str:
+    """The claim that keeps for all jobs what is fetched, "" when there is none or the stage has no use for it."""
+    fetches_files = any(reference.uri and not ClaimPath.parse(reference.uri) for _, reference in _references(job))
+    if stage in _WITHOUT_BASE_MODEL or not (fetches_model(job) or (fetches_files and stage == Stage.PREPARE)):
         return ""
     runtime = runtime_spec(job.status.runtime).storage
     wanted = (job.spec.storage.model_cache if job.spec.storage else None) or (runtime.model_cache if runtime else None)
@@ -97,7 +109,7 @@ def model_cache(job: FineTuneJob) -> str:
 
 
 def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    workspace, cache = claim_name(job), "" if stage in _WITHOUT_BASE_MODEL else model_cache(job)
+    workspace, cache = claim_name(job), model_cache(job, stage)
     fills = stage == Stage.PREPARE
     # two volumes of one claim in one pod can hang the kubelet's mounting
     volumes = {workspace: _volume("workspace", persistentVolumeClaim={"claimName": workspace})}
@@ -115,7 +127,11 @@ def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, An
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     secrets = [
         ("tracking-credentials", tracking_secret(job, stage), TRACKING_SECRET_PATH, TRACKING_CREDENTIAL_KEYS),
-        ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _MODEL_KEYS),
+        ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _keys(job.spec.model.uri)),
+        *(
+            (f"{name}-credentials", _secret_of(reference, stage), f"{SECRETS_ROOT}/{name}", _keys(reference.uri or ""))
+            for name, reference in _references(job)
+        ),
     ]
     for name, secret, path, keys in secrets:
         if secret:
@@ -125,12 +141,13 @@ def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, A
             yield _volume(name, secret=source), _mount(name, path, read_only=True)
 
 
+def _keys(uri: str) -> tuple[str, ...]:
+    """What a Secret for this uri may hold."""
+    return _KEYS_BY_SCHEME.get(uri.partition("://")[0], ())
+
+
 def _config_map_mounts(job: FineTuneJob) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    evaluation = job.spec.evaluation
-    named = [(f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train)]
-    for name, reference in (*named, ("questions", evaluation.questions), ("glossary", evaluation.glossary)):
-        if reference is None:
-            continue
+    for name, reference in _references(job):
         if source := reference.config_map:
             items = [{"key": source.key, "path": source.key}]
             volume = _volume(name, configMap={"name": source.name, "items": items, "optional": True})
@@ -140,7 +157,11 @@ def _config_map_mounts(job: FineTuneJob) -> Iterator[tuple[dict[str, Any], dict[
 def model_secret(job: FineTuneJob, stage: Stage) -> str:
     """Name of the Secret with the model's credentials, "" when there is none, or the stage fetches no model."""
     credentials = job.spec.model.credentials
-    return credentials.secret_name if credentials and stage in _WITH_HUB else ""
+    return credentials.secret_name if credentials and stage in _FETCHING else ""
+
+
+def _secret_of(reference: FileRef, stage: Stage) -> str:
+    return reference.credentials.secret_name if reference.credentials and stage in _FETCHING else ""
 
 
 def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
@@ -154,17 +175,31 @@ def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
     return (mlflow.credentials_secret_name if mlflow and stage in _WITH_TRACKING else None) or ""
 
 
-def _references(job: FineTuneJob) -> tuple[FileRef, ...]:
+def _references(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
+    """All files that the job names, each with the name of its volume."""
     evaluation = job.spec.evaluation
-    return (*job.spec.dataset.train, *filter(None, (evaluation.questions, evaluation.glossary)))
+    yield from ((f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train))
+    for name, reference in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
+        if reference:
+            yield name, reference
 
 
-def _source(reference: FileRef, folder: str) -> FileSource:
+def _source(reference: FileRef, folder: str, stage: Stage) -> FileSource:
     if reference.config_map:
         name, key = reference.config_map.name, reference.config_map.key
         return FileSource(name=f"ConfigMap {name}, key {key}", path=f"{INPUTS_ROOT}/{folder}/{key}")
     uri = reference.uri or ""
-    return FileSource(name=uri, path=claim_path(uri))
+    if path := claim_path(uri):
+        return FileSource(name=uri, path=path)
+    secret = _secret_of(reference, stage)
+    return FileSource(
+        name=uri,
+        uri=uri,
+        revision=reference.revision or "main",
+        endpoint=reference.endpoint or "",
+        credentials_name=secret,
+        credentials_path=f"{SECRETS_ROOT}/{folder}" if secret else "",
+    )
 
 
 def _volume(name: str, **source: Any) -> dict[str, Any]:

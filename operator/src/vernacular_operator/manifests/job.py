@@ -133,8 +133,13 @@ def _environment(attempt: Attempt, config: OperatorConfig) -> list[dict[str, Any
     environment: list[dict[str, Any]] = [
         {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
     ]
-    if attempt.stage == Stage.PREPARE and config.hugging_face.endpoint:
-        environment.append({"name": "HF_ENDPOINT", "value": config.hugging_face.endpoint})
+    if attempt.stage == Stage.PREPARE:
+        addresses = {
+            "HF_ENDPOINT": config.hugging_face.endpoint,
+            "AWS_ENDPOINT_URL_S3": config.s3.endpoint,
+            "AWS_REGION": config.s3.region,
+        }
+        environment += [{"name": name, "value": value} for name, value in addresses.items() if value]
     if _foreign_image(attempt):
         environment += [{"name": "PYTHONPATH", "value": SUPERVISOR_ROOT}, {"name": "HOME", "value": "/tmp"}]  # noqa: S108
     return environment

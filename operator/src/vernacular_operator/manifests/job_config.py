@@ -77,7 +77,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         identity=JobIdentity(metadata.namespace, metadata.name, metadata.uid, attempt.cluster),
         workspace=workspace,
         model=_model(attempt, workspace),
-        dataset=_dataset(job),
+        dataset=_dataset(attempt),
         tracking=_tracking(attempt, config),
         publish=_publish(job),
         objective=ObjectiveConfig(job.spec.objective.value, job.spec.dpo.beta if job.spec.dpo else None),
@@ -85,7 +85,9 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
         checkpoints=CheckpointsConfig(job.spec.checkpoints.every_steps, job.spec.checkpoints.keep),
-        evaluation=EvaluationConfig(inputs.questions_source(job), inputs.glossary_source(job), _gate(job)),
+        evaluation=EvaluationConfig(
+            inputs.questions_source(job, attempt.stage), inputs.glossary_source(job, attempt.stage), _gate(job)
+        ),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
         grace_period_seconds=grace_period(job, config),
@@ -104,16 +106,17 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
         uri=model.uri,
         path=inputs.claim_path(model.uri) or f"{workspace}/model",
         revision=model.revision or "main",
-        cache=MODEL_CACHE_ROOT if inputs.model_cache(attempt.job) else "",
+        endpoint=model.endpoint or "",
+        cache=MODEL_CACHE_ROOT if inputs.fetches_model(attempt.job) and inputs.model_cache(attempt.job) else "",
         credentials_name=secret,
         credentials_path=inputs.MODEL_SECRET_PATH if secret else "",
     )
 
 
-def _dataset(job: FineTuneJob) -> DatasetConfig:
-    dataset = job.spec.dataset
+def _dataset(attempt: Attempt) -> DatasetConfig:
+    dataset = attempt.job.spec.dataset
     return DatasetConfig(
-        train=inputs.file_sources(job),
+        train=inputs.file_sources(attempt.job, attempt.stage),
         teaches=dataset.teaches.value,
         validation_split_percent=dataset.validation.split_percent,
         format=dataset.format.value,
@@ -122,6 +125,7 @@ def _dataset(job: FineTuneJob) -> DatasetConfig:
         duplicates=dataset.duplicates.value,
         personal_data=dataset.personal_data.value,
         max_bad_rows_percent=dataset.max_bad_rows_percent,
+        cache=MODEL_CACHE_ROOT if inputs.model_cache(attempt.job, attempt.stage) else "",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from vernacular_trainer.errors import StageError
 
 @dataclass(frozen=True)
 class InputCopy:
-    """A copied input: name as the user wrote it, where the copy is, `sha256:` digest, bytes."""
+    """A copied input: name as the user wrote it, where the copy is, `sha256:` digest, bytes. `source`: which source of
+    the training files it belongs to.
+    """
 
     name: str
     path: Path
     digest: str
     size: int
+    source: int = 0
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -76,6 +80,20 @@ def copy_input(source: FileSource, target: Path, missing: StageFailure, unreadab
         message = f"{source.name} cannot be read: {error.strerror}"
         raise StageError(unreadable, message, "name a regular file that the pod may read", str(path)) from None
     return InputCopy(source.name, target, f"sha256:{digest.hexdigest()}", target.stat().st_size)
+
+
+def take_over(path: Path, name: str, target: Path) -> InputCopy:
+    """A complete file under a second name, which costs no space, or a copy where that is not possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            target.hardlink_to(path)
+        except OSError:
+            stream.seek(0)
+            write_atomically(target, lambda copy: shutil.copyfileobj(stream, copy, 1 << 20))
+    return InputCopy(name, target, f"sha256:{digest}", target.stat().st_size)
 
 
 def read_text(copy: InputCopy, unreadable: StageFailure) -> str:

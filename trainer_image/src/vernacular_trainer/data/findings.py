@@ -151,6 +151,15 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         "LengthOutlier": Finding(
             Severity.INFO, "has an answer many times longer than usual", "see whether the row is what it should be"
         ),
+        "LeftOutByShare": Finding(
+            Severity.INFO,
+            "is more than the sharePercent of its source asks for, and left out",
+            "raise sharePercent to use more of its rows",
+        ),
+        "ShareNotReached": _warning(
+            "is a source with fewer rows than its sharePercent asks for; all of them are used",
+            "add rows to it, or lower its sharePercent",
+        ),
         "FewRows": Finding(
             Severity.INFO, "fewer than 50 rows are left", "add rows: some hundred good ones are a useful start"
         ),

@@ -1,4 +1,5 @@
-"""Models of hubs on a volume that jobs share: each version is fetched once, and jobs that want it meanwhile wait.
+"""Fetched models and files of rows on a volume that jobs share: each version is fetched once, and jobs that want it
+meanwhile wait.
 
 An entry appears by one rename, when it is complete, and its name says what is in it: the repository and the commit.
 That alone keeps readers safe. The lock only spares a second download: whoever holds it touches it now and then, and a
@@ -9,6 +10,7 @@ into folders of their own, and the first rename wins.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -19,9 +21,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.errors import StageError
+
 log = logging.getLogger(__name__)
 
-_METADATA = (".cache", "huggingface")
+# where downloads keep what is unfinished, and what they know of it
+_METADATA = (".cache",)
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,12 @@ class Patience:
 
 @dataclass
 class ModelCache:
-    """The folder of all entries. One object per process."""
+    """The folder of all entries of a `kind`. One object per process."""
 
     root: Path
     patience: Patience = Patience()
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    kind: str = "models"
 
     def entry(self, repository: str, commit: str, fetch: Callable[[Path], None]) -> Path:
         """The folder of one version; `fetch` fills a folder with it unless another job has done so, or is at it.
@@ -58,7 +65,7 @@ class ModelCache:
         return self._versions(repository).glob("*.partial-*")
 
     def _versions(self, repository: str) -> Path:
-        return self.root / "models" / repository.replace("/", "--")
+        return self.root / self.kind / repository.replace("/", "--")
 
     @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[bool]:
@@ -87,10 +94,10 @@ class ModelCache:
                 found = _state(lock)
                 if found != seen:
                     if not seen:
-                        log.info("another job fetches this model into the shared cache; waiting for it")
+                        log.info("another job fetches this into the shared cache; waiting for it")
                     seen, since = found, time.monotonic()
                 elif time.monotonic() - since > self.patience.stale:
-                    log.warning("the job that fetched this model is gone; going on in its place")
+                    log.warning("the job that fetched this is gone; going on in its place")
                     _remove_if(lock, found)
                     seen = ""
                 time.sleep(self.patience.poll)
@@ -125,6 +132,20 @@ class ModelCache:
             shutil.rmtree(other, ignore_errors=True)
 
 
+def shared_entry(cache: str, kind: str, repository: str, version: str, fetch: Callable[[Path], None]) -> Path:
+    """The entry of the cache in this folder. Raises StageError (ArgumentRefused) when it cannot be written, and what
+    `fetch` raises.
+    """
+    try:
+        return ModelCache(Path(cache), kind=kind).entry(repository, version, fetch)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        message = f"the claim of storage.modelCache cannot be written: {error.strerror}"
+        advice = "name a claim that pods of this namespace can write, or remove storage.modelCache"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice, cache) from None
+
+
 def _read(lock: Path) -> str:
     try:
         return lock.read_text()
@@ -149,7 +170,7 @@ def _salvage(source: Path, target: Path) -> None:
     """Take over complete files of a broken-off download: they got their names by a rename and never change again."""
     for file in source.rglob("*"):
         name = file.relative_to(source)
-        unfinished = name.parts[:2] == _METADATA and file.suffix != ".metadata"
+        unfinished = name.parts[:1] == _METADATA and file.suffix != ".metadata"
         if unfinished or not file.is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
@@ -12,6 +12,7 @@ from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record
+from vernacular_trainer.data.remote.fetch import fetch, list_source
 from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -21,27 +22,59 @@ _SUFFIXES = re.compile(r"(\.[A-Za-z0-9]{1,8}){0,2}$")
 
 @dataclass(frozen=True)
 class Checked:
-    """All readable rows in the order of the files, the copies they came from, columns that were not used, and how many
-    rows there were.
+    """All readable rows in the order of the files, of each the index of its source, the copies they came from, columns
+    that were not used, and how many rows each source had.
     """
 
     conversations: tuple[Conversation, ...]
+    origins: tuple[int, ...]
     copies: tuple[InputCopy, ...]
     unused_columns: tuple[str, ...]
-    rows: int
+    read: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read."""
+        return sum(self.read)
 
 
-def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace) -> tuple[InputCopy, ...]:
-    """Copy the training files into the workspace. Raises StageError (DatasetNotFound, DatasetUnreadable)."""
-    return tuple(
-        copy_input(
-            source,
-            workspace.inputs / f"train-{number}{_suffix(source.path)}",
-            StageFailure.DATASET_NOT_FOUND,
-            StageFailure.DATASET_UNREADABLE,
-        )
-        for number, source in enumerate(sources)
-    )
+@dataclass(frozen=True)
+class Copied:
+    """Copies of all training files in their order, and the names of files in named folders that are no rows."""
+
+    copies: tuple[InputCopy, ...]
+    ignored: tuple[str, ...] = ()
+
+
+def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, cache: str = "") -> Copied:
+    """Copy the training files into the workspace, those of servers by way of the `cache` that jobs share, if any.
+
+    Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable,
+    ArgumentRefused).
+    """
+    copies: list[InputCopy] = []
+    ignored: list[str] = []
+    for number, source in enumerate(sources):
+        if source.uri:
+            found, passed_over = _copy_remote(source, number, workspace, cache)
+            copies += found
+            ignored += passed_over
+        else:
+            target = workspace.inputs / f"train-{number}{_suffix(source.path)}"
+            missing, unreadable = StageFailure.DATASET_NOT_FOUND, StageFailure.DATASET_UNREADABLE
+            copies.append(replace(copy_input(source, target, missing, unreadable), source=number))
+    return Copied(tuple(copies), tuple(ignored))
+
+
+def _copy_remote(
+    source: FileSource, number: int, workspace: Workspace, cache: str
+) -> tuple[list[InputCopy], tuple[str, ...]]:
+    listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
+    copies = []
+    for part, file in enumerate(listing.files):
+        target = workspace.inputs / f"train-{number}-{part:05}{_suffix(file.name)}"
+        copies.append(replace(fetch(file, target, workspace, cache), source=number))
+    return copies, listing.ignored
 
 
 def check_sources(
@@ -53,22 +86,25 @@ def check_sources(
     Raises StageError (DatasetUnreadable, DatasetTooSmall) when a file as a whole is of no use.
     """
     conversations: list[Conversation] = []
+    origins: list[int] = []
     unused: set[str] = set()
-    rows = 0
+    read = [0] * (1 + max(copy.source for copy in copies))
     for copy in copies:
-        before = rows
         for record in read_records(copy.path, copy.name, config.columns):
-            rows += 1
+            read[copy.source] += 1
             try:
                 conversation, ignored = _parse(record, config, pairs=pairs)
                 conversations.append(conversation)
+                origins.append(copy.source)
                 unused |= ignored
             except RowError as error:
                 problems.reject(error.code, record.row)
-        if rows == before:
+    # a folder may hold files without rows, as programs that write in parts leave them
+    for copy in copies:
+        if not read[copy.source]:
             message = f"{copy.name} is empty"
             raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one row into it")
-    return Checked(tuple(conversations), copies, tuple(sorted(unused)), rows)
+    return Checked(tuple(conversations), tuple(origins), copies, tuple(sorted(unused)), tuple(read))
 
 
 def _suffix(path: str) -> str:

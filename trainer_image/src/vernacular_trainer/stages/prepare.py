@@ -30,14 +30,16 @@ from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
 from vernacular_trainer.data.chat import TokenRow, load_tokenizer, token_histogram
 from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
-from vernacular_trainer.data.files import InputCopy, combined_digest, copy_input, read_text, write_json
+from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
+from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
+from vernacular_trainer.data.remote.fetch import copy_one
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
-from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
+from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
 from vernacular_trainer.data.split import provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
@@ -84,8 +86,10 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
+    phases.enter(Phase.DOWNLOADING, lambda: "data")
+    copied = copy_sources(config.dataset.train, workspace, config.dataset.cache)
     phases.enter(Phase.CHECKING_DATA)
-    checked, reviewed, questions = _check(config, workspace, problems)
+    checked, mixed, reviewed, questions = _check(config, workspace, copied, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
@@ -101,7 +105,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         config.dataset.validation_split_percent,
         # which of two answers is better is a skill, however many rows say so
         "Skill" if config.objective.compares else config.dataset.teaches,
-        config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED,
+        _seed(config),
     )
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
@@ -118,7 +122,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     )
     resolved = planning.resolve(config, facts)
     plan = resolved.plan
-    values = (*resolved.values, provable_gain(number), *(() if config.trainer else (servability(plan),)))
+    shares = tuple(source.plan_value() for source in mixed.sources if source.share_percent)
+    values = (*resolved.values, *shares, provable_gain(number), *(() if config.trainer else (servability(plan),)))
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
@@ -146,6 +151,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     findings = {
+        "ignored_files": copied.ignored,
+        "sources": [dataclasses.asdict(source) for source in mixed.sources],
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
@@ -157,17 +164,35 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     return _fitted(summary)
 
 
-def _check(config: JobConfig, workspace: Workspace, problems: ProblemLog) -> tuple[Checked, Reviewed, Questions]:
+def _check(
+    config: JobConfig, workspace: Workspace, copied: Copied, problems: ProblemLog
+) -> tuple[Checked, Mixed, Reviewed, Questions]:
     """Read and check everything that the user gave, before the model is touched."""
-    copies = copy_sources(config.dataset.train, workspace)
-    checked = check_sources(copies, config.dataset, problems, pairs=config.objective.compares)
+    checked = check_sources(copied.copies, config.dataset, problems, pairs=config.objective.compares)
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
-    reviewed = review(checked.conversations, config.dataset, questions.asked, problems)
+    mixed = _mix(config, checked, problems)
+    rows = [checked.conversations[index] for index in mixed.kept]
+    reviewed = review(rows, config.dataset, questions.asked, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
-    _require_rows(len(checked.conversations), "has")
+    _require_rows(len(mixed.kept), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
-    return checked, reviewed, questions
+    return checked, mixed, reviewed, questions
+
+
+def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
+    """Hold sources to their shares, and tell of every row that is left out for it."""
+    mixed = mix(checked.conversations, checked.origins, checked.read, config.dataset.train, _seed(config))
+    for index in mixed.left_out:
+        problems.reject("LeftOutByShare", checked.conversations[index].row)
+    for source in mixed.sources:
+        if source.used < source.wanted:
+            problems.add("ShareNotReached", source.name)
+    return mixed
+
+
+def _seed(config: JobConfig) -> int:
+    return config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED
 
 
 def _situation(config: JobConfig, model: BaseModel, rows: list[TokenRow]) -> Situation | None:
@@ -181,18 +206,18 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     copies: tuple[InputCopy, ...] = ()
     asked: tuple[Question, ...] = ()
     glossary = Glossary()
+
+    def read(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
+        copy = copy_one(source, target, unreadable, workspace, config.dataset.cache)
+        return copy, read_text(copy, unreadable)
+
     if source := config.evaluation.questions:
-        copy, text = _read_input(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE)
+        copy, text = read(source, workspace.questions, StageFailure.QUESTIONS_UNREADABLE)
         copies, asked = (copy,), parse_questions(text, source.name)
     if source := config.evaluation.glossary:
-        copy, text = _read_input(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE)
+        copy, text = read(source, workspace.glossary, StageFailure.GLOSSARY_UNREADABLE)
         copies, glossary = (*copies, copy), parse_glossary(text, source.name)
     return Questions(copies, asked, glossary)
-
-
-def _read_input(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
-    copy = copy_input(source, target, unreadable, unreadable)
-    return copy, read_text(copy, unreadable)
 
 
 def _require_rows(rows: int, verb: str) -> None:

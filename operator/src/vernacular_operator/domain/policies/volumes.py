@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 from vernacular.api import FailureCode, Stage
-from vernacular.api.spec import ClaimPath
+from vernacular.api.sources import ClaimPath
 from vernacular_operator.domain.draft import Draft
 from vernacular_operator.domain.policies import ending
 from vernacular_operator.domain.snapshot import PodFacts

@@ -1,0 +1,45 @@
+"""From what a user named on a server to copies in the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from vernacular_trainer.contract import FileSource, StageFailure
+from vernacular_trainer.data.files import InputCopy, copy_input, take_over
+from vernacular_trainer.data.model_cache import shared_entry
+from vernacular_trainer.data.remote import hub, s3
+from vernacular_trainer.data.remote.files import Access, Listing, RemoteFile, is_data_file
+from vernacular_trainer.workspace import Workspace
+
+
+def list_source(source: FileSource, missing: StageFailure) -> Listing:
+    """The files that a source stands for. Raises StageError."""
+    access = Access.of_file(source, missing)
+    if source.uri.startswith(hub.SCHEME):
+        return hub.list_source(access, is_data_file)
+    return s3.list_source(access, is_data_file)
+
+
+def fetch(file: RemoteFile, target: Path, workspace: Workspace, cache: str = "") -> InputCopy:
+    """A copy of a file; one that broke off in an earlier attempt is continued. With a `cache` it is fetched once for
+    all jobs that may read it. Raises StageError.
+    """
+    name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
+    if cache:
+        # that the job may read this version the server has said already
+        folder = shared_entry(cache, "datasets", name, file.version, file.fetch)
+    else:
+        folder = workspace.downloads / name
+        file.fetch(folder)
+    return take_over(folder / file.path, file.name, target)
+
+
+def copy_one(
+    source: FileSource, target: Path, unreadable: StageFailure, workspace: Workspace, cache: str = ""
+) -> InputCopy:
+    """A copy of a source that is one file. Raises StageError, `unreadable` also when there is no such file."""
+    if not source.uri:
+        return copy_input(source, target, unreadable, unreadable)
+    (file,) = list_source(source, unreadable).files
+    return fetch(file, target, workspace, cache)
