@@ -8,7 +8,7 @@ from typing import Any
 
 from vernacular.api import FAILURES, Consequence, FailureCode, Reason
 from vernacular.api.failures import Failure
-from vernacular.api.spec import ClaimPath
+from vernacular.api.sources import ClaimPath
 from vernacular.cli.screens.values import counted, pick
 from vernacular.cli.screens.watch import ended, succeeded
 
