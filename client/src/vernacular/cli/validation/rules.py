@@ -95,4 +95,5 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "isLessThan": lambda one, other: _amount(one) < _amount(other),
     "isGreaterThan": lambda one, other: _amount(one) > _amount(other),
     "lowerAscii": lambda text: text.lower(),
+    "sum": sum,
 }
