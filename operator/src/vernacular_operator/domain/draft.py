@@ -86,24 +86,15 @@ class Draft:
 
     def write(self, stage: Stage, **changes: Any) -> None:
         """Change what the status says about a stage, and its condition with it."""
-        record = self._settled(evolve(self.record(stage), **changes))
+        record = evolve(self.record(stage), **changes)
+        if record.state != StageState.RUNNING and record.running_since:
+            record = evolve(record, running_since=None)
         others = {item.name: item for item in self.status.stages} | {stage: record}
         self.set(stages=tuple(others[item] for item in Stage if item in others))
         done = record.state == StageState.SUCCEEDED
         status = ConditionStatus.TRUE if done else ConditionStatus.FALSE
         reason = Reason.STAGE_SUCCEEDED if done else record.reason or Reason.RUNNING
         self.condition(STAGE_CONDITIONS[stage], status, reason, "" if done else record.message or "")
-
-    def _settled(self, record: StageStatus) -> StageStatus:
-        """Account for the GPUs of an attempt once it does not run any more."""
-        if record.state == StageState.RUNNING or record.running_since is None:
-            return record
-        end = datetime.fromisoformat(record.completion_time) if record.completion_time else self.now
-        seconds = max(0.0, (end - datetime.fromisoformat(record.running_since)).total_seconds())
-        used = round(self.gpus(record.name) * seconds)
-        if used:
-            self.set(usage=evolve(self.usage, gpu_seconds=self.usage.gpu_seconds + used))
-        return evolve(record, running_since=None)
 
     def gpus(self, stage: Stage) -> int:
         """How many GPUs an attempt of the stage holds."""
