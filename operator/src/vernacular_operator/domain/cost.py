@@ -33,6 +33,21 @@ def priced(status: FineTuneJobStatus, usage: UsageStatus, gpus: int) -> UsageSta
     )
 
 
+def recorded(usage: UsageStatus) -> dict[str, float]:
+    """The usage as metrics of the job's MLflow run; empty for a job without GPUs."""
+    if not usage.gpu_seconds:
+        return {}
+    hours = {
+        "gpu_hours": usage.gpu_seconds,
+        "productive_gpu_hours": usage.productive_gpu_seconds,
+        "lost_gpu_hours": usage.lost_gpu_seconds,
+        "waiting_gpu_hours": usage.waiting_gpu_seconds,
+    }
+    metrics = {f"usage/{name}": round(seconds / _HOUR, 4) for name, seconds in hours.items()}
+    metrics["usage/goodput_percent"] = float(usage.goodput_percent or 0)
+    return metrics | ({"usage/cost": float(usage.cost)} if usage.cost else {})
+
+
 def _seconds_left(status: FineTuneJobStatus) -> int | None:
     if status.terminal or status.stage(Stage.TRAIN).state != StageState.RUNNING or status.progress is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from vernacular.api.base import ApiModel, timestamp
 from vernacular.api.status import FineTuneJobStatus, UsageStatus
 from vernacular_operator.domain.plan import Event, Plan, Reference, RunAttempt, RunEnd, RunRequest
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Snapshot
+from vernacular_operator.manifests.runtime import stage_gpus
 
 M = TypeVar("M", bound=ApiModel)
 
@@ -98,8 +100,7 @@ class Draft:
 
     def gpus(self, stage: Stage) -> int:
         """How many GPUs an attempt of the stage holds."""
-        compute = self.world.job.spec.compute
-        return {Stage.TRAIN: compute.gpus, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
+        return stage_gpus(self.world.job, stage)
 
     def condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
         """Set a condition; its transition time moves only when its status changes."""
@@ -145,13 +146,14 @@ class Draft:
     def plan(self) -> Plan:
         """The finished plan."""
         self.set(observed_generation=self.world.job.metadata.generation)
+        end = self.end_run and replace(self.end_run, usage=self.status.usage)
         return Plan(
             status=self.status,
             delete=tuple(self._delete.values()),
             create=tuple(self._create),
             events=(*self._events, *self._transitions(tuple(event.reason for event in self._events))),
             open_run=self.open_run,
-            end_run=self.end_run,
+            end_run=end,
             attempt=self.attempt,
             delete_job=self.delete_job_itself,
             requeue_seconds=self._requeue,
