@@ -82,7 +82,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = settings.watching.server_timeout + 10
     settings.watching.connect_timeout = 30
     settings.watching.reconnect_backoff = 1
-    settings.watching.chunk_size = 500
+    # one page: Kopf ends the operator when a continued list has expired, instead of listing anew
+    settings.watching.chunk_size = None
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True
