@@ -102,6 +102,17 @@ class KubernetesClient:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(f"watch {path}: {error or type(error).__name__}") from None
 
+    async def streams_lists(self, kind: Kind, namespace: str) -> bool:
+        """Whether the server lets a watch begin with what exists, as Kubernetes does since 1.34; False when unsure."""
+        query = {"watch": "1", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        query |= {"allowWatchBookmarks": "true", "timeoutSeconds": "1"}
+        try:
+            response = await self._open("GET", f"{_path(kind, namespace)}?{urlencode(query)}", None, _TIMEOUT)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        response.response.close()
+        return bool(response.status == 200)
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         return await self._call("POST", kind, _path(kind, namespace), body)
 
