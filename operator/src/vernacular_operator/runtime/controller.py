@@ -43,10 +43,10 @@ _SUSPICION_SECONDS = 30
 _LAST_EVENTS_SECONDS = 3
 
 
-async def cluster_uid(api: KubeApi) -> str:
-    """What tells this cluster from others: the uid of kube-system, "" when it may not be read."""
+async def namespace_uid(api: KubeApi, name: str) -> str:
+    """What tells this cluster from others: the uid of one of its namespaces, "" when it may not be read."""
     try:
-        namespace = await api.get(NAMESPACES, "", "kube-system")
+        namespace = await api.get(NAMESPACES, "", name)
     except (ForbiddenError, NotFoundError):
         return ""
     return str(namespace["metadata"]["uid"])
