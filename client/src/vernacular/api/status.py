@@ -310,7 +310,7 @@ class FineTuneJobStatus(ApiModel):
     def stage(self, name: Stage) -> StageStatus:
         """What is said about a stage: that it waits when nothing is."""
         found = (item for item in self.stages if item.name == name)
-        return next(found, StageStatus(name=name, state=StageState.PENDING))
+        return next(found, None) or StageStatus(name=name, state=StageState.PENDING)
 
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition is True."""

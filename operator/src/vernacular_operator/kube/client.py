@@ -21,7 +21,7 @@ from kubernetes.aio import client, config
 
 from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import NotFoundError, UnavailableError, error_for
-from vernacular_operator.kube.shapes import read_event, read_list
+from vernacular_operator.kube.shapes import read_event, read_list, read_stored
 from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
 
@@ -114,11 +114,11 @@ class KubernetesClient:
         return bool(response.status == 200)
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
-        return await self._call("POST", kind, _path(kind, namespace), body)
+        return await self._write("POST", kind, _path(kind, namespace), body)
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         path = f"{_path(kind, namespace, name)}/status"
-        return await self._call("PATCH", kind, path, patch, content_type="application/merge-patch+json")
+        return await self._write("PATCH", kind, path, patch, "application/merge-patch+json")
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
@@ -163,10 +163,19 @@ class KubernetesClient:
         except ValueError as error:
             raise UnavailableError(f"GET {path}: {error}") from None
 
-    async def _call(
-        self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
+    async def _write(
+        self, method: str, kind: Kind, path: str, body: Object, content_type: str = "application/json"
     ) -> Object:
-        return _decode(method, path, *await self._request(method, kind, path, body, content_type))
+        status, data = await self._request(method, kind, path, body, content_type)
+        if status >= 400:
+            return _decode(method, path, status, data)
+        try:
+            return read_stored(kind, data)
+        except ValueError as error:
+            raise UnavailableError(f"{method} {path}: {error}") from None
+
+    async def _call(self, method: str, kind: Kind, path: str, body: Object | None = None) -> Object:
+        return _decode(method, path, *await self._request(method, kind, path, body))
 
     async def _request(
         self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"

@@ -34,7 +34,8 @@ def apply(draft: Draft) -> None:
         return
     usage = draft.usage
     for stage in (Stage.TRAIN, Stage.EVALUATE):
-        usage = _counted(draft, stage, usage)
+        if draft.record(stage).attempt:
+            usage = _counted(draft, stage, usage)
     if usage != UsageStatus():
         draft.set(usage=priced(draft.status, usage, draft.gpus(Stage.TRAIN)))
 
