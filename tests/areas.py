@@ -21,6 +21,7 @@ PREFIXES = {
     "tests/integration/test_operator": "operator",
     "tests/chaos/": "operator",
     "tests/chart/test_admission_policy.py": "operator",
+    "tests/chart/test_monitoring.py": "operator",
     "tests/chart/test_network_policy.py": "operator",
     "tests/chart/test_operator_rights.py": "operator",
     "tests/chart/test_telemetry.py": "operator",

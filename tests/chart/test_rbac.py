@@ -19,6 +19,7 @@ IN_A_NAMESPACE: Rules = {
     ("", "events", ("create", "list"), ()),
 }
 IDENTITY: Rules = {("", "namespaces", ("get",), ("kube-system",))}
+OWN: Rules = {("", "namespaces", ("get",), ())}
 RUNTIMES: Rules = {("vernacular.dev", "finetuneruntimes", ("list",), ())}
 
 
@@ -53,7 +54,7 @@ def test_namespaced_mode_has_the_same_rights_in_those_namespaces_alone(helm: Hel
     manifests = helm.render({**BUNDLED, "watchNamespaces": ["hr", "legal"]})
 
     roles = {each["metadata"]["namespace"]: rules(each) for each in manifests if each["kind"] == "Role"}
-    assert roles == {"hr": IN_A_NAMESPACE, "legal": IN_A_NAMESPACE}
+    assert roles == {"hr": IN_A_NAMESPACE | OWN, "legal": IN_A_NAMESPACE | OWN}
     bindings = {each["metadata"]["namespace"]: bound(each) for each in manifests if each["kind"] == "RoleBinding"}
     assert set(bindings) == {"hr", "legal"}
     for role, subject in bindings.values():

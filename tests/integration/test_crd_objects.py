@@ -82,10 +82,12 @@ FULL_STATUS = FineTuneJobStatus(
         tuned=AnswerCounts(correct=67, wrong=4, declined=7, invented=1),
         gain_points=GainPoints(value=65, low=-54, high=75),
     ),
-    checkpoints=CheckpointsStatus(latest_step=120, complete=2, resumed_from_step=60),
+    checkpoints=CheckpointsStatus(latest_step=120, complete=2, resumed_from_step=60, training_seconds=540),
     mlflow=MLflowStatus(experiment_id="3", run_id="a" * 32, url=LONG, registered_model="demo.hr-bot", model_version="4",
                         alias="candidate", artifact_uri=LONG),
-    usage=UsageStatus(restarts=1, preemptions=2),
+    usage=UsageStatus(restarts=1, preemptions=2, gpu_seconds=900, productive_gpu_seconds=540, lost_gpu_seconds=60,
+                      waiting_gpu_seconds=100, goodput_percent=82, counted_until=NOW, cost="0.63",
+                      expected_cost="0.80", currency="EUR"),
     failure=FailureStatus(stage="Train", code="GpuOutOfMemory", message=LONG, advice=LONG, evidence=LONG),
     start_time=NOW,
     completion_time=NOW,
@@ -277,8 +279,8 @@ def test_kubectl_shows_the_columns(api_server: ApiServer, namespace: str) -> Non
 
     assert short[0].split() == ["NAME", "STATE", "PROGRESS", "ETA", "VERDICT", "AGE"]
     assert short[1].split()[:5] == ["hr-bot", "Failed", "30", "540", "Promote"]
-    assert wide[0].split()[6:] == ["REASON", "LOSS", "MODEL", "METHOD", "GPUS", "RESTARTS", "RUN"]
-    assert wide[1].split()[6:] == ["GpuOutOfMemory", "0.412", "hf://org/model", "LoRA", "1", "1", "a" * 32]
+    assert wide[0].split()[6:] == ["REASON", "LOSS", "MODEL", "METHOD", "GPUS", "RESTARTS", "COST", "RUN"]
+    assert wide[1].split()[6:] == ["GpuOutOfMemory", "0.412", "hf://org/model", "LoRA", "1", "1", "0.63", "a" * 32]
 
 
 def test_kubectl_explains_every_field(api_server: ApiServer) -> None:

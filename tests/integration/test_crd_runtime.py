@@ -20,6 +20,9 @@ RUNTIMES = "/apis/vernacular.dev/v1alpha1/finetuneruntimes"
 IMAGE = "must be the name of an image, like registry.example.com/vernacular/trainer:1.0"
 DIGEST = "registry.example.com:5000/a/b@sha256:" + "0" * 64
 WORKSPACE = "storage.workspace"
+PRICE = 'must be a decimal number in quotes, like "2.50"'
+CURRENCY = "must be the three letters of a currency, like EUR"
+PRICED = {"cost": {"gpuPricePerHour": "2.50"}}
 
 
 def images(field: str) -> list[Case]:
@@ -36,6 +39,8 @@ CASES: list[Case] = [
     *integer("gpuMemoryGiB", 1, 4096),
     *integer("limits.maxGpus", 0, 65_536),
     *integer("limits.maxGpuHours", 0, 1_000_000),
+    *text("cost.gpuPricePerHour", 32, ("2.50", "0", "0.000001"), ("-1", "2,50", "1e3", "$2"), PRICE),
+    *text("cost.currency", 3, ("EUR",), ("eur", "EU1"), CURRENCY, PRICED),
     *POD_OVERRIDES,
 ]
 

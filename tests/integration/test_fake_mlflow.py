@@ -11,7 +11,7 @@ import pytest
 from support.fake_mlflow import FakeMlflow
 from support.mlflow_server import MlflowServer
 from vernacular_operator.tracking.errors import TrackingConflictError, TrackingError, TrackingNotFoundError
-from vernacular_operator.tracking.mlflow import Credentials, MlflowClient, RunStatus
+from vernacular_operator.tracking.mlflow import Credentials, Metric, MlflowClient, RunStatus
 
 pytestmark = pytest.mark.integration
 
@@ -56,10 +56,13 @@ async def test_a_run_is_found_by_tag_status_and_id_and_lives_as_told(client: Mlf
     assert (made.status, found.tags["vernacular.dev/uid"]) == ("RUNNING", uid)
 
     await client.set_tag(made.run_id, "vernacular.dev/attempt", "2")
+    await client.log_batch(made.run_id, {"usage/cost": 0.5}, {"vernacular.dev/currency": "EUR"}, 1500)
     await client.update_run(made.run_id, RunStatus.KILLED, 2000)
     assert await client.search_runs([experiment], running) == []
     (found,) = await client.search_runs([experiment], by_uid.format(uid))
     assert (found.status, found.tags["vernacular.dev/attempt"]) == ("KILLED", "2")
+    assert found.metrics["usage/cost"] == Metric(0.5, 0, 1500)
+    assert found.tags["vernacular.dev/currency"] == "EUR"
 
     await client.update_run(made.run_id, RunStatus.RUNNING, None)
     both = f"attributes.run_id IN ('{made.run_id}', '{other.run_id}')"

@@ -46,15 +46,18 @@ class Chaos(RuleBasedStateMachine):
 
     @initialize(
         pods=st.integers(1, 2),
+        gpus=st.sampled_from([0, 2]),
         max_restarts=st.integers(0, 3),
         rounds=st.integers(0, 6),
         limits=st.sampled_from([{}, {}, {"ttlSecondsAfterFinished": 30}, {"activeDeadlineSeconds": 90}]),
     )
-    def a_job_somewhere_in_its_life(self, pods: int, max_restarts: int, rounds: int, limits: dict[str, int]) -> None:
+    def a_job_somewhere_in_its_life(
+        self, pods: int, gpus: int, max_restarts: int, rounds: int, limits: dict[str, int]
+    ) -> None:
         self.spec: dict[str, Any] = {
             "model": {"uri": "pvc://models/tiny"},
             "dataset": {"train": [{"configMap": {"name": "data", "key": "train.jsonl"}}]},
-            "compute": {"pods": pods, "gpusPerPod": 0},
+            "compute": {"pods": pods, "gpusPerPod": gpus},
             "storage": {"workspace": {"accessMode": "ReadWriteMany"}},
             "runPolicy": {"maxRestarts": max_restarts, **limits},
         }

@@ -30,11 +30,14 @@ def installed(api_server: ApiServer, helm: Helm, namespace: str, values: dict[st
 
 
 @contextmanager
-def operator(api_server: ApiServer, namespace: str, folder: Path, metrics_port: int = 0) -> Iterator[OperatorProcess]:
+def operator(
+    api_server: ApiServer, namespace: str, folder: Path, metrics_port: int = 0, *, with_authority: bool = True
+) -> Iterator[OperatorProcess]:
     """The operator's process with the configuration, arguments and rights of its Deployment, once it is healthy."""
     config_map = api_server.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/vernacular")
     config = parse_config(yaml.safe_load(config_map["data"]["config.yaml"]))
-    kubeconfig = write_kubeconfig(api_server, namespace, "vernacular", folder / "kubeconfig")
+    path = folder / "kubeconfig"
+    kubeconfig = write_kubeconfig(api_server, namespace, "vernacular", path, with_authority=with_authority)
     deployment = api_server.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/vernacular")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     # the port of the metrics may be taken on this machine

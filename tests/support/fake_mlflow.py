@@ -85,6 +85,7 @@ class FakeMlflow(ThreadedServer):
             "runs/create": self._create_run,
             "runs/search": self._search_runs,
             "runs/update": self._update_run,
+            "runs/log-batch": self._log_batch,
             "runs/set-tag": self._set_tag,
             "runs/delete": self._delete_run,
         }
@@ -150,6 +151,12 @@ class FakeMlflow(ThreadedServer):
 
     def _set_tag(self, body: Json) -> Json:
         self._run(body).tags[body["key"]] = body["value"]
+        return {}
+
+    def _log_batch(self, body: Json) -> Json:
+        run = self._run(body)
+        run.metrics.update({item["key"]: item for item in body["metrics"]})
+        run.tags.update({item["key"]: item["value"] for item in body["tags"]})
         return {}
 
     def _delete_run(self, body: Json) -> Json:

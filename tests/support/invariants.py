@@ -102,8 +102,12 @@ def _flips(terminal: bool, before: Json, after: Json) -> Iterator[str]:
 def _usage(before: Json, life: Life) -> Iterator[str]:
     old, new = before.get("usage") or {}, life.status.get("usage") or {}
     for name, value in old.items():
-        if new.get(name, 0) < value:
+        # the share and what is expected in all go both ways
+        if isinstance(value, int) and name != "goodputPercent" and new.get(name, 0) < value:
             yield f"usage.{name} fell from {value} to {new.get(name)}"
+    uses = [new.get(f"{use}GpuSeconds", 0) for use in ("productive", "lost", "waiting")]
+    if sum(uses) > new.get("gpuSeconds", 0):
+        yield f"of {new.get('gpuSeconds', 0)} GPU seconds, {uses} are productive, lost and waited"
     allowed = life.document["spec"].get("runPolicy", {}).get("maxRestarts", 3)
     if new.get("restarts", 0) > allowed:
         yield f"{new['restarts']} restarts, {allowed} allowed"

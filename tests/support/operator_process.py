@@ -41,8 +41,8 @@ class OperatorProcess:
         self._config = folder / "operator.yaml"
         self._config.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
         self._kubeconfig = kubeconfig
-        self._metrics_port = _free_port() if with_metrics else 0
-        self._arguments = ("--metrics-port", str(self._metrics_port), *arguments) if with_metrics else tuple(arguments)
+        self.metrics_port = _free_port() if with_metrics else 0
+        self._arguments = ("--metrics-port", str(self.metrics_port), *arguments) if with_metrics else tuple(arguments)
         self._liveness = f"http://127.0.0.1:{_free_port()}/healthz"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -121,9 +121,9 @@ class OperatorProcess:
         return Usage(int(fields["VmRSS"].split()[0]) / 1024, files, int(fields["Threads"]), self._tasks())
 
     def _tasks(self) -> int:
-        if not self._metrics_port:
+        if not self.metrics_port:
             return 0
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         return int(float(next(line.split()[1] for line in lines if line.startswith("vernacular_event_loop_tasks "))))
 

@@ -36,15 +36,17 @@ def operator_account(server: ApiServer, namespaces: Sequence[str], folder: Path)
     return write_kubeconfig(server, home, OPERATOR, folder / "operator.kubeconfig")
 
 
-def write_kubeconfig(server: ApiServer, namespace: str, account: str, path: Path) -> Path:
-    """A kubeconfig with a token of a service account that exists."""
+def write_kubeconfig(
+    server: ApiServer, namespace: str, account: str, path: Path, *, with_authority: bool = True
+) -> Path:
+    """A kubeconfig with a token of a service account that exists; without an authority as on clusters whose server has
+    a certificate that everybody trusts.
+    """
     request = {"spec": {"expirationSeconds": 3600}}
     token = server.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token", request)
     authorities = "".join(ssl.DER_cert_to_PEM_cert(each) for each in server.tls.get_ca_certs(binary_form=True))
-    cluster = {
-        "server": server.address,
-        "certificate-authority-data": base64.b64encode(authorities.encode()).decode(),
-    }
+    trust: dict[str, Any] = {"certificate-authority-data": base64.b64encode(authorities.encode()).decode()}
+    cluster = {"server": server.address, **(trust if with_authority else {"insecure-skip-tls-verify": True})}
     config = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from support.simulated_api import Store
@@ -43,7 +44,7 @@ class Workloads:
         for pod in list(self._store.list("pods")):
             name, marked = pod["metadata"]["name"], pod["metadata"].get("deletionTimestamp")
             if pod["status"]["phase"] == "Pending" and not marked:
-                self._store.update("pods", name, _start)
+                self._store.update("pods", name, partial(_start, now=self._now()))
             elif marked and not _lost(pod):
                 self._end_marked(pod)
 
@@ -181,5 +182,7 @@ def _failed(pod: Object) -> bool:
     return pod["status"]["phase"] == "Failed" or bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def _start(pod: Object) -> None:
-    pod["status"].update(phase="Running", containerStatuses=[{"name": "stage", "state": {"running": {}}}])
+def _start(pod: Object, now: str) -> None:
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}
+    running = {"name": "stage", "state": {"running": {}}}
+    pod["status"].update(phase="Running", conditions=[placed], containerStatuses=[running])

@@ -14,9 +14,9 @@ import uvloop
 
 from vernacular_operator.config import ConfigError, OperatorConfig, load_config
 from vernacular_operator.kopf_edge.edge import watch
-from vernacular_operator.kube.client import connect
+from vernacular_operator.kube.client import KubernetesClient, connect
 from vernacular_operator.runtime.clock import SystemClock
-from vernacular_operator.runtime.controller import Controller, cluster_uid
+from vernacular_operator.runtime.controller import Controller, namespace_uid
 from vernacular_operator.telemetry import logs
 from vernacular_operator.telemetry.metrics import Metrics
 from vernacular_operator.telemetry.server import serving
@@ -55,14 +55,22 @@ async def operate(
     client = await connect(kubeconfig, metrics.api_request)
     try:
         mlflow = MlflowClient(config.mlflow.tracking_uri, _credentials())
-        # without rights in the cluster, its certificate authority tells it from others
-        cluster = client.authority() if config.watch_namespaces else await cluster_uid(client)
+        cluster = await _cluster(client, config)
         controller = Controller(client, mlflow, config, SystemClock(), cluster, metrics)
         metrics.observe_state(controller.state)
         async with serving(metrics, metrics_port):
             await _run_both(watch(controller, client, config, stop=stop, ready=ready, liveness=liveness), controller)
     finally:
         await client.close()
+
+
+async def _cluster(client: KubernetesClient, config: OperatorConfig) -> str:
+    """What tells this cluster from others. Without rights in it: its certificate authority, else, where its server has
+    a certificate of a public one, a namespace of its own.
+    """
+    if not config.watch_namespaces:
+        return await namespace_uid(client, "kube-system")
+    return client.authority() or await namespace_uid(client, min(config.watch_namespaces))
 
 
 async def _run_both(watch_layer: Coroutine[Any, Any, None], controller: Controller) -> None:

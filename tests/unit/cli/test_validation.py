@@ -207,5 +207,6 @@ def test_a_file_and_a_reference_together_are_no_local_file(tmp_path: Path, schem
 
     assert job.files == ()
     assert lines_of("a", job.problems) == [
-        "a:8: spec.dataset.train[0].file: unknown field file; here can be configMap, uri, revision, endpoint, credentials, sharePercent"
+        "a:8: spec.dataset.train[0].file: unknown field file; here can be configMap, uri, revision, "
+        "endpoint, credentials, sharePercent"
     ]

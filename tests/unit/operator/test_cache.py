@@ -9,8 +9,10 @@ import pytest
 from support.worlds import fine_tune_job
 from vernacular.api import FineTuneJobStatus, JobState, Stage
 from vernacular.api.names import attempt_labels
+from vernacular.api.status import UsageStatus
 from vernacular_operator.runtime.cache import Cache, Key, Outcome
 
+USED = UsageStatus(gpu_seconds=7)
 KEY = Key("demo", "hr-bot")
 
 
@@ -125,7 +127,8 @@ def test_what_a_list_does_not_show_any_more_is_gone() -> None:
 
 def ended(condition: str = "Failed") -> dict[str, Any]:
     true = {"type": condition, "status": "True", "reason": "X", "lastTransitionTime": "2026-03-01T12:00:00Z"}
-    return {"observedGeneration": 1, "state": "Failed", "conditions": [true], "mlflow": {"runID": "run-1"}}
+    return {"observedGeneration": 1, "state": "Failed", "conditions": [true], "mlflow": {"runID": "run-1"},
+            "usage": {"gpuSeconds": 7}}  # fmt: skip
 
 
 def test_pods_of_a_job_that_has_ended_cost_no_memory() -> None:
@@ -144,7 +147,7 @@ def test_of_a_job_that_has_ended_only_its_end_is_kept() -> None:
 
     assert cache.job(KEY) is None
     assert list(cache.jobs()) == []
-    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=True)
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=True, usage=USED)
     assert cache.states() == {"Failed": 1}
     assert cache.version_of({"uid": "uid-1"}) == 2
     assert cache.put_job(job_document(version=1)) is None
@@ -164,7 +167,8 @@ def test_a_job_that_ends_by_an_own_write_is_kept_as_if_a_list_had_shown_it() -> 
     cache.put_status(KEY, job, FineTuneJobStatus.model_validate(ended()), "7")
 
     assert cache.job(KEY) is None
-    assert cache.outcome("uid-1") == listed.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
+    failed = Outcome("run-1", ended=True, succeeded=False, usage=USED)
+    assert cache.outcome("uid-1") == listed.outcome("uid-1") == failed
     assert cache.put_job(job_document(version=7, status=ended())) is None
 
 
@@ -186,7 +190,7 @@ def test_a_job_that_is_to_be_deleted_some_time_is_kept_whole() -> None:
     job = cache.job(KEY)
     assert job is not None
     assert job.status.terminal
-    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False, usage=USED)
     dropped = cache.drop_job("uid-1")
     assert dropped is not None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.virtual_world import VirtualWorld
 
 
@@ -38,3 +40,23 @@ def test_a_job_that_goes_at_once_waits_until_mlflow_knows_how_it_ended() -> None
         world.go_on(700)
         (run,) = world.tracking.server.runs_of(uid)
         assert run.status == "FINISHED"
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["mlflow-there", "mlflow-away-at-the-end"])
+def test_the_run_tells_what_the_job_used(away: bool) -> None:
+    with VirtualWorld(["one"], compute={"gpusPerPod": 4}) as world:
+        while world.job("one").get("status", {}).get("state") not in ("Publishing", "Succeeded"):
+            world.work(1, succeed=True)
+        assert world.job("one")["status"]["state"] == "Publishing"
+        world.tracking.up = not away
+        world.work(20, succeed=True)
+        job = world.job("one")
+        assert job["status"]["state"] == "Succeeded"
+        world.operator.crash()
+        world.operator.start()
+        world.tracking.up = True
+        world.go_on(400)
+        (run,) = world.tracking.server.runs_of(job["metadata"]["uid"])
+        assert run.status == "FINISHED"
+        assert job["status"]["usage"]["gpuSeconds"] > 0
+        assert run.metrics["usage/gpu_hours"]["value"] == round(job["status"]["usage"]["gpuSeconds"] / 3600, 4)

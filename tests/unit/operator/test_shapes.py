@@ -13,7 +13,7 @@ from vernacular.api import Stage
 from vernacular.api.names import attempt_labels
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.kube.api import EVENTS, JOBS, PODS, Kind
-from vernacular_operator.kube.shapes import read_event, read_list
+from vernacular_operator.kube.shapes import read_event, read_list, read_stored
 
 MOMENT = "2026-03-01T12:00:05Z"
 LABELS = attempt_labels("hr-bot", "uid-1", Stage.TRAIN, 2)
@@ -81,11 +81,13 @@ def test_facts_of_what_was_read_are_those_of_the_whole(
 ) -> None:
     page = read_list(kind, json.dumps({"metadata": {"continue": "c"}, "items": documents}).encode())
     events = [read_event(kind, json.dumps({"type": "ADDED", "object": each}).encode())[1] for each in documents]
+    stored = [read_stored(kind, json.dumps(each).encode()) for each in documents]
     expected = [facts(each) for each in documents]
 
     assert page["metadata"] == {"continue": "c"}
     assert [facts(each) for each in page["items"]] == expected
     assert [facts(each) for each in events] == expected
+    assert [facts(each) for each in stored] == expected
     for field in fields(expected[0]):
         told = {getattr(each, field.name) for each in expected}
         assert field.name in ELSEWHERE or len(told) > 1, f"no document here tells {field.name}"
@@ -99,6 +101,12 @@ def test_what_is_no_child_is_read_whole() -> None:
     assert read_event(PODS, json.dumps({"type": "BOOKMARK", "object": bookmark}).encode()) == ("BOOKMARK", bookmark)
     assert read_event(JOBS, json.dumps({"type": "ERROR", "object": error}).encode()) == ("ERROR", error)
     assert read_list(EVENTS, json.dumps({"metadata": {}, "items": [event]}).encode())["items"] == [event]
+
+
+def test_of_what_was_written_the_metadata_is_read() -> None:
+    document = {"metadata": {"name": "hr-bot", "resourceVersion": "7"}, "spec": {"model": {}}, "status": {}}
+
+    assert read_stored(EVENTS, json.dumps(document).encode()) == {"metadata": document["metadata"]}
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"type": "ADDED"}'])

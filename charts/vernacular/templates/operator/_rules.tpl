@@ -35,6 +35,13 @@
   verbs: [create, list]
 {{- end }}
 
+{{- define "vernacular.namespaceRules" -}}
+# its own uid tells clusters apart whose server has a public certificate
+- apiGroups: ['']
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}
+
 {{- define "vernacular.clusterRules" -}}
 # what the platform team decides, read when a job is accepted
 - apiGroups: [vernacular.dev]

@@ -78,6 +78,7 @@ _JOB_COLUMNS = (
     _column("Method", ".spec.method.type", "How the model learns", wide=True),
     _column("GPUs", ".spec.compute.gpusPerPod", "GPUs of each pod", kind="integer", wide=True),
     _column("Restarts", ".status.usage.restarts", "Attempts after a failure", kind="integer", wide=True),
+    _column("Cost", ".status.usage.cost", "What the GPU time cost so far", wide=True),
     _column("Run", ".status.mlflow.runID", "Run in MLflow", wide=True),
 )
 

@@ -13,7 +13,7 @@ from vernacular.api.constants import ANNOTATION_DEFAULT
 from vernacular.api.finetunejob import ObjectMeta
 from vernacular.api.pod_overrides import PodOverride
 from vernacular.api.spec import AccessMode, ModelCacheSpec
-from vernacular.api.strings import ImageName, ObjectName, StorageSize
+from vernacular.api.strings import Currency, ImageName, ObjectName, Price, StorageSize
 
 
 class RuntimeImages(SpecModel):
@@ -55,6 +55,13 @@ class RuntimeLimits(SpecModel):
     )
 
 
+class RuntimeCost(SpecModel):
+    """What GPU time costs; jobs tell in status.usage what they cost."""
+
+    gpu_price_per_hour: Price = Field(description="Price of one GPU for an hour, a decimal number in quotes.")
+    currency: Currency = Field(default="USD", description="Its currency, three letters as in ISO 4217.")
+
+
 class FineTuneRuntimeSpec(SpecModel):
     """What jobs that name this runtime get."""
 
@@ -70,6 +77,7 @@ class FineTuneRuntimeSpec(SpecModel):
     )
     storage: RuntimeStorage | None = Field(default=None, description="Defaults of the volumes of jobs.")
     limits: RuntimeLimits | None = Field(default=None, description="The most that one job may use.")
+    cost: RuntimeCost | None = Field(default=None, description="What GPU time costs.")
 
 
 class FineTuneRuntime(ApiModel):

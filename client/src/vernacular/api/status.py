@@ -189,6 +189,9 @@ class CheckpointsStatus(ApiModel):
     resumed_from_step: Count = Field(
         default=0, description="Step that the latest attempt went on from; 0: from the start."
     )
+    training_seconds: Count = Field(
+        default=0, description="Time of training that the newest checkpoint, or the result, holds."
+    )
     credited_step: Count = Field(
         default=0, description="Step of the newest checkpoint at the last interruption that cost no restart."
     )
@@ -215,6 +218,24 @@ class UsageStatus(ApiModel):
     preemptions: Count = Field(default=0, description="Attempts after an interruption that cost no restart.")
     repairs: Count = Field(default=0, description="Attempts that were given less memory to need.")
     gpu_seconds: Count = Field(default=0, description="GPUs x seconds of training and evaluation.")
+    productive_gpu_seconds: Count = Field(
+        default=0, description="Those that a checkpoint, the result or a finished evaluation holds."
+    )
+    lost_gpu_seconds: Count = Field(
+        default=0, description="Those of interrupted attempts that no checkpoint holds: they are spent again."
+    )
+    waiting_gpu_seconds: Count = Field(
+        default=0, description="Those held without training: for images, for other pods, for loading and saving."
+    )
+    goodput_percent: int | None = Field(
+        default=None, ge=0, le=100, description="GPU time that was neither lost nor waited, in percent."
+    )
+    counted_until: Timestamp | None = Field(default=None, description="GPU time is counted up to this moment.")
+    cost: Line | None = Field(default=None, description="What the GPU time cost so far, by the price of the runtime.")
+    expected_cost: Line | None = Field(
+        default=None, description="What it will have cost when the training ends; absent: the pace is not known."
+    )
+    currency: Line | None = Field(default=None, description="Currency of the cost.")
     suspended_seconds: Count = Field(default=0, description="How long the job was suspended.")
 
 
@@ -289,7 +310,7 @@ class FineTuneJobStatus(ApiModel):
     def stage(self, name: Stage) -> StageStatus:
         """What is said about a stage: that it waits when nothing is."""
         found = (item for item in self.stages if item.name == name)
-        return next(found, StageStatus(name=name, state=StageState.PENDING))
+        return next(found, None) or StageStatus(name=name, state=StageState.PENDING)
 
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition is True."""

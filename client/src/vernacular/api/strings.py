@@ -167,6 +167,16 @@ StorageSize = Annotated[
         ),
     ),
 ]
+Price = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    Checked(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?", 'must be a decimal number in quotes, like "2.50"'),
+]
+Currency = Annotated[
+    str,
+    Field(min_length=3, max_length=3),
+    Checked("[A-Z]{3}", "must be the three letters of a currency, like EUR"),
+]
 ArgumentName = Annotated[str, Field(max_length=64)]
 ArgumentValue = Annotated[str, Field(min_length=1, max_length=64)]
 TagKey = Annotated[str, Field(max_length=250)]

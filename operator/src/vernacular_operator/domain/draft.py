@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from vernacular.api.base import ApiModel, timestamp
 from vernacular.api.status import FineTuneJobStatus, UsageStatus
 from vernacular_operator.domain.plan import Event, Plan, Reference, RunAttempt, RunEnd, RunRequest
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Snapshot
+from vernacular_operator.manifests.runtime import stage_gpus
 
 M = TypeVar("M", bound=ApiModel)
 
@@ -86,7 +88,9 @@ class Draft:
 
     def write(self, stage: Stage, **changes: Any) -> None:
         """Change what the status says about a stage, and its condition with it."""
-        record = self._settled(evolve(self.record(stage), **changes))
+        record = evolve(self.record(stage), **changes)
+        if record.state != StageState.RUNNING and record.running_since:
+            record = evolve(record, running_since=None)
         others = {item.name: item for item in self.status.stages} | {stage: record}
         self.set(stages=tuple(others[item] for item in Stage if item in others))
         done = record.state == StageState.SUCCEEDED
@@ -94,21 +98,9 @@ class Draft:
         reason = Reason.STAGE_SUCCEEDED if done else record.reason or Reason.RUNNING
         self.condition(STAGE_CONDITIONS[stage], status, reason, "" if done else record.message or "")
 
-    def _settled(self, record: StageStatus) -> StageStatus:
-        """Account for the GPUs of an attempt once it does not run any more."""
-        if record.state == StageState.RUNNING or record.running_since is None:
-            return record
-        end = datetime.fromisoformat(record.completion_time) if record.completion_time else self.now
-        seconds = max(0.0, (end - datetime.fromisoformat(record.running_since)).total_seconds())
-        used = round(self.gpus(record.name) * seconds)
-        if used:
-            self.set(usage=evolve(self.usage, gpu_seconds=self.usage.gpu_seconds + used))
-        return evolve(record, running_since=None)
-
     def gpus(self, stage: Stage) -> int:
         """How many GPUs an attempt of the stage holds."""
-        compute = self.world.job.spec.compute
-        return {Stage.TRAIN: compute.gpus, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
+        return stage_gpus(self.world.job, stage)
 
     def condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
         """Set a condition; its transition time moves only when its status changes."""
@@ -154,13 +146,14 @@ class Draft:
     def plan(self) -> Plan:
         """The finished plan."""
         self.set(observed_generation=self.world.job.metadata.generation)
+        end = self.end_run and replace(self.end_run, usage=self.status.usage)
         return Plan(
             status=self.status,
             delete=tuple(self._delete.values()),
             create=tuple(self._create),
             events=(*self._events, *self._transitions(tuple(event.reason for event in self._events))),
             open_run=self.open_run,
-            end_run=self.end_run,
+            end_run=end,
             attempt=self.attempt,
             delete_job=self.delete_job_itself,
             requeue_seconds=self._requeue,

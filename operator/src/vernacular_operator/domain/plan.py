@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vernacular.api import FineTuneJobStatus
+from vernacular.api.status import UsageStatus
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,16 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """Close the run truthfully. `status` is FINISHED, FAILED or KILLED; `uid` names the job, "" when it is gone."""
+    """Close the run truthfully. `status` is FINISHED, FAILED or KILLED; `uid` names the job, "" when it is gone.
+
+    `usage` is what the job used in all, as far as that is known.
+    """
 
     run_id: str
     status: str
     end_ms: int
     uid: str = ""
+    usage: UsageStatus | None = None
 
 
 @dataclass(frozen=True)

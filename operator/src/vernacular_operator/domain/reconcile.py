@@ -19,6 +19,7 @@ from vernacular_operator.domain.policies import (
     suspension,
     time_to_live,
     tracking,
+    usage,
 )
 from vernacular_operator.domain.snapshot import Snapshot
 from vernacular_operator.manifests.runtime import settings
@@ -50,4 +51,6 @@ def reconcile(world: Snapshot, now: datetime) -> Plan:
         if draft.settled:
             break
     tracking.postpone(draft)
+    # last: what is counted is no reason to write
+    usage.apply(draft)
     return draft.plan()

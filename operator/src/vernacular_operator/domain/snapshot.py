@@ -107,7 +107,8 @@ class TrackingProblem:
 class ProgressFacts:
     """The last values that training reported to MLflow. Losses are decimal strings, "" when not reported.
 
-    `checkpoint_step`: step of the newest complete checkpoint, 0 when there is none yet.
+    `checkpoint_step`: step of the newest complete checkpoint, 0 when there is none yet; `checkpoint_seconds`: how long
+    the training that it holds took.
     """
 
     step: int
@@ -118,6 +119,7 @@ class ProgressFacts:
     eta_seconds: int | None
     reported_at: datetime
     checkpoint_step: int = 0
+    checkpoint_seconds: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from vernacular_operator.config import OperatorConfig
 from vernacular_operator.kopf_edge.storages import NoDiffBase, NoProgress
 from vernacular_operator.kube.client import KubernetesClient
 from vernacular_operator.runtime.controller import Controller
+from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
 
 COMPONENT = "vernacular-operator"
 
@@ -28,9 +29,10 @@ async def watch(
     liveness: str | None = None,
 ) -> None:
     """Watch until `stop` is set or the process is told to end. `liveness` is the URL of the health endpoint."""
+    namespace = next(iter(config.watch_namespaces), "")
     await kopf.operator(
         registry=_registry(controller, client),
-        settings=_settings(),
+        settings=_settings(streams=await client.streams_lists(FINE_TUNE_JOBS, namespace)),
         clusterwide=not config.watch_namespaces,
         namespaces=list(config.watch_namespaces),
         standalone=True,
@@ -69,7 +71,7 @@ def _registry(controller: Controller, client: KubernetesClient) -> kopf.Operator
     return registry
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(*, streams: bool) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.posting.loggers = False
@@ -82,7 +84,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = settings.watching.server_timeout + 10
     settings.watching.connect_timeout = 30
     settings.watching.reconnect_backoff = 1
-    settings.watching.chunk_size = 500
+    # Kopf ends the operator when a continued list has expired: what exists comes with the watch, or in one page
+    settings.watching.initial_streaming = streams
+    settings.watching.chunk_size = None
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True

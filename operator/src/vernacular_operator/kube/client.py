@@ -21,7 +21,7 @@ from kubernetes.aio import client, config
 
 from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import NotFoundError, UnavailableError, error_for
-from vernacular_operator.kube.shapes import read_event, read_list
+from vernacular_operator.kube.shapes import read_event, read_list, read_stored
 from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
 
@@ -102,12 +102,23 @@ class KubernetesClient:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(f"watch {path}: {error or type(error).__name__}") from None
 
+    async def streams_lists(self, kind: Kind, namespace: str) -> bool:
+        """Whether the server lets a watch begin with what exists, as Kubernetes does since 1.34; False when unsure."""
+        query = {"watch": "1", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        query |= {"allowWatchBookmarks": "true", "timeoutSeconds": "1"}
+        try:
+            response = await self._open("GET", f"{_path(kind, namespace)}?{urlencode(query)}", None, _TIMEOUT)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        response.response.close()
+        return bool(response.status == 200)
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
-        return await self._call("POST", kind, _path(kind, namespace), body)
+        return await self._write("POST", kind, _path(kind, namespace), body)
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         path = f"{_path(kind, namespace, name)}/status"
-        return await self._call("PATCH", kind, path, patch, content_type="application/merge-patch+json")
+        return await self._write("PATCH", kind, path, patch, "application/merge-patch+json")
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
@@ -152,10 +163,19 @@ class KubernetesClient:
         except ValueError as error:
             raise UnavailableError(f"GET {path}: {error}") from None
 
-    async def _call(
-        self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"
+    async def _write(
+        self, method: str, kind: Kind, path: str, body: Object, content_type: str = "application/json"
     ) -> Object:
-        return _decode(method, path, *await self._request(method, kind, path, body, content_type))
+        status, data = await self._request(method, kind, path, body, content_type)
+        if status >= 400:
+            return _decode(method, path, status, data)
+        try:
+            return read_stored(kind, data)
+        except ValueError as error:
+            raise UnavailableError(f"{method} {path}: {error}") from None
+
+    async def _call(self, method: str, kind: Kind, path: str, body: Object | None = None) -> Object:
+        return _decode(method, path, *await self._request(method, kind, path, body))
 
     async def _request(
         self, method: str, kind: Kind, path: str, body: Object | None = None, content_type: str = "application/json"

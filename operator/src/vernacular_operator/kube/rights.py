@@ -48,6 +48,9 @@ IN_NAMESPACES = (
     Right("", "persistentvolumeclaims", ("get", "create"), "workspaces; an existing one is looked at"),
     Right("", "events", ("create", "list"), "what happened, for kubectl describe; why a claim has no volume"),
 )
+IN_SINGLE_NAMESPACES = (
+    Right("", "namespaces", ("get",), "its own uid tells clusters apart whose server has a public certificate"),
+)
 IN_THE_CLUSTER = (
     Right(GROUP, RUNTIME_PLURAL, ("list",), "what the platform team decides, read when a job is accepted"),
     Right("", "namespaces", ("get",), "its uid tells clusters apart that share an MLflow server", ("kube-system",)),
@@ -56,7 +59,11 @@ IN_THE_CLUSTER = (
 
 def chart_template() -> str:
     """The named templates that the chart's roles include."""
-    parts = [("vernacular.rules", IN_NAMESPACES), ("vernacular.clusterRules", IN_THE_CLUSTER)]
+    parts = [
+        ("vernacular.rules", IN_NAMESPACES),
+        ("vernacular.namespaceRules", IN_SINGLE_NAMESPACES),
+        ("vernacular.clusterRules", IN_THE_CLUSTER),
+    ]
     defined = [f'{{{{- define "{name}" -}}}}\n{_rules(rights)}{{{{- end }}}}\n' for name, rights in parts]
     return "\n".join([f"{{{{/* {_GENERATED} */}}}}\n", *defined])
 

@@ -75,6 +75,10 @@ class _Children(TypedDict):
     items: list[_Child]
 
 
+class _Stored(TypedDict, total=False):
+    metadata: _Metadata
+
+
 class _Event(msgspec.Struct):
     type: str
     object: msgspec.Raw
@@ -82,12 +86,18 @@ class _Event(msgspec.Struct):
 
 _CHILDREN = frozenset({JOBS, PODS})
 _children, _child = msgspec.json.Decoder(_Children), msgspec.json.Decoder(_Child)
+_stored = msgspec.json.Decoder(_Stored)
 _event, _whole = msgspec.json.Decoder(_Event), msgspec.json.Decoder()
 
 
 def read_list(kind: Kind, data: bytes) -> Object:
     """A page of a list. Raises ValueError for what is none."""
     return cast(Object, (_children if kind in _CHILDREN else _whole).decode(data))
+
+
+def read_stored(kind: Kind, data: bytes) -> Object:
+    """What a write made of an object: of all but children the metadata alone. Raises ValueError for what is none."""
+    return cast(Object, (_child if kind in _CHILDREN else _stored).decode(data))
 
 
 def read_event(kind: Kind, line: bytes) -> tuple[str, Object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vernacular.api import FineTuneJob, FineTuneRuntime, FineTuneRuntimeSpec
+from vernacular.api import FineTuneJob, FineTuneRuntime, FineTuneRuntimeSpec, Stage
 from vernacular.api.status import RuntimeStatus
 from vernacular_operator.config import OperatorConfig
 
@@ -37,6 +37,12 @@ def gpu_hours(job: FineTuneJob) -> tuple[int, str] | None:
         f"the FineTuneRuntime {runtime.name if runtime else ''}": limits.max_gpu_hours if limits else None,
     }
     return min(((hours, who) for who, hours in said.items() if hours is not None), default=None)
+
+
+def stage_gpus(job: FineTuneJob, stage: Stage) -> int:
+    """How many GPUs an attempt of the stage holds."""
+    compute = job.spec.compute
+    return {Stage.TRAIN: compute.gpus, Stage.EVALUATE: compute.gpus_per_pod}.get(stage, 0)
 
 
 def settings(config: OperatorConfig, runtime: RuntimeStatus | None) -> OperatorConfig:

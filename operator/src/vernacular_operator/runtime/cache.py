@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, FineTuneJobStatus, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
+from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 
@@ -45,11 +46,12 @@ class _Children:
 
 
 class Outcome(NamedTuple):
-    """How far a job is, and its MLflow run: "" before it has one."""
+    """How far a job is, its MLflow run ("" before it has one), and what it used."""
 
     run_id: str
     ended: bool
     succeeded: bool
+    usage: UsageStatus | None = None
 
 
 class _Settled(NamedTuple):
@@ -60,6 +62,7 @@ class _Settled(NamedTuple):
     state: str
     run_id: str
     succeeded: bool
+    usage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ class Cache:
             return None
         found = self._jobs[key]
         if isinstance(found, _Settled):
-            return Outcome(found.run_id, ended=True, succeeded=found.succeeded)
-        return Outcome(found.status.run_id, found.status.terminal, found.status.is_true(ConditionType.COMPLETE))
+            usage = UsageStatus.model_validate(found.usage) if found.usage else None
+            return Outcome(found.run_id, ended=True, succeeded=found.succeeded, usage=usage)
+        status = found.status
+        return Outcome(status.run_id, status.terminal, status.is_true(ConditionType.COMPLETE), status.usage)
 
     def jobs(self) -> Iterator[tuple[Key, FineTuneJob]]:
         """All jobs about which something is left to decide."""
@@ -265,6 +270,7 @@ def _settled(document: Mapping[str, Any]) -> _Settled | None:
         state=status.get("state") or "",
         run_id=(status.get("mlflow") or {}).get("runID") or "",
         succeeded=ConditionType.COMPLETE in true,
+        usage=status.get("usage"),
     )
 
 

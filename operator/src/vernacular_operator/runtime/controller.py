@@ -31,6 +31,7 @@ from vernacular_operator.runtime.resync import Resync
 from vernacular_operator.runtime.sweep import RunSweeper
 from vernacular_operator.telemetry import logs
 from vernacular_operator.telemetry.metrics import Metrics, OperatorState
+from vernacular_operator.telemetry.running import running
 from vernacular_operator.tracking.errors import TrackingError
 from vernacular_operator.tracking.keeper import RunKeeper
 from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
@@ -42,10 +43,10 @@ _SUSPICION_SECONDS = 30
 _LAST_EVENTS_SECONDS = 3
 
 
-async def cluster_uid(api: KubeApi) -> str:
-    """What tells this cluster from others: the uid of kube-system, "" when it may not be read."""
+async def namespace_uid(api: KubeApi, name: str) -> str:
+    """What tells this cluster from others: the uid of one of its namespaces, "" when it may not be read."""
     try:
-        namespace = await api.get(NAMESPACES, "", "kube-system")
+        namespace = await api.get(NAMESPACES, "", name)
     except (ForbiddenError, NotFoundError):
         return ""
     return str(namespace["metadata"]["uid"])
@@ -126,6 +127,7 @@ class Controller:
             poll_age=(now - polled.at).total_seconds() if polled else None,
             poll_seconds=polled.seconds if polled else None,
             tasks=len(asyncio.all_tasks()),
+            running=running((job for _, job in self._cache.jobs()), now),
         )
 
     async def run(self) -> None:
@@ -251,4 +253,5 @@ class Controller:
         if job is None or job.status.terminal:
             return
         if run_id := job.status.run_id or (opened.run_id if isinstance(opened, RunOpened) else ""):
-            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, round(self._clock.now().timestamp() * 1000)))
+            end_ms = round(self._clock.now().timestamp() * 1000)
+            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, end_ms, usage=job.status.usage))

@@ -123,7 +123,7 @@ class Executor:
         self._expect(FINE_TUNE_JOBS, stored)
         self._cache.put_status(key, job, plan.status, stored["metadata"]["resourceVersion"])
         old, new = job.status, plan.status
-        self._metrics.status_written(old, new)
+        self._metrics.status_written(key.namespace, old, new)
         if (old.state, old.reason) != (new.state, new.reason):
             _log.info("%s, %s: %s", new.state, new.reason, new.message)
 

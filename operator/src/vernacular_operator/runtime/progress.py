@@ -150,6 +150,7 @@ class ProgressReader:
             eta_seconds=_remaining(samples, total_steps),
             reported_at=datetime.fromtimestamp(step.timestamp / 1000, UTC),
             checkpoint_step=_whole(saved) or 0,
+            checkpoint_seconds=_whole(run.metrics.get("progress/checkpoint_seconds")) or 0,
         )
 
 

@@ -51,7 +51,9 @@ class RunSweeper:
             if self._is_double(run):
                 self._keeper.discard(run.run_id)
             elif status := await self._due(run):
-                self._keeper.end(RunEnd(run.run_id, status, round(self._clock.now().timestamp() * 1000)))
+                outcome = self._cache.outcome(run.tags.get(f"{TAG_PREFIX}uid", ""))
+                end_ms = round(self._clock.now().timestamp() * 1000)
+                self._keeper.end(RunEnd(run.run_id, status, end_ms, usage=outcome.usage if outcome else None))
 
     def _is_double(self, run: Run) -> bool:
         """Whether the job's status names another run: that one is handed to the stages, and never changes."""

@@ -32,6 +32,7 @@ class Metric:
         return PREFIX + self.name
 
 
+_JOB = ("namespace", "name")
 JOBS = Metric("jobs", Kind.GAUGE, "FineTuneJobs that exist, by status.state.", ("state",))
 STAGE_SECONDS = Metric(
     "stage_duration_seconds",
@@ -47,6 +48,31 @@ RESTARTS = Metric(
     "Attempts started again, by cause: failure (counts against maxRestarts) or preemption.",
     ("cause",),
 )
+GPUS = Metric("gpus", Kind.GAUGE, "GPUs that running stages hold.", ("namespace", "stage"))
+GPU_SECONDS = Metric(
+    "gpu_seconds_total",
+    Kind.COUNTER,
+    "GPUs x seconds that jobs held, by namespace; counted when their status is written.",
+    ("namespace",),
+)
+GPU_USE = Metric(
+    "gpu_use_seconds_total",
+    Kind.COUNTER,
+    "What became of them: productive, lost (to interruptions) or waiting; the rest is not decided yet.",
+    ("namespace", "use"),
+)
+GPU_COST = Metric(
+    "gpu_cost_total",
+    Kind.COUNTER,
+    "What they cost, by the prices of the runtimes.",
+    ("namespace", "currency"),
+)
+JOB_PROGRESS = Metric("job_progress_ratio", Kind.GAUGE, "Steps done, from 0 to 1, of each running training.", _JOB)
+JOB_LOSS = Metric("job_loss", Kind.GAUGE, "Latest loss of each running training.", _JOB)
+JOB_EVAL_LOSS = Metric("job_eval_loss", Kind.GAUGE, "Its latest loss on rows that were kept back.", _JOB)
+JOB_SPEED = Metric("job_tokens_per_second", Kind.GAUGE, "Its speed over all ranks.", _JOB)
+JOB_LEFT = Metric("job_eta_seconds", Kind.GAUGE, "Seconds until it ends, estimated.", _JOB)
+JOB_REPORT_AGE = Metric("job_report_age_seconds", Kind.GAUGE, "Seconds since it last reported progress.", _JOB)
 QUEUE_DEPTH = Metric("queue_depth", Kind.GAUGE, "Jobs that wait for a worker.")
 QUEUE_AGE = Metric("queue_oldest_seconds", Kind.GAUGE, "How long the oldest of them waits; 0 when none does.")
 RECONCILE_SECONDS = Metric(
@@ -79,6 +105,7 @@ POLL_SECONDS = Metric(
 TASKS = Metric("event_loop_tasks", Kind.GAUGE, "Tasks of the event loop; steady growth with few jobs is a leak.")
 
 CATALOGUE = (
-    JOBS, STAGE_SECONDS, FAILURES, RESTARTS, QUEUE_DEPTH, QUEUE_AGE, RECONCILE_SECONDS, API_REQUESTS, WATCH_AGE,
-    POLL_AGE, POLL_SECONDS, TASKS,
+    JOBS, STAGE_SECONDS, FAILURES, RESTARTS, GPUS, GPU_SECONDS, GPU_USE, GPU_COST, JOB_PROGRESS, JOB_LOSS,
+    JOB_EVAL_LOSS, JOB_SPEED, JOB_LEFT, JOB_REPORT_AGE, QUEUE_DEPTH, QUEUE_AGE, RECONCILE_SECONDS, API_REQUESTS,
+    WATCH_AGE, POLL_AGE, POLL_SECONDS, TASKS,
 )  # fmt: skip

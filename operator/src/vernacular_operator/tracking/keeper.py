@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from vernacular_operator.domain.cost import recorded
 from vernacular_operator.domain.plan import RunAttempt, RunEnd, RunRequest
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
 from vernacular_operator.domain.snapshot import RunClosed, RunOpened, TrackingProblem
@@ -19,6 +20,7 @@ from vernacular_operator.tracking.errors import (
 from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
 
 _log = logging.getLogger(__name__)
+CURRENCY_TAG = f"{TAG_PREFIX}currency"
 _AT_ONCE = 8
 _ENDED = frozenset({RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED})
 
@@ -86,6 +88,9 @@ class RunKeeper:
 
     async def _end(self, end: RunEnd) -> None:
         try:
+            if end.usage and (metrics := recorded(end.usage)):
+                tags = {CURRENCY_TAG: end.usage.currency} if end.usage.currency else {}
+                await self._client.log_batch(end.run_id, metrics, tags, end.end_ms)
             await self._client.update_run(end.run_id, RunStatus(end.status), end.end_ms)
         except (TrackingDeniedError, TrackingNotFoundError) as error:
             _log.warning("MLflow: run %s stays as it is: %s", end.run_id, error)

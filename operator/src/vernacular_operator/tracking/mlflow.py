@@ -122,6 +122,13 @@ class MlflowClient:
         """Move a run to MLflow's trash."""
         await self._call("POST", "runs/delete", {"run_id": run_id})
 
+    async def log_batch(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int
+    ) -> None:
+        """Add a value to each of these metrics of a run, and set tags; `timestamp` in milliseconds since 1970."""
+        values = [{"key": key, "value": value, "timestamp": timestamp, "step": 0} for key, value in metrics.items()]
+        await self._call("POST", "runs/log-batch", {"run_id": run_id, "metrics": values, "tags": _pairs(tags)})
+
     async def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""
         await self._call("POST", "runs/set-tag", {"run_id": run_id, "key": key, "value": value})

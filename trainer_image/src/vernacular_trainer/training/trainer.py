@@ -364,7 +364,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             checkpoints.retain(self._attempt_folder.parent, self._attempt, newest, self.plan.keep_checkpoints)
         self.completed += 1
         self.checkpoint_step = self.state.global_step
-        self._sink.log(self.state.global_step, {"progress/checkpoint_step": float(self.checkpoint_step)})
+        saved = {
+            "progress/checkpoint_step": float(self.checkpoint_step),
+            "progress/checkpoint_seconds": round(self.progress.training_seconds, 1),
+        }
+        self._sink.log(self.state.global_step, saved)
         self.ranks.barrier()
         self._resume()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from vernacular.api import FailureCode, Stage
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import ending, stopping
+from vernacular_operator.domain.policies import ending, stopping, usage
 from vernacular_operator.manifests.runtime import gpu_hours
 
 _HOUR = 3600
@@ -19,9 +17,8 @@ def spent(draft: Draft, stage: Stage) -> bool:
     if limit is None or not gpus:
         return False
     left = limit[0] * _HOUR - draft.usage.gpu_seconds
-    since = draft.record(stage).running_since
-    if since:
-        left -= round(gpus * (draft.now - datetime.fromisoformat(since)).total_seconds())
+    if since := usage.uncounted_since(draft, stage):
+        left -= round(gpus * (draft.now - since).total_seconds())
         draft.requeue(max(1.0, left / gpus))
     return left <= 0
 

@@ -19,7 +19,7 @@ def apply(draft: Draft) -> None:
     seen = draft.world.progress
     if seen is None or draft.record(Stage.TRAIN).state != StageState.RUNNING:
         return
-    results.note_checkpoint_step(draft, seen.checkpoint_step)
+    results.note_checkpoint_step(draft, seen.checkpoint_step, seen.checkpoint_seconds)
     if worth_writing(draft.status.progress, seen):
         draft.set(progress=_progress(seen))
 

@@ -98,17 +98,20 @@ def note_checkpoints(draft: Draft, report: contract.StageReport | None) -> None:
         _checkpoints(draft, summary)
 
 
-def note_checkpoint_step(draft: Draft, step: int) -> None:
-    """Note that a checkpoint of this step is complete."""
+def note_checkpoint_step(draft: Draft, step: int, training_seconds: int) -> None:
+    """Note that a checkpoint of this step is complete, and how long the training that it holds took."""
     old = draft.status.checkpoints or CheckpointsStatus()
     if step > old.latest_step:
-        draft.set(checkpoints=evolve(old, latest_step=step))
+        seconds = max(old.training_seconds, training_seconds)
+        draft.set(checkpoints=evolve(old, latest_step=step, training_seconds=seconds))
 
 
 def _checkpoints(draft: Draft, summary: contract.TrainSummary) -> None:
     old = draft.status.checkpoints or CheckpointsStatus()
+    kept = summary.result_step > 0 or summary.checkpoint_step == summary.step
     checkpoints = evolve(
         old,
+        training_seconds=max(old.training_seconds, summary.training_seconds if kept else 0),
         latest_step=max(old.latest_step, summary.checkpoint_step),
         complete=summary.complete_checkpoints,
         resumed_from_step=summary.resumed_from_step,
