@@ -77,4 +77,7 @@ bench-data: $(READY) ## how fast 1,000,000 rows are checked, and in how much mem
 bench-evaluation: $(READY) ## how long base and tuned model take to answer 200 questions
 	@$(PYTHON) -m bench.evaluation
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation
+bench-trainer: $(READY) ## the train stage beside TRL, LLaMA-Factory and transformers' Trainer (ROUNDS=2)
+	@PYTHONPATH=tests $(PYTHON) -m bench.trainer $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer

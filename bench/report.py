@@ -22,16 +22,27 @@ Written by the benches from their newest records in `bench/results/`. A missed t
 
 @dataclass(frozen=True)
 class Measure:
-    """One line. `target` is an upper bound in `unit`; None: shown for information, nothing is promised."""
+    """One line. `target` is an upper bound in `unit`, `least` a lower one; neither: shown for information, nothing is
+    promised.
+    """
 
     name: str
     measured: float
     unit: str
     target: float | None = None
+    least: float | None = None
 
     @property
     def met(self) -> bool:
-        return self.target is None or self.measured <= self.target
+        above = self.target is not None and self.measured > self.target
+        return not above and (self.least is None or self.measured >= self.least)
+
+    @property
+    def promise(self) -> str:
+        """The bound as it is printed; empty when there is none."""
+        if self.least is not None:
+            return f"≥ {self.least:g}"
+        return "" if self.target is None else f"≤ {self.target:g}"
 
 
 def machine() -> dict[str, str]:
@@ -57,10 +68,9 @@ def table(measures: list[Measure], last: Mapping[str, float] | None = None) -> s
     width = max(len(measure.name) for measure in measures)
     lines = [f"{'measure':{width}}  {'measured':>10}  {'last':>10}  {'target':>8}  unit  met"]
     for m in measures:
-        target = "" if m.target is None else f"{m.target:g}"
-        met = "" if m.target is None else ("yes" if m.met else "NO")
+        met = ("yes" if m.met else "NO") if m.promise else ""
         before = f"{last[m.name]:.1f}" if last and m.name in last else ""
-        lines.append(f"{m.name:{width}}  {m.measured:>10.1f}  {before:>10}  {target:>8}  {m.unit:4}  {met}")
+        lines.append(f"{m.name:{width}}  {m.measured:>10.1f}  {before:>10}  {m.promise:>8}  {m.unit:4}  {met}")
     return "\n".join(lines)
 
 
@@ -73,15 +83,16 @@ def page(records: list[dict[str, Any]]) -> str:
         parts.append(f"{record['date']}; {described(record['machine'])}; {versions}.\n")
         parts.append("| measure | measured | target | met |\n| --- | --- | --- | --- |")
         parts += [
-            _row(Measure(**{key: m[key] for key in ("name", "measured", "unit", "target")})) for m in record["measures"]
+            _row(Measure(**{key: m.get(key) for key in ("name", "measured", "unit", "target", "least")}))
+            for m in record["measures"]
         ]
         parts.append("")
     return "\n".join(parts)
 
 
 def _row(m: Measure) -> str:
-    target = "" if m.target is None else f"≤ {m.target:g} {m.unit}"
-    met = "" if m.target is None else ("yes" if m.met else "**no**")
+    target = f"{m.promise} {m.unit}".rstrip() if m.promise else ""
+    met = ("yes" if m.met else "**no**") if m.promise else ""
     return f"| {m.name} | {m.measured:.1f} {m.unit} | {target} | {met} |"
 
 

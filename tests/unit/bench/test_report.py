@@ -21,18 +21,27 @@ def test_a_bound_is_met_up_to_its_value() -> None:
     assert [measure.met for measure in (MET, MISSED, SHOWN, Measure("edge", 60, "s", 60))] == [True, False, True, True]
 
 
+def test_a_bound_from_below_is_met_from_its_value_on() -> None:
+    found = [Measure("speed", value, "x", least=5) for value in (4.9, 5)]
+    assert [measure.met for measure in found] == [False, True]
+    assert [line.split()[2:] for line in table(found).splitlines()[1:]] == [
+        ["≥", "5", "x", "NO"],
+        ["≥", "5", "x", "yes"],
+    ]
+
+
 def test_table_names_what_was_missed() -> None:
     lines = table([MET, MISSED, SHOWN]).splitlines()
 
-    assert lines[1].split() == ["quick", "10.0", "60", "s", "yes"]
-    assert lines[2].split() == ["slow", "61.0", "60", "s", "NO"]
+    assert lines[1].split() == ["quick", "10.0", "≤", "60", "s", "yes"]
+    assert lines[2].split() == ["slow", "61.0", "≤", "60", "s", "NO"]
     assert lines[3].split() == ["loop", "110.0", "s"]
 
 
 def test_table_compares_with_the_last_record() -> None:
     lines = table([MET, SHOWN], {"quick": 12.34}).splitlines()
 
-    assert lines[1].split() == ["quick", "10.0", "12.3", "60", "s", "yes"]
+    assert lines[1].split() == ["quick", "10.0", "12.3", "≤", "60", "s", "yes"]
     assert lines[2].split() == ["loop", "110.0", "s"]
 
 
@@ -43,7 +52,7 @@ def test_finish_records_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert report.finish("x", "make bench-x", [MET], {"kopf": "1"})
     assert not report.finish("x", "make bench-x", [MET, MISSED], {"kopf": "1"})
 
-    assert capsys.readouterr().out.splitlines()[-2].split() == ["quick", "10.0", "10.0", "60", "s", "yes"]
+    assert capsys.readouterr().out.splitlines()[-2].split() == ["quick", "10.0", "10.0", "≤", "60", "s", "yes"]
     record = json.loads((tmp_path / "x.json").read_text())
     assert [measure["met"] for measure in record["measures"]] == [True, False]
     assert "| slow | 61.0 s | ≤ 60 s | **no** |" in (tmp_path / "page.md").read_text()
