@@ -5,13 +5,14 @@ The exit code says it in short (contract.ExitCode), the report in full: as the c
 where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
 
 `python -m vernacular_trainer plan --config job.json [--gpu-memory 80GiB] [--model FOLDER]` runs nothing: it shows what
-a job would come to.
+a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from vernacular_trainer.contract import ContractError, ExitCode, JobConfig, Stage, StageFailure, StageReport
@@ -19,14 +20,15 @@ from vernacular_trainer.errors import StageError, report_of
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
-PLAN = "plan"
+PLAN, CHECK = "plan", "check"
+FORMATS = ("Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text", "Preference")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
     options = _parser().parse_args(arguments)
-    if options.stage == PLAN:
-        return _plan(options)
+    if options.stage in (PLAN, CHECK):
+        return _without_job(_plan if options.stage == PLAN else _check, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
         report = supervise(config, options.config)
@@ -36,17 +38,32 @@ def main(arguments: list[str] | None = None) -> int:
     return int(report.outcome.exit_code)
 
 
-def _plan(options: argparse.Namespace) -> int:
-    """Show a plan; a failure is a sentence and an advice on standard error."""
-    # images of users' own trainers have the supervisor, and not what reads rows
-    from vernacular_trainer.plan_command import show_plan
-
+def _without_job(show: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """A failure is a sentence and an advice on standard error."""
     try:
-        show_plan(read_config(options.config), options.gpu_memory, options.model, sys.stdout)
+        show(options)
     except StageError as error:
         sys.stderr.write(f"{error.message}: {error.advice}\n")
         return int(error.outcome.exit_code)
     return int(ExitCode.DONE)
+
+
+# images of users' own trainers have the supervisor, and not what reads rows: it is imported where it is used
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from vernacular_trainer.plan_command import show_plan
+
+    show_plan(read_config(options.config), options.gpu_memory, options.model, sys.stdout)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from vernacular_trainer.check_command import Wanted, check_files
+
+    wanted = Wanted(
+        tuple(options.files), options.objective, options.teaches, options.format, options.questions, options.reports
+    )
+    check_files(wanted, sys.stdout)
 
 
 def load_config(path: Path, stage: Stage) -> JobConfig:
@@ -89,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(plan)
     plan.add_argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, instead of what the job says")
     plan.add_argument("--model", type=Path, metavar="FOLDER", help="where the base model is, instead of its path")
+    check = commands.add_parser(CHECK, help="check files of rows; runs nothing")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")
+    check.add_argument("--objective", choices=("SFT", "DPO"), default="SFT", help="what the rows are for")
+    check.add_argument("--teaches", choices=("Facts", "Skill"), default="Facts", help="what the rows teach")
+    check.add_argument("--format", choices=FORMATS, default="Auto", help="the format of all rows")
+    check.add_argument("--questions", type=Path, metavar="FILE", help="questions that the tuned model will be asked")
+    check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
     return parser
 
 

@@ -16,6 +16,7 @@ from vernacular.cli.errors import ExitCode
 
 DESCRIPTION = "Teach a language model your company's own language, on Kubernetes."
 STAGES = ("prepare", "train", "evaluate", "publish")
+FORMATS = ("Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text", "Preference")
 SHELLS = ("bash", "zsh", "fish")
 _HELP_WIDTH = 80
 _CHOICE = re.compile(r"argument (\S+): invalid choice: '([^']*)'")
@@ -118,6 +119,29 @@ VERBS = (
             ),
         ),
         ("vernacular init rows.jsonl",),
+        cluster=False,
+    ),
+    Verb(
+        "check",
+        "check files of rows without a cluster",
+        "Check rows as the prepare stage of a job does, on this machine: what cannot be read, duplicates,"
+        " contradictions, personal data, leaks into the questions, and what the rows that are held out will prove."
+        " It needs the extra [data]. What needs the model, as lengths in tokens, the job checks.",
+        (
+            _argument("files", nargs="+", metavar="FILE", help="rows, in any form that a job can read"),
+            _argument("--objective", choices=("SFT", "DPO"), default="SFT", help="what they are for (default: SFT)"),
+            _argument(
+                "--teaches", choices=("Facts", "Skill"), default="Facts", help="what they teach (default: Facts)"
+            ),
+            _argument("--format", choices=FORMATS, default="Auto", help="of all rows (default: as each shows)"),
+            _argument("--questions", metavar="FILE", help="questions that the tuned model will be asked"),
+            _argument(
+                "--reports",
+                metavar="FOLDER",
+                help="write the report as a page, the rows that can be used, and those that cannot with the reason",
+            ),
+        ),
+        ("vernacular check rows.jsonl --reports reports",),
         cluster=False,
     ),
     Verb(

@@ -1,0 +1,52 @@
+"""`vernacular check`: the verdict of the checks as an exit status."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from support.command_line import Shell
+from vernacular.api.spec import RowFormat
+from vernacular.cli.errors import CliError, ExitCode
+from vernacular.cli.parser import FORMATS
+from vernacular.cli.terminal import Terminal
+from vernacular.cli.verbs import check
+
+ROWS = [{"prompt": f"What is the code of office {n}?", "completion": f"Its code is {n * 17}."} for n in range(20)]
+
+
+def test_formats_are_those_of_the_resource() -> None:
+    assert tuple(RowFormat) == FORMATS
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "says"),
+    [
+        ([], ExitCode.DONE, "20 rows: 20 can be used, 0 cannot"),
+        ([{"prompt": "q"}], ExitCode.REFUSED, "21 rows: 20 can be used, 1 cannot"),
+    ],
+)
+def test_rows_are_checked_here(tmp_path: Path, extra: list[dict[str, str]], code: ExitCode, says: str) -> None:
+    (tmp_path / "--rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*ROWS, *extra]))
+    shell = Shell(None, tmp_path)
+
+    done = shell.run("check", "--reports", "reports", "--", "--rows.jsonl")
+
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout
+    assert (tmp_path / "reports/data.html").exists()
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(io.StringIO(), io.StringIO(), colours=False, live=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(CliError) as caught:
+        check.run(Namespace(files=[str(tmp_path / "rows.jsonl")]), terminal)
+
+    assert "[data]" in caught.value.advice
