@@ -201,6 +201,22 @@ def test_layers_that_may_mix_packed_rows_are_known(settings: dict[str, Any]) -> 
     assert llama().attends_only
 
 
+@pytest.mark.parametrize(
+    ("settings", "window"),
+    [
+        ({}, 0),
+        ({"sliding_window": None}, 0),
+        ({"sliding_window": 1024}, 1024),
+        ({"sliding_window": 1024, "use_sliding_window": False}, 0),
+        ({"sliding_window": 1024, "use_sliding_window": True}, 1024),
+    ],
+)
+def test_the_window_of_a_model_is_known(settings: dict[str, Any], window: int) -> None:
+    shape = shape_of(LLAMA_8B | settings, {})
+    assert shape is not None
+    assert shape.window == window
+
+
 def test_a_processor_has_no_empty_buckets() -> None:
     zero = {"strategy": "ZeRO2", "world_size": 2}
 
@@ -250,7 +266,7 @@ def test_open_values_are_chosen_so_that_the_training_fits() -> None:
     recomputed = resolved(job(gib=40))
 
     assert (smaller.plan.micro_batch_size, smaller.plan.accumulation) == (1, 16)
-    assert value(smaller, "microBatchSize") == ("1", "not 2: 73.7 of 60 GiB were needed")
+    assert value(smaller, "microBatchSize") == ("1", "not 2: 65.3 of 60 GiB were needed")
     assert recomputed.plan.gradient_checkpointing
     assert value(recomputed, "gradientCheckpointing")[0] == "On"
     assert recomputed.memory is not None
@@ -268,8 +284,8 @@ def test_a_strategy_is_chosen_only_where_it_is_left_open() -> None:
 def test_what_the_user_wrote_is_not_changed_but_named() -> None:
     error = refused(job(gib=60, micro_batch_size=4, gradient_checkpointing="Off"))
 
-    assert error.message == "the training needs 129.72 GiB of each GPU, which has 60"
-    assert "write training.microBatchSize: 1 (45.7 GiB)" in error.advice
+    assert error.message == "the training needs 112.92 GiB of each GPU, which has 60"
+    assert "write training.microBatchSize: 1 (41.5 GiB)" in error.advice
     assert "; or training.maxSequenceLength: 1024 (" in error.advice
 
 
@@ -301,3 +317,41 @@ def test_a_model_that_does_not_tell_its_sizes_is_trained_without_a_prediction() 
 
     assert resolution.memory is None
     assert "memoryGiB" not in {item.name for item in resolution.values}
+
+
+@pytest.mark.parametrize(
+    ("shape", "training", "reason"),
+    [
+        ({}, {}, "no padding is computed, the losses are the same"),
+        ({}, {"packing": "Auto"}, "no padding is computed, the losses are the same"),
+        ({}, {"packing": "Off"}, "as written in the job"),
+        ({"attends_only": False}, {}, "not every layer of the model is known to keep packed rows apart"),
+        ({"window": 1024}, {}, "the model attends to 1024 tokens at a time, fewer than rows have"),
+        ({"window": 4096}, {}, "no padding is computed, the losses are the same"),
+        (
+            {},
+            {"extra_arguments": {"neftune_noise_alpha": "5"}},
+            "NEFTune's noise would become less with the length of a packed batch",
+        ),
+    ],
+)
+def test_rows_are_packed_where_that_changes_nothing(
+    shape: dict[str, Any], training: dict[str, Any], reason: str
+) -> None:
+    situation = Situation(dataclasses.replace(llama(), **shape), RowSizes.unknown(4096))
+    found = resolve(job(gib=0, **training), DataFacts(1000, 100, 4096, 8192, situation))
+
+    assert value(found, "packing") == ("On" if found.plan.packing else "Off", reason)
+    assert found.plan.packing == reason.startswith("no padding")
+
+
+def test_packed_rows_share_a_micro_batch_by_their_usual_length() -> None:
+    sizes = RowSizes.of([(4000, 100)] + [(500, 100)] * 999)
+
+    def micro(**training: Any) -> int:
+        facts = DataFacts(1000, 100, 4000, 8192, Situation(llama(), sizes))
+        return resolve(job(gib=0, **training), facts).plan.micro_batch_size
+
+    assert micro(packing="Off", effective_batch_size=16) == 2
+    # a quarter of the longest row counts at least
+    assert micro(effective_batch_size=16) == 8

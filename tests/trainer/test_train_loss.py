@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     GPT2Config,
+    GptOssConfig,
     GraniteConfig,
     Lfm2Config,
     LlamaConfig,
@@ -28,7 +29,7 @@ from vernacular_trainer.model.base import unwrapped
 from vernacular_trainer.training.attention import PACKED
 from vernacular_trainer.training.cross_entropy import linear_cross_entropy
 from vernacular_trainer.training.loss import SupervisedLoss
-from vernacular_trainer.training.packing import attend_packed, packs
+from vernacular_trainer.training.packing import attend_packed, keeps_apart
 from vernacular_trainer.training.rows import Batch, Row, RowTable, pack, pad
 
 
@@ -118,8 +119,8 @@ SMALL |= {"vocab_size": 512, "head_dim": 8, "num_key_value_heads": 2}
 KINDS = {
     "grouped queries": LlamaConfig(**SMALL),
     "untied": LlamaConfig(**SMALL, tie_word_embeddings=False),
-    "sliding window": MistralConfig(**SMALL, sliding_window=9),
-    "window and full": Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=7, max_window_layers=1),
+    "sliding window": MistralConfig(**SMALL, sliding_window=64),
+    "window and full": Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=64, max_window_layers=1),
     "scaled logits": GraniteConfig(**SMALL, logits_scaling=4.0),
     "learnt positions": GPT2Config(
         n_embd=32, n_layer=2, n_head=4, vocab_size=512, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
@@ -148,7 +149,8 @@ def test_packed_rows_have_the_losses_and_gradients_of_rows_alone(kind: str) -> N
         assert found.sum().item() == pytest.approx(expected.item(), rel=1e-5)
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(gradient, wanted[name], atol=1e-4, rtol=1e-4)
-    assert packs(model, model, loss, "FP32", lambda batch: batch)
+    assert keeps_apart(model, model, loss, "FP32", lambda batch: batch)
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_packed_row_does_not_see_the_others(tiny_model: Path) -> None:
@@ -178,13 +180,16 @@ def tried(config: Any) -> bool:
     model = AutoModelForCausalLM.from_config(config)
     if not attend_packed(model):
         return False
-    return packs(model, model, SupervisedLoss(model), "FP32", lambda batch: batch)
+    return keeps_apart(model, model, SupervisedLoss(model), "FP32", lambda batch: batch)
 
 
 @pytest.mark.parametrize(
     "config",
     [
         pytest.param(Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]), id="convolution"),
+        pytest.param(
+            GptOssConfig(**SMALL, num_local_experts=4, num_experts_per_tok=2, sliding_window=64), id="attention sinks"
+        ),
         pytest.param(BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=512), id="own attention"),
     ],
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
+from vernacular_trainer.layout import similar_rows
 from vernacular_trainer.model_shape import Linear, ModelShape
 from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 
@@ -30,9 +31,6 @@ _FOUR_BITS = 1 / 2 + 1 / 64 + FULL_PRECISION / (64 * 256)
 LOGIT_CHUNK = {"cpu": 32 * MIB, "cuda": 512 * MIB}
 # cross-entropy over all logits at once: log-probabilities, their gradient, the gradient of the logits
 _LOGIT_BYTES = 3 * FULL_PRECISION
-# a packed row shorter than the longest of its group by this factor begins a new one: attention computes less than
-# this many times the tokens
-GROUP_FACTOR = 2
 # DeepSpeed 0.19, runtime/zero/config.py: elements of reduce_bucket_size and stage3_max_live_parameters
 _REDUCE_BUCKET = 500_000_000
 _LIVE_PARAMETERS = 1_000_000_000
@@ -88,12 +86,8 @@ class RowSizes:
 
 
 def _grid(lengths: list[int]) -> int:
-    """Positions of packed rows, longest first, each group padded to its longest (training/attention.py)."""
-    positions, longest = 0, 0
-    for length in lengths:
-        longest = longest if length * GROUP_FACTOR >= longest > 0 else length
-        positions += longest
-    return positions
+    """Positions of packed rows when each group is padded to its longest."""
+    return sum(len(group) * max(group) for group in similar_rows(lengths))
 
 
 @dataclass(frozen=True)
@@ -352,8 +346,8 @@ class _Needs:
     def _inputs(self) -> int:
         """Bytes per token of the inputs that a layer's linear maps keep for the gradients of their weights.
 
-        Layers that share an input share its copy, except under autocast, which makes one for each. The output of
-        attention is counted there.
+        Layers that share an input share its copy, except under autocast with trained weights or DoRA, and with dropout,
+        which make one for each. The output of attention is counted there.
         """
         size, hidden, wide = self.compute_bytes, self.shape.hidden, self.shape.intermediate
         if self.full:
@@ -363,7 +357,7 @@ class _Needs:
         if self.plan.lora_variant == "DoRA":
             # its length multiplies what the base and what the adapter give
             ranks += 2 * sum(item.outputs for item in per_layer) * size
-        if self.plan.lora_dropout or self.autocast:
+        if self.plan.lora_dropout or (self.autocast and self.plan.lora_variant == "DoRA"):
             mask = 1 if self.plan.lora_dropout else 0
             return sum(item.inputs for item in per_layer) * (size + mask) + ranks
         shared = {

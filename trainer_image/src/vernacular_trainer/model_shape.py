@@ -50,7 +50,8 @@ class ModelShape:
     """Sizes of a decoder-only transformer. `linears`: those of all layers, the output layer left out. `intermediate`:
     width of the MLP that a token passes.
 
-    `attends_only`: positions meet in ordinary attention alone, so that rows can be packed. `plain_logits`: they are
+    `attends_only`: positions meet in ordinary attention alone, so that rows can be packed. `window`: how many tokens
+    some layers attend to at most (0: all). `plain_logits`: they are
     what the output layer gives, neither scaled nor capped.
     """
 
@@ -65,6 +66,7 @@ class ModelShape:
     parameters: int
     linears: tuple[Linear, ...]
     attends_only: bool = True
+    window: int = 0
     plain_logits: bool = True
 
     @property
@@ -160,6 +162,7 @@ def shape_of(config: Mapping[str, Any], headers: Mapping[str, Mapping[str, Any]]
         parameters=parameters,
         linears=linears,
         attends_only=_attends_only(settings),
+        window=_first(settings, ("sliding_window",)) if settings.get("use_sliding_window") is not False else 0,
         plain_logits=all(settings.get(name) in (None, 1, 1.0) for name in _LOGIT_CHANGES),
     )
 

@@ -174,7 +174,7 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     note("method", config.method.type, _METHODS[config.method.type])
     reasons.choose("loss", training.loss, lambda: ("AnswersOnly", "the model is to answer, not to ask"))
     length = note("maxSequenceLength", *sequence_length(training, facts.longest_row, facts.model_limit))
-    packing = _packing(training, facts.situation, reasons)
+    packing = _packing(training, facts.situation, length, reasons)
     batch = _batch(training, compute, facts.train_rows, _row_tokens(config, facts.situation, length, packing), reasons)
     epochs, steps = _steps(training, facts.train_rows, batch.effective, reasons)
     warmup = training.warmup_percent if training.warmup_percent is not None else DEFAULT_WARMUP_PERCENT
@@ -231,14 +231,18 @@ def summarise(plan: ResolvedPlan) -> str:
     )
 
 
-def _packing(training: TrainingConfig, situation: Situation | None, reasons: _Reasons) -> bool:
+def _packing(training: TrainingConfig, situation: Situation | None, length: int, reasons: _Reasons) -> bool:
     shape = situation and situation.shape
-    if training.packing == "Off":
-        packs, reason = False, _GIVEN
-    elif not (shape and shape.attends_only):
-        packs, reason = False, "not every layer of the model is known to keep packed rows apart"
-    else:
-        packs, reason = True, "no padding is computed, the losses are the same"
+    packs, reason = False, _GIVEN
+    if training.packing != "Off":
+        if not (shape and shape.attends_only):
+            reason = "not every layer of the model is known to keep packed rows apart"
+        elif 0 < shape.window < length:
+            reason = f"the model attends to {shape.window} tokens at a time, fewer than rows have"
+        elif "neftune_noise_alpha" in training.extra_arguments:
+            reason = "NEFTune's noise would become less with the length of a packed batch"
+        else:
+            packs, reason = True, "no padding is computed, the losses are the same"
     reasons.note("packing", _switch(packs), reason)
     return packs
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from vernacular_trainer.contract import StageFailure
@@ -76,7 +77,7 @@ def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, configuration)
+        return _without_copies(get_peft_model(model, configuration), plan)
     except ValueError as error:
         names = ", ".join(sorted({name.rpartition(".")[2] for name, _ in linear_layers(model)}))
         raise StageError(
@@ -84,6 +85,17 @@ def add_adapter(model: PreTrainedModel, plan: ResolvedPlan) -> Any:
             f"method.lora.targetModules {', '.join(targets)} does not fit the model",
             f"choose from its linear layers ({names}), or leave it out for all of them",
         ) from error
+
+
+def _without_copies(model: Any, plan: ResolvedPlan) -> Any:
+    """In 16 bits PEFT makes a float32 copy of the input of every layer, which autocast or DeepSpeed then undo. DoRA
+    computes with it.
+    """
+    if plan.precision != "FP32" and plan.lora_variant != "DoRA":
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.cast_input_dtype_enabled = False
+    return model
 
 
 def unwrapped(model: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from vernacular_trainer.memory import GROUP_FACTOR
+from vernacular_trainer.layout import similar_rows
 
 # the name under which models find it; transformers makes no mask for a name that it does not know
 PACKED = "vernacular_packed"
@@ -39,14 +39,11 @@ class Group:
 def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
     """Divide the rows of a packed batch, in their order, into groups of similar length."""
     groups: list[Group] = []
-    rows: list[int] = []
     start = 0
-    for length in lengths:
-        if rows and min(*rows, length) * GROUP_FACTOR < max(*rows, length):
-            groups.append(_group(start, rows, device))
-            start, rows = start + sum(rows), []
-        rows.append(length)
-    return (*groups, _group(start, rows, device))
+    for rows in similar_rows(lengths):
+        groups.append(_group(start, rows, device))
+        start += sum(rows)
+    return tuple(groups)
 
 
 def _group(start: int, rows: list[int], device: torch.device) -> Group:
@@ -64,26 +61,21 @@ def packed_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     groups: tuple[Group, ...] = (),
-    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each row. query, key, value: shape (1, heads, tokens, size); the result:
     (1, tokens, heads, size).
+
+    No row is longer than a sliding window of the model: the plan packs no others.
     """
     assert groups, "packed rows need their groups"
     assert attention_mask is None
-    parts = [
-        _attend(module, [_grid(each, group) for each in (query, key, value)], group, sliding_window, kwargs)
-        for group in groups
-    ]
+    parts = [_attend(module, [_grid(each, group) for each in (query, key, value)], group, kwargs) for group in groups]
     return (torch.cat(parts) if len(parts) > 1 else parts[0])[None], None
 
 
-def _attend(
-    module: torch.nn.Module, grids: list[torch.Tensor], group: Group, window: int | None, kwargs: dict[str, Any]
-) -> torch.Tensor:
-    mask = _band(group.longest, window, grids[0].device) if window and window < group.longest else None
-    found, _ = sdpa_attention_forward(module, *grids, mask, is_causal=mask is None, **kwargs)
+def _attend(module: torch.nn.Module, grids: list[torch.Tensor], group: Group, kwargs: dict[str, Any]) -> torch.Tensor:
+    found, _ = sdpa_attention_forward(module, *grids, None, **{**kwargs, "is_causal": True})
     tokens: torch.Tensor = found.flatten(0, 1)
     return tokens if group.places is None else tokens.index_select(0, group.places)
 
@@ -94,13 +86,6 @@ def _grid(states: torch.Tensor, group: Group) -> torch.Tensor:
     if group.places is not None:
         own = own.new_zeros((group.rows * group.longest, *own.shape[1:])).index_copy(0, group.places, own)
     return own.reshape(group.rows, group.longest, *own.shape[1:]).transpose(1, 2)
-
-
-def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
-    """Which positions see which: themselves and the window - 1 before them; bool, shape (1, 1, length, length)."""
-    place = torch.arange(length, device=device)
-    distance = place[:, None] - place[None, :]
-    return ((distance >= 0) & (distance < window))[None, None]
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -149,11 +149,6 @@ class PairTable:
         return len(self.rows) // 2
 
     @property
-    def packed(self) -> bool:
-        """How batches of them are laid out."""
-        return self.rows.packed
-
-    @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of the longer answer of each pair, its prompt included, shape (pairs,)."""
         longest: NDArray[np.int64] = self.rows.lengths.reshape(-1, 2).max(axis=1)

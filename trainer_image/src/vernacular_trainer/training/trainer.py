@@ -23,7 +23,7 @@ from vernacular_trainer.training.checkpoints import Checkpoint, Progress
 from vernacular_trainer.training.loss import SupervisedLoss
 from vernacular_trainer.training.metrics import MetricSink, Throughput, log_interval
 from vernacular_trainer.training.order import StepOrder, micro_batches
-from vernacular_trainer.training.packing import attends_packed, packs
+from vernacular_trainer.training.packing import attend_packed, attends_packed, keeps_apart, settle
 from vernacular_trainer.training.preferences import PreferenceLoss, Reference
 from vernacular_trainer.training.ranks import Ranks
 from vernacular_trainer.training.result import copy_result, write_result
@@ -49,7 +49,7 @@ class StepBatches:
     def __iter__(self) -> Iterator[Batch]:
         table = self._table()
         lengths, ranks = table.lengths, self._ranks
-        order = StepOrder(lengths, self._plan.effective_batch_size, self._plan.seed, by_length=not table.packed)
+        order = StepOrder(lengths, self._plan.effective_batch_size, self._plan.seed, by_length=not self._plan.packing)
         for step in range(self._first_step, self._plan.total_steps):
             rows = order.rows_of(step)
             sizes = lengths[rows].tolist()
@@ -279,13 +279,15 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         )
 
     def lay_out(self) -> None:
-        """Pack rows where the plan says so and the model computes them right."""
-        model = unwrapped(self.model)
-        if not (self.plan.packing and attends_packed(model)):
+        """Pack rows where the plan says so and the model computes them right on all ranks."""
+        model, loss = unwrapped(self.model), self._loss.tokens
+        if not attends_packed(model):
+            settle(self.model_wrapped, model, loss, self._to_device)
             return
-        tokens = self._loss.tokens
-        fails = not packs(self.model_wrapped, model, tokens, self.plan.precision, self._to_device)
-        packed = not self.ranks.any([fails])[0]
+        apart = keeps_apart(self.model_wrapped, model, loss, self.plan.precision, self._to_device)
+        packed = not self.ranks.any([not apart])[0]
+        if packed:
+            attend_packed(model)
         self.train_rows = self.train_rows.laid_out(packed=packed)
         self.validation = self.validation.laid_out(packed=packed)
 
