@@ -134,7 +134,9 @@ def test_watching_in_a_terminal(jobs: StoredJobs, shell: Shell) -> None:
         first = screen.until("step 120 of 300 (40%), loss 0.412")
         assert "\x1b[32m✓ Prepare\x1b[0m  \x1b[36m● Train\x1b[0m  \x1b[2m○ Evaluate\x1b[0m" in first
         jobs.report("hr-bot", {"progress": {"step": 150, "loss": "0.300"}})
-        second = screen.until("step 150 of 300")
+        # the loss stands below the step
+        second = screen.until("\x1b[36m█▁\x1b[0m")
+        assert "step 150 of 300" in second
         assert "Loss:         \x1b[36m█▁\x1b[0m" in second
         assert "step 120" not in second
         jobs.report("hr-bot", DONE)
