@@ -6,11 +6,12 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +94,18 @@ class Screen:
         while self._read(deadline):
             pass
         return self.process.wait(max(1, deadline - time.monotonic()))
+
+    def interrupt(self, seconds: float = 30) -> int:
+        """Ctrl-C, pressed again as a person does while nothing happens: a signal between Python's last look at signals
+        and a system call that waits is seen when that call returns. The exit status.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+                break
+        return self.end()
 
     def type(self, text: str) -> None:
         """What a person types."""

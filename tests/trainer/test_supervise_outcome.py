@@ -118,7 +118,8 @@ def test_all_reported(tmp_path: Path) -> None:
 
 def test_every_code_has_its_outcome() -> None:
     memory = {"GpuOutOfMemory", "HostOutOfMemory"}
-    internal = {"NonFiniteLoss", "RendezvousTimeout", "Hang", "TrackingUnavailable", "InternalError"} | memory
+    away = {"TrackingUnavailable", "SourceUnavailable"}
+    internal = {"NonFiniteLoss", "RendezvousTimeout", "Hang", "InternalError"} | memory | away
     assert {code.value for code in StageFailure} - {code.value for code in USER_FIXABLE} == internal
     assert StageError(StageFailure.NON_FINITE_LOSS, "m", "a").report().outcome is Outcome.INTERNAL
     assert StageError(StageFailure.MODEL_NOT_FOUND, "m", "a").report().outcome is Outcome.USER_ERROR
