@@ -11,7 +11,7 @@ from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE, 
 from vernacular.cli import steering
 from vernacular.cli.errors import CliError
 from vernacular.cli.pods import Place, ready_to_speak, selector, where
-from vernacular.cli.steering import copy_of, lost_with, next_name
+from vernacular.cli.steering import copy_of, lost_with, next_name, to_create
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,15 @@ def test_the_next_free_name(name: str, taken: tuple[str, ...], made: str) -> Non
 def test_a_copy_is_what_its_author_wrote() -> None:
     old = job("hr-bot", {"state": "Failed"}, runPolicy={"suspend": True, "activeDeadlineSeconds": 0, "maxRestarts": 5})
     old["metadata"] |= {
-        "labels": {"kueue.x-k8s.io/queue-name": "hr"},
-        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "hr"},
-    }
+        "labels": {"kueue.x-k8s.io/queue-name": "hr", "app.kubernetes.io/instance": "argo"},
+        "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{}",
+            "argocd.argoproj.io/tracking-id": "a",
+            "team": "hr",
+        },
+        "ownerReferences": [{"name": "workflow"}],
+        "finalizers": ["example.org/wait"],
+    }  # fmt: skip
 
     made = copy_of(old, "hr-bot-2")
 
@@ -46,6 +52,13 @@ def test_a_copy_is_what_its_author_wrote() -> None:
     assert made["spec"]["runPolicy"] == {"maxRestarts": 5}
     assert made["spec"]["model"] == old["spec"]["model"]
     assert "status" not in made
+
+
+def test_what_is_submitted_is_what_was_written() -> None:
+    written = {"name": "hr-bot", "namespace": "demo", "labels": {"a": "b"}, "finalizers": ["example.org/wait"]}
+    stored = {"uid": "1", "resourceVersion": "7", "generation": 2, "creationTimestamp": "x", "managedFields": []}
+
+    assert to_create({**job("hr-bot", {}), "metadata": {**written, **stored}})["metadata"] == written
 
 
 @pytest.mark.parametrize(

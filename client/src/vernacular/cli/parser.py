@@ -106,7 +106,7 @@ VERBS = (
     Verb(
         "init",
         "write the first job for a file of rows",
-        "Look at a file of rows and write a commented FineTuneJob for it, which submit takes as it is.",
+        "Look at a file of rows and write a commented FineTuneJob for it; then it says how to submit that.",
         (
             _argument("file", metavar="FILE", help="rows: JSONL, JSON or CSV; other kinds are not looked into"),
             _argument("--to", metavar="FILE", default="job.yaml", help="where it goes (default: job.yaml)"),

@@ -93,7 +93,8 @@ class Client:
     def _send(
         self, method: str, path: str, body: Json | None, query: Mapping[str, str], kind: str = "application/json"
     ) -> Json:
-        content = None if body is None else json.dumps(body).encode()
+        # as itself: escaped, a letter that is not Latin takes three times the room, and the server counts
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="replace")
         headers = {"Content-Type": kind} if body is not None else {}
         try:
             response = self._http.request(method, path, params=query, content=content, headers=headers)
