@@ -242,7 +242,8 @@ VERBS = (
         "have serving read the version of a job",
         "Point the alias that serving reads (spec.publish.promotedAlias, else champion) to the version that a job has"
         " published, or to another version of its model, which is the way back. When the verdict is not Promote, it"
-        " asks first. The version keeps as a tag which one it replaced.",
+        " asks first; about another version only when that was never promoted. The version keeps as a tag which one it"
+        " replaced when it was promoted first.",
         (
             _JOB,
             _argument("--version", type=int, metavar="N", help="another version of the job's model"),

@@ -24,12 +24,12 @@ _TRACKING = frozenset(
 )
 
 
-def running(jobs: Jobs, name: str, prog: str) -> Json:
+def running(jobs: Jobs, name: str) -> Json:
     """A job that has not ended. Raises CliError when it has."""
     job = jobs.one(name)
     if ended(job):
         state = pick(job, "status.state")
-        raise CliError(f"{name} has ended already: {state}", f"make it anew with {prog} retry {name}")
+        raise CliError(f"{name} has ended already: {state}", f"make it anew with {jobs.commands.own('retry', name)}")
     return job
 
 

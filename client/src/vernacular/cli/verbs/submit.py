@@ -34,7 +34,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     for file in found.files:
         terminal.write([f"{file.path} is in ConfigMap {file.config_map['metadata']['name']}."])
     terminal.write([f"{found.name} is created in namespace {jobs.namespace}."])
-    return follow(jobs, found.name, terminal, options.prog) if options.watch else ExitCode.DONE
+    return follow(jobs, found.name, terminal) if options.watch else ExitCode.DONE
 
 
 def _checked(options: Namespace, terminal: Terminal) -> JobFile:
