@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 
 from support.cli_jobs import TRAINING
-from support.command_line import Shell
+from support.command_line import Shell, shell_at
 
 SELECTOR = (
     "vernacular.dev/job-uid=uid-hr-bot,vernacular.dev/stage=train,vernacular.dev/attempt=2,"
@@ -72,13 +71,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def shell(server: Server, tmp_path: Path) -> Shell:
-    config = {
-        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "demo"}}],
-        "current-context": "a",
-    }
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
-    return Shell(tmp_path / "config", tmp_path)
+    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
 
 
 def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:

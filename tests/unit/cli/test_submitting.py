@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from support.command_line import Shell
+from support.command_line import Shell, shell_at
 
 JOB = """\
 apiVersion: vernacular.dev/v1alpha1
@@ -80,15 +79,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def shell(server: Server, tmp_path: Path) -> Shell:
-    config = {
-        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "demo"}}],
-        "current-context": "a",
-    }
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
     (tmp_path / "job.yaml").write_text(JOB)
     (tmp_path / "rows.jsonl").write_text(ROWS)
-    return Shell(tmp_path / "config", tmp_path)
+    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
 
 
 @pytest.mark.parametrize(("status", "says"), [(504, "the cluster cannot answer now"), (409, "hr-bot in namespace")])
