@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from support.apiserver import ApiServer
-from support.command_line import Shell
+from support.command_line import Shell, shell_at
 from support.finetunejobs import finetunejob
 from support.service_accounts import write_kubeconfig
 
@@ -154,23 +154,12 @@ def test_names_are_no_paths(api_server: ApiServer, namespace: str, tmp_path: Pat
     assert "there is no FineTuneJob ''" in shell.run("describe", "", "-n", namespace).stderr
 
 
-def server_at(address: str, folder: Path) -> Shell:
-    """A shell whose kubeconfig has this server."""
-    config = {
-        "clusters": [{"name": "a", "cluster": {"server": address}}],
-        "contexts": [{"name": "a", "context": {"cluster": "a"}}],
-        "current-context": "a",
-    }
-    (folder / "config").write_text(yaml.safe_dump(config))
-    return Shell(folder / "config", folder)
-
-
 def test_a_server_that_is_away(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
 
-    done = server_at(address, tmp_path).run("list")
+    done = shell_at(address, tmp_path).run("list")
 
     assert done.returncode == 4
     assert done.stderr.startswith(f"Error: the cluster at {address} does not answer: ")
@@ -204,7 +193,7 @@ def without_the_crd() -> Iterator[str]:
 
 @pytest.mark.parametrize("arguments", [("list",), ("describe", "hr-bot")])
 def test_a_cluster_without_the_crd(without_the_crd: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = server_at(without_the_crd, tmp_path).run(*arguments)
+    done = shell_at(without_the_crd, tmp_path).run(*arguments)
 
     assert done.returncode == 4
     assert "this cluster does not know FineTuneJobs" in done.stderr

@@ -39,6 +39,6 @@ def test_without_any(api_server: ApiServer, namespace: str, tmp_path: Path) -> N
 
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert f"✗ you may not create, list, watch, patch, delete FineTuneJobs in namespace {namespace}" in lines
+    assert f"✗ you may not create, get, list, watch, patch, delete FineTuneJobs in namespace {namespace}" in lines
     assert {line for line in lines if line.startswith("?")} == {"? the operator", "? GPUs", "? storage classes"}
     assert any(line.startswith("✗ MLflow at http://127.0.0.1:9 does not answer") for line in lines)

@@ -24,13 +24,19 @@ class World:
         self.client = MlflowClient(mlflow.uri)
         self.client.create_registered_model(self.model)
         for job in ("hr-bot-1", "hr-bot"):
-            tags = {"vernacular.dev/name": job}
-            run = self.client.create_run("0").info.run_id
-            self.client.create_model_version(self.model, source=f"runs:/{run}/adapter", run_id=run, tags=tags)
+            self.register(job, "Hold")
         self.client.set_registered_model_alias(self.model, "champion", "1")
         self.jobs = StoredJobs(server, self.namespace)
+        self.address = mlflow.uri
         self.url = f"{mlflow.uri}/#/experiments/1/runs/abc"
         self.shell = shell_in(server, self.namespace, folder)
+
+    def register(self, job: str, verdict: str) -> str:
+        """Number of a new version."""
+        run = self.client.create_run("0", tags={"vernacular.dev/verdict": verdict}).info.run_id
+        source, tags = f"runs:/{run}/adapter", {"vernacular.dev/name": job}
+        made = self.client.create_model_version(self.model, source=source, run_id=run, tags=tags)
+        return str(made.version)
 
     def publish(self, verdict: str) -> Shell:
         counts = {"correct": 1, "wrong": 1, "declined": 0}
@@ -42,6 +48,8 @@ class World:
             "evaluation": {**evaluation, "gainPoints": {"value": 0, "low": 0, "high": 0}},
         }
         self.jobs.make("hr-bot", status)
+        uid = self.jobs.read("hr-bot")["metadata"]["uid"]
+        self.client.set_model_version_tag(self.model, "2", "vernacular.dev/uid", uid)
         return self.shell
 
     @property
@@ -60,7 +68,8 @@ def test_promotion_and_the_way_back(world: World) -> None:
     done = shell.run("promote", "hr-bot")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        f"{world.model} version 2 is champion now; vernacular promote hr-bot --version 1 takes it back.\n"
+        f"{world.model} version 2 is champion now;"
+        f" vernacular promote hr-bot --version 1 -n {world.namespace} takes it back.\n"
     )
     assert world.champion == "2"
     assert world.client.get_model_version(world.model, "2").tags["vernacular.dev/replaced-version"] == "1"
@@ -80,6 +89,53 @@ def test_a_verdict_that_says_no_is_asked_about(world: World) -> None:
 
     assert shell.run("promote", "hr-bot", "--yes").returncode == 0
     assert world.champion == "2"
+
+
+def test_the_verdict_on_another_version_is_that_of_its_run(world: World) -> None:
+    shell = world.publish("Promote")
+    held, good = world.register("hr-bot-3", "Hold"), world.register("hr-bot-4", "Promote")
+
+    refused = shell.run("promote", "hr-bot", "--version", held)
+    assert refused.returncode == 1
+    assert f"The verdict on version {held} is Hold. Promote it all the same?" in refused.stderr
+    assert world.champion == "1"
+
+    assert shell.run("promote", "hr-bot", "--version", good).returncode == 0
+    assert world.champion == good
+
+
+def test_the_way_back_is_the_way_that_was_gone(world: World) -> None:
+    shell = world.publish("Promote")
+    world.client.set_registered_model_alias(world.model, "test", "1")
+
+    done = shell.run("promote", "hr-bot", "--alias", "test", "--mlflow", world.address)
+
+    back = f"vernacular promote hr-bot --version 1 --alias test --mlflow {world.address} -n {world.namespace}"
+    assert f"; {back} takes it back." in done.stdout
+    assert shell.run(*back.split()[1:]).returncode == 0
+    assert world.client.get_model_version_by_alias(world.model, "test").version == "1"
+
+
+def test_a_version_of_another_job(world: World) -> None:
+    shell = world.publish("Promote")
+    world.client.set_model_version_tag(world.model, "2", "vernacular.dev/uid", "another")
+
+    done = shell.run("promote", "hr-bot", "--yes")
+
+    assert done.returncode == 1
+    assert "is not of hr-bot" in done.stderr
+    assert world.champion == "1"
+
+
+def test_models_of_others(world: World) -> None:
+    name = f"o'brien {world.namespace}"
+    world.client.create_registered_model(name)
+    world.client.create_model_version(name, source="s3://models/1")
+
+    done = world.publish("Promote").run("models", "--all")
+
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
 
 
 def test_models_versions_and_aliases(world: World) -> None:

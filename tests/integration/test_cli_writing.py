@@ -131,7 +131,9 @@ def test_two_namespaces(jobs: StoredJobs, shell: Shell, tmp_path: Path) -> None:
 
 
 def test_what_a_cluster_wrote_can_be_submitted_again(jobs: StoredJobs, shell: Shell, tmp_path: Path) -> None:
-    jobs.make("hr-bot", BROKEN_STATUS)
+    # texts that YAML would read as numbers
+    spec = {"model": {"uri": "hf://org/model", "revision": "12e4567"}, "objective": "DPO", "dpo": {"beta": "1e-1"}}
+    jobs.make("hr-bot", BROKEN_STATUS, **spec, training={"learningRate": "2e-4"})
     (tmp_path / "old.yaml").write_text(shell.run("describe", "hr-bot", "-o", "yaml").stdout)
 
     done = shell.run("submit", "old.yaml", "--name", "hr-bot-2")

@@ -73,6 +73,17 @@ def shell_in(server: ApiServer, namespace: str, folder: Path) -> Shell:
     return Shell(folder / "config", folder)
 
 
+def shell_at(address: str, folder: Path) -> Shell:
+    """A shell whose kubeconfig has this server, and the namespace demo."""
+    config = {
+        "clusters": [{"name": "a", "cluster": {"server": address}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "demo"}}],
+        "current-context": "a",
+    }
+    (folder / "config").write_text(yaml.safe_dump(config))
+    return Shell(folder / "config", folder)
+
+
 class Screen:
     """A terminal with a process in it."""
 

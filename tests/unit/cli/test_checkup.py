@@ -16,13 +16,13 @@ MOMENT = datetime.fromisoformat(NOW)
 KNOWN = frozenset({"model", "training.epochs"})
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
-NODE = {"status": {**READY, "allocatable": {"cpu": "8", "nvidia.com/gpu": "4", "hugepages-1Gi": "0"}}}
+NODE = {"status": {**READY, "allocatable": {"cpu": "8", "nvidia.com/gpu": "4", "hugepages-1Gi": "2"}}}
 GOOD = Seen(
     namespace="demo",
     version="v1.37.2",
     served=True,
     fields=KNOWN,
-    allowed=frozenset({"create", "list", "watch", "patch", "delete"}),
+    allowed=frozenset({"create", "get", "list", "watch", "patch", "delete"}),
     operators=[{"metadata": {"namespace": "vernacular"}, "status": READY}],
     jobs=[TRAINING],
     nodes=[NODE, NODE],
@@ -44,7 +44,7 @@ def test_a_cluster_that_is_ready() -> None:
         ({"served": False}, "does not know FineTuneJobs", "helm upgrade --install"),
         ({"fields": {"model"}}, "older than this command line: it lacks training.epochs", "upgrade the operator"),
         ({"fields": KNOWN | {"dream"}}, "is newer than this command line: it has dream", "upgrade the command line"),
-        ({"allowed": frozenset({"list", "watch"})}, "you may not create, patch, delete FineTuneJobs", "--namespace"),
+        ({"allowed": frozenset({"list", "watch"})}, "you may not create, get, patch, delete Fine", "--namespace"),
         ({"operators": []}, "there is no operator", "helm upgrade --install"),
         ({"operators": [{"status": {}}]}, "no operator is ready", "kubectl describe pods"),
         ({"jobs": [job("forgotten", {})]}, "nobody has seen forgotten", "watchNamespaces"),
@@ -71,6 +71,29 @@ def test_what_may_not_be_seen_is_not_wrong(changes: dict[str, Any]) -> None:
     (unknown,) = [item for item in found if item.health is not Health.GOOD]
     assert unknown.health is Health.UNKNOWN
     assert unknown.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        *((name, True) for name in ("nvidia.com/mig-1g.5gb", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")),
+        *((name, False) for name in ("smarter-devices/fuse", "devices.kubevirt.io/kvm", "amd.com/cpu", "cpu")),
+        ("example.org/npu", False),
+    ],
+)
+def test_what_is_a_gpu(name: str, counts: bool) -> None:
+    nodes = [{"status": {**READY, "allocatable": {name: "2"}}}]
+    found = [item.what for item in findings(replace(GOOD, nodes=nodes), KNOWN, MOMENT)]
+
+    assert (f"2 {name} on 1 ready node" in found) is counts
+
+
+def test_what_a_job_takes_for_a_gpu_is_one() -> None:
+    nodes = [{"status": {**READY, "allocatable": {"example.org/npu": "2"}}}]
+    jobs = [job("a", TRAINING["status"], compute={"gpuResource": "example.org/npu"})]
+    found = [item.what for item in findings(replace(GOOD, nodes=nodes, jobs=jobs), KNOWN, MOMENT)]
+
+    assert "2 example.org/npu on 1 ready node" in found
 
 
 def test_a_job_that_was_just_made_is_not_forgotten() -> None:

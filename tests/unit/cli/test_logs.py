@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 
 from support.cli_jobs import TRAINING
-from support.command_line import Shell
+from support.command_line import Shell, shell_at
 
 SELECTOR = (
     "vernacular.dev/job-uid=uid-hr-bot,vernacular.dev/stage=train,vernacular.dev/attempt=2,"
@@ -37,8 +36,7 @@ class Server(HTTPServer):
         if path == "/api/v1/namespaces/demo/pods":
             pod = {
                 "metadata": {"name": "hr-bot-1"},
-                "spec": {"containers": [{"name": "trainer"}]},
-                "status": {"containerStatuses": [{"state": self.state}]},
+                "status": {"containerStatuses": [{"name": "stage", "state": self.state}]},
             }
             return json.dumps({"items": [pod] if query["labelSelector"] == [SELECTOR] else []})
         assert path == "/api/v1/namespaces/demo/pods/hr-bot-1/log"
@@ -73,13 +71,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def shell(server: Server, tmp_path: Path) -> Shell:
-    config = {
-        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "demo"}}],
-        "current-context": "a",
-    }
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
-    return Shell(tmp_path / "config", tmp_path)
+    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
 
 
 def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
@@ -87,7 +79,7 @@ def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == LOG + "\n"
-    assert server.asked == [{"container": ["trainer"]}]
+    assert server.asked == [{"container": ["stage"]}]
 
 
 def test_a_server_below_a_path(server: Server, shell: Shell) -> None:
@@ -102,7 +94,7 @@ def test_the_end_of_a_log_that_goes_on(server: Server, shell: Shell) -> None:
     done = shell.run("logs", "hr-bot", "--rank", "1", "--tail", "2", "--follow")
 
     assert done.returncode == 0, done.stderr
-    assert server.asked == [{"container": ["trainer"], "tailLines": ["2"], "follow": ["true"]}]
+    assert server.asked == [{"container": ["stage"], "tailLines": ["2"], "follow": ["true"]}]
 
 
 def test_a_pod_that_has_not_started(server: Server, shell: Shell) -> None:
@@ -113,7 +105,7 @@ def test_a_pod_that_has_not_started(server: Server, shell: Shell) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "Error: pod hr-bot-1 has no log yet: ImagePullBackOff",
-        "  vernacular explain hr-bot says what it waits for",
+        "  vernacular explain hr-bot -n demo says what it waits for",
     ]
 
 

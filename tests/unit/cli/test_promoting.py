@@ -6,68 +6,111 @@ from typing import Any
 
 import pytest
 
-from support.cli_jobs import job
+from support.cli_jobs import TRAINING, job
 from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS
 from vernacular.cli import promoting
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
-from vernacular.cli.promoting import alias_of, decide, model_of
-from vernacular.cli.registry import Version, address_of
+from vernacular.cli.promoting import Promotion, alias_of, choose, decide, model_of
+from vernacular.cli.registry import Registry, Version, address_of
 
 MLFLOW = {"registeredModel": "demo.hr-bot", "modelVersion": "3", "url": "https://mlflow.example.org/x/#/experiments/1"}
 
 
-def version(number: int, *aliases: str) -> Version:
-    return Version("demo.hr-bot", number, aliases, "hr-bot", 0, "")
+COMMANDS = Commands("vernacular", "demo")
+
+
+def version(number: int, *aliases: str, replaced: str = "") -> Version:
+    """Version 3 is that of the job."""
+    uid = "uid-hr-bot" if number == 3 else "another"
+    return Version("demo.hr-bot", number, aliases, "hr-bot", 0, replaced, uid, f"run-{number}")
 
 
 def published(verdict: str = "Promote", **evaluation: Any) -> dict[str, Any]:
     return job("hr-bot", {"mlflow": MLFLOW, "evaluation": {"verdict": verdict, **evaluation}})
 
 
+def promoted(job: dict[str, Any], versions: list[Version], number: int | None, verdict: str = "") -> Promotion:
+    return decide(job, versions, choose(job, versions, number, "http://mlflow"), "champion", verdict)
+
+
 def test_the_version_of_the_job() -> None:
-    promotion = decide(published(), [version(3), version(2, "champion")], None, "champion")
+    promotion = promoted(published(), [version(3), version(2, "champion")], None)
 
     assert (promotion.version.number, promotion.before, promotion.doubt) == (3, "2", "")
     assert not promotion.needless
 
 
 def test_back_to_another_version() -> None:
-    promotion = decide(published("Hold"), [version(3, "champion"), version(2)], 2, "champion")
+    promotion = promoted(published("Hold"), [version(3, "champion"), version(2)], 2, "Promote")
 
     # the verdict is about version 3
     assert (promotion.version.number, promotion.before, promotion.doubt) == (2, "3", "")
 
 
+@pytest.mark.parametrize(("verdict", "says"), [("Regressed", "is Regressed"), ("", "is not known")])
+def test_another_version_without_a_verdict_of_promote(verdict: str, says: str) -> None:
+    doubt = promoted(published(), [version(3, "champion"), version(2)], 2, verdict).doubt
+
+    assert doubt == f"The verdict on version 2 {says}. Promote it all the same?"
+
+
+@pytest.mark.parametrize(("own", "other"), [("", "none"), ("2", "")])
+def test_a_version_that_was_promoted_before(own: str, other: str) -> None:
+    versions = [version(3, replaced=own), version(2, replaced=other)]
+
+    assert promoted(published(), versions, 2, "Hold").doubt == ""
+
+
+def test_a_version_of_the_same_number_in_another_mlflow() -> None:
+    other = Version("demo.hr-bot", 3, (), "hr-bot", 0, "", "another")
+
+    with pytest.raises(CliError, match="in MLflow at http://mlflow is not of hr-bot"):
+        promoted(published(), [other], None)
+    # told by its number it is asked about: the verdict of the job is not its own
+    assert promoted(published(), [other], 3).doubt
+
+
 def test_a_verdict_that_says_no() -> None:
     hold = published("Hold", summary="Tuned 3 of 9 right.", gateMissed=["33 % right, 80 % demanded"])
 
-    assert decide(hold, [version(3)], None, "champion").doubt == (
+    assert promoted(hold, [version(3)], None).doubt == (
         "The verdict is Hold. Tuned 3 of 9 right. The gate was missed: 33 % right, 80 % demanded."
         " Promote it all the same?"
     )
 
 
 def test_a_version_that_has_the_alias() -> None:
-    assert decide(published(), [version(3, "champion")], None, "champion").needless
+    assert promoted(published(), [version(3, "champion")], None).needless
 
 
 def test_a_version_that_is_not_there() -> None:
     with pytest.raises(CliError) as caught:
-        decide(published(), [version(3), version(2)], 9, "champion")
+        promoted(published(), [version(3), version(2)], 9)
 
     assert caught.value.message == "model demo.hr-bot has no version 9"
     assert caught.value.advice == "there are: 3, 2"
 
 
 def test_a_job_that_has_published_nothing() -> None:
-    with pytest.raises(CliError, match="hr-bot has published no version"):
-        model_of(job("hr-bot", {}))
+    # the operator names the model when it opens the run
+    training = {**TRAINING["status"], "mlflow": {"runID": "abc", "registeredModel": "demo.hr-bot"}}
+    for status in ({}, training):
+        with pytest.raises(CliError, match="hr-bot has published no version") as caught:
+            model_of(job("hr-bot", status), None, COMMANDS)
+        assert caught.value.advice.startswith("vernacular describe hr-bot -n demo")
+    assert model_of(job("hr-bot", training), 2, COMMANDS) == "demo.hr-bot"
 
 
 def test_the_alias() -> None:
     assert alias_of(published(), None) == DEFAULT_PROMOTED_ALIAS == promoting.DEFAULT_PROMOTED_ALIAS
     assert alias_of(job("a", {}, publish={"promotedAlias": "prod"}), None) == "prod"
     assert alias_of(job("a", {}, publish={"promotedAlias": "prod"}), "test") == "test"
+
+
+def test_a_certificate_that_is_not_there() -> None:
+    with pytest.raises(CliError, match="of MLFLOW_TRACKING_SERVER_CERT_PATH cannot be used: No such file"):
+        Registry("https://mlflow", {"MLFLOW_TRACKING_SERVER_CERT_PATH": "nowhere.pem"})
 
 
 def test_where_mlflow_is() -> None:

@@ -12,7 +12,7 @@ from support.command_line import Shell
 from vernacular.cli.errors import CliError
 from vernacular.cli.jobfile import jobs_of
 from vernacular.cli.localfiles import LIMIT_BYTES
-from vernacular.cli.starting import SHAPES, Look, job_text, look, name_for
+from vernacular.cli.starting import SHAPES, Look, check_words, job_text, look, name_for
 from vernacular.cli.validation import job_schema
 from vernacular_trainer.data import formats
 
@@ -36,6 +36,10 @@ def test_formats_are_those_of_the_prepare_stage() -> None:
         ("a.json", b'[{"text": "a"}, {"text": "b"}]', Look(2, "Text")),
         ("a.csv", b"question,answer\nq,a\nq,a\n", Look(2, "PromptCompletion")),
         ("a.tsv", b"Frage\tAntwort\nq\ta\n", Look(1, "PromptCompletion", ("Frage", "Antwort"))),
+        ("a.csv", b"question;answer\nq, r;a\n;\n", Look(1, "PromptCompletion")),
+        ("a.csv", b";;\nquestion\tanswer\nq\ta\n", Look(1, "PromptCompletion")),
+        ("a.csv", b"question,answer\nq," + b"a" * 200_000, Look(1, "PromptCompletion")),
+        ("a.jsonl", '{"text": "a\u2028b"}\n'.encode(), Look(1, "Text")),
         ("a.parquet", b"PAR1", Look()),
         ("a.jsonl.gz", b"\x1f\x8b", Look()),
     ],
@@ -76,6 +80,44 @@ def test_files_that_are_no_rows(name: str, content: bytes, says: str) -> None:
 )
 def test_the_name_of_the_job(file: str, name: str) -> None:
     assert name_for(file) == name
+
+
+@pytest.mark.parametrize("name", ["no", "y", "null", "hr-bot"])
+def test_every_name_stays_a_text(name: str, schema: dict[str, Any]) -> None:
+    (job,) = jobs_of(job_text("a.parquet", LIMIT_BYTES + 1, Look(), name, "pvc://claim/a: #b"), Path(), schema)
+
+    assert job.name == name
+    assert job.job["spec"]["model"]["uri"] == "pvc://claim/a: #b"
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "says", "advice"),
+    [
+        ("HR", MODEL, "metadata.name must start with a lower-case letter", "--name"),
+        ("a" * 41, MODEL, "metadata.name must have at most 40 characters", "--name"),
+        ("hr-bot", "gpt2", "spec.model.uri must be pvc://CLAIM/PATH", "--model"),
+    ],
+)
+def test_words_that_no_job_may_have(name: str, model: str, says: str, advice: str) -> None:
+    check_words("hr-bot", MODEL)
+
+    with pytest.raises(CliError, match=says) as caught:
+        check_words(name, model)
+
+    assert advice in caught.value.advice
+
+
+def test_files_that_submit_does_not_take_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}')
+    (tmp_path / "here" / "large.jsonl").write_text('{"text": "a"}\n' * 100_000)
+    shell = Shell(None, tmp_path / "here")
+
+    outside = shell.run("init", str(tmp_path / "rows.jsonl")).stdout
+    large = shell.run("init", "large.jsonl", "--to", "large.yaml").stdout
+
+    assert outside.endswith(f"then: vernacular submit job.yaml --data {tmp_path / 'rows.jsonl'} --watch\n")
+    assert "copy it to a claim of the namespace, and name that for CLAIM, then:" in large
 
 
 def test_from_a_file_to_a_job_that_can_be_submitted(tmp_path: Path) -> None:

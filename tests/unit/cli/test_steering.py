@@ -9,9 +9,13 @@ import pytest
 from support.cli_jobs import TRAINING, job
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_JOB_UID, LABEL_STAGE, MAX_NAME_LENGTH
 from vernacular.cli import steering
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
-from vernacular.cli.pods import Place, ready_to_speak, selector, where
-from vernacular.cli.steering import copy_of, lost_with, next_name
+from vernacular.cli.pods import CONTAINER, Place, ready_to_speak, selector, where
+from vernacular.cli.steering import copy_of, lost_with, next_name, to_create
+from vernacular_operator.manifests.job import CONTAINER_NAME
+
+COMMANDS = Commands("kubectl finetune", "demo", context="test")
 
 
 @pytest.mark.parametrize(
@@ -33,9 +37,15 @@ def test_the_next_free_name(name: str, taken: tuple[str, ...], made: str) -> Non
 def test_a_copy_is_what_its_author_wrote() -> None:
     old = job("hr-bot", {"state": "Failed"}, runPolicy={"suspend": True, "activeDeadlineSeconds": 0, "maxRestarts": 5})
     old["metadata"] |= {
-        "labels": {"kueue.x-k8s.io/queue-name": "hr"},
-        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "hr"},
-    }
+        "labels": {"kueue.x-k8s.io/queue-name": "hr", "app.kubernetes.io/instance": "argo"},
+        "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{}",
+            "argocd.argoproj.io/tracking-id": "a",
+            "team": "hr",
+        },
+        "ownerReferences": [{"name": "workflow"}],
+        "finalizers": ["example.org/wait"],
+    }  # fmt: skip
 
     made = copy_of(old, "hr-bot-2")
 
@@ -46,6 +56,13 @@ def test_a_copy_is_what_its_author_wrote() -> None:
     assert made["spec"]["runPolicy"] == {"maxRestarts": 5}
     assert made["spec"]["model"] == old["spec"]["model"]
     assert "status" not in made
+
+
+def test_what_is_submitted_is_what_was_written() -> None:
+    written = {"name": "hr-bot", "namespace": "demo", "labels": {"a": "b"}, "finalizers": ["example.org/wait"]}
+    stored = {"uid": "1", "resourceVersion": "7", "generation": 2, "creationTimestamp": "x", "managedFields": []}
+
+    assert to_create({**job("hr-bot", {}), "metadata": {**written, **stored}})["metadata"] == written
 
 
 @pytest.mark.parametrize(
@@ -61,9 +78,9 @@ def test_what_a_deletion_takes_along(workspace: dict[str, Any], says: str) -> No
 
 
 def test_the_pod_that_is_meant_when_nothing_is_said() -> None:
-    assert where(TRAINING, None, None, 0) == Place("train", 2, 0)
-    assert where(TRAINING, "train", 1, 1) == Place("train", 1, 1)
-    assert where(TRAINING, "prepare", None, 0) == Place("prepare", 1, 0)
+    assert where(TRAINING, None, None, 0, COMMANDS) == Place("train", 2, 0)
+    assert where(TRAINING, "train", 1, 1, COMMANDS) == Place("train", 1, 1)
+    assert where(TRAINING, "prepare", None, 0, COMMANDS) == Place("prepare", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +95,14 @@ def test_the_pod_that_is_meant_when_nothing_is_said() -> None:
 )
 def test_pods_that_never_were(stage: str, attempt: int | None, rank: int, says: str) -> None:
     with pytest.raises(CliError, match=says):
-        where(TRAINING, stage, attempt, rank)
+        where(TRAINING, stage, attempt, rank, COMMANDS)
 
 
 def test_a_job_that_has_not_begun_has_no_logs() -> None:
-    with pytest.raises(CliError, match="no stage of a has begun yet"):
-        where(job("a", {}), None, None, 0)
+    with pytest.raises(CliError, match="no stage of a has begun yet") as caught:
+        where(job("a", {}), None, None, 0, COMMANDS)
+
+    assert caught.value.advice == "kubectl finetune explain a -n demo --context test says why"
 
 
 def test_pods_are_found_by_the_labels_of_the_operator() -> None:
@@ -103,4 +122,16 @@ def test_pods_are_found_by_the_labels_of_the_operator() -> None:
     ],
 )
 def test_whether_a_pod_has_begun_to_speak(state: dict[str, Any] | None, says: str) -> None:
-    assert ready_to_speak({"status": {"containerStatuses": [{"state": state}] if state else []}}) == says
+    beside = {"name": "mesh", "state": {"running": {}}}
+    containers = [beside, {"name": CONTAINER, "state": state}] if state else []
+
+    assert ready_to_speak({"status": {"containerStatuses": containers}}) == says
+    assert CONTAINER == CONTAINER_NAME
+
+
+def test_commands_reach_the_same_cluster() -> None:
+    assert COMMANDS.own("promote", "a b", version="3", alias=None) == (
+        "kubectl finetune promote 'a b' --version 3 -n demo --context test"
+    )
+    assert COMMANDS.kubectl(["get", "pods"], "-o", "yaml") == "kubectl get pods -n demo --context test -o yaml"
+    assert COMMANDS.kubectl(["get", "nodes"], namespaced=False) == "kubectl get nodes --context test"

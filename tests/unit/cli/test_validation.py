@@ -86,6 +86,12 @@ def test_what_is_wrong_and_where(added: str, says: str, schema: dict[str, Any]) 
         ("hr-bot", "HR_Bot", "job.yaml:1: metadata.name must start with a lower-case letter"),
         ("{name: hr-bot}", "{}", "job.yaml:3: metadata: give the job a name"),
         ("kind: FineTuneJob", "kind: FinetuneJob", "job.yaml:2: kind: write kind: FineTuneJob"),
+        ("{name: hr-bot}", "hr-bot", 'job.yaml:3: metadata: must hold fields of its own, like {name: hr-bot}, and is'),
+        ("hr-bot}", "hr-bot, lables: {team: hr}}", "metadata.lables: unknown field lables; did you mean labels?"),
+        ("hr-bot}", "hr-bot, labels: [a]}", "metadata.labels: must hold names with texts, like {team: hr}, and is ["),
+        ("hr-bot}", "hr-bot, labels: {a: on}}", 'metadata.labels.a: must be a text: write it in quotes, like "on"'),
+        ("hr-bot}", "hr-bot, namespace: 2024}", 'metadata.namespace: must be a text: write it in quotes, like "2024"'),
+        ("hr-bot}", "2024}", 'job.yaml:3: metadata.name: must be a text: write it in quotes, like "2024"'),
         ("dev/v1alpha1", "dev/v1", "job.yaml:1: apiVersion: write apiVersion: vernacular.dev/v1alpha1"),
         ("hf://org/model", "hf://gpt2", "job.yaml:5: spec.model.uri: must be pvc://CLAIM/PATH"),
         ("model: {uri: hf://org/model}", "", "job.yaml:4: spec.model: model is missing: The base model."),
@@ -169,6 +175,12 @@ def test_local_files_become_config_maps_named_after_their_content(tmp_path: Path
     assert again.job["spec"]["dataset"]["train"][0]["configMap"]["name"] != reference["name"]
 
 
+def test_metadata_that_is_none_takes_no_name(schema: dict[str, Any]) -> None:
+    (job,) = jobs_of(SOUND.replace("{name: hr-bot}", "[a]"), Path(), schema, name="other")
+
+    assert [problem.field for problem in job.problems] == ["metadata"]
+
+
 def test_data_of_the_command_line_replaces_that_of_the_file(tmp_path: Path, schema: dict[str, Any]) -> None:
     (tmp_path / "a.jsonl").write_text("{}")
 
@@ -198,6 +210,50 @@ def test_local_files_that_do_not_fit(
 
     assert says in caught.value.message
     assert advice in caught.value.advice
+
+
+@pytest.mark.parametrize("place", ["../secret.jsonl", "{home}/secret.jsonl", "link.jsonl", ".ssh/id", "~/.kube/config"])
+def test_files_that_a_job_may_not_take(
+    tmp_path: Path, place: str, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "jobs"
+    for name in ("secret.jsonl", "jobs/.ssh/id", ".kube/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("secret")
+    (folder / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(folder)
+
+    with pytest.raises(CliError, match="hidden or outside of its folder and of the working directory") as caught:
+        jobs_of(WITH_FILES.replace("My Rows.jsonl", place.format(home=tmp_path)), folder, schema)
+
+    assert "--data" in caught.value.advice
+
+
+def test_files_that_a_job_may_take_from_anywhere(
+    tmp_path: Path, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "rows.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    text = WITH_FILES.replace("My Rows.jsonl", "../rows.jsonl")
+
+    (below_the_working_directory,) = jobs_of(text, tmp_path / "jobs", schema)
+    monkeypatch.chdir("jobs")
+    (of_the_command_line,) = jobs_of(text, Path(), schema, data=["../rows.jsonl"])
+
+    assert below_the_working_directory.files[0].path.samefile(of_the_command_line.files[0].path)
+
+
+def test_a_local_file_keeps_its_share(tmp_path: Path, schema: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_text("{}")
+    text = SOUND.replace("- configMap", "- {file: a.jsonl, sharePercent: 20}\n      - configMap")
+
+    (job,) = jobs_of(text, tmp_path, schema)
+
+    assert job.problems == ()
+    source = job.job["spec"]["dataset"]["train"][0]
+    assert source == {**job.files[0].reference, "sharePercent": 20}
 
 
 def test_a_file_and_a_reference_together_are_no_local_file(tmp_path: Path, schema: dict[str, Any]) -> None:

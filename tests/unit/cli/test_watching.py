@@ -13,6 +13,7 @@ import pytest
 from support.cli_jobs import BROKEN, TRAINING
 from vernacular.cli.cluster.client import ApiError, UnreachableError
 from vernacular.cli.cluster.jobs import Jobs, refusals
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.terminal import Terminal
 from vernacular.cli.verbs.watch import follow
@@ -25,6 +26,7 @@ class Script(Jobs):
 
     def __init__(self, *answers: Any) -> None:
         self.namespace = "demo"
+        self.commands = Commands("vernacular", "demo")
         self._answers = iter(answers)
 
     def one(self, name: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def watched(*answers: Any) -> tuple[ExitCode, str, str]:
     """Exit code, output and notes."""
     out, err = io.StringIO(), io.StringIO()
-    code = follow(Script(*answers), "hr-bot", Terminal(out, err, colours=False, live=False), "vernacular")
+    code = follow(Script(*answers), "hr-bot", Terminal(out, err, colours=False, live=False))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -63,6 +65,18 @@ def test_a_cluster_that_goes_away_and_comes_back() -> None:
     assert code == ExitCode.JOB_FAILED
     assert err.splitlines() == ["the cluster at https://cluster does not answer: no connection; trying again"] * 2
     assert [line.split()[1] for line in out.splitlines()[:2]] == ["Training", "Failed"]
+    assert out.splitlines()[-1] == "vernacular explain hr-bot-broken -n demo  says what mends it"
+
+
+def test_a_screen_is_written_over_with_the_notes_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    follow(Script(TRAINING, [AWAY], BROKEN), "hr-bot", Terminal(screen, screen, colours=False, live=True))
+
+    before, _, rest = screen.getvalue().partition("\x1b[")
+    assert before.endswith("trying again\n")
+    assert rest.startswith(f"{len(before.splitlines())}F")
 
 
 def test_a_watch_that_ends_goes_on() -> None:

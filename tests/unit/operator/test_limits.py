@@ -24,7 +24,7 @@ from vernacular.api.base import timestamp
 from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import RunClosed, RunOpened, Snapshot
+from vernacular_operator.domain.snapshot import Blocked, ClaimFacts, RunClosed, RunOpened, Snapshot
 from vernacular_operator.manifests.runtime import snapshot_of
 
 HOUR = timedelta(hours=1)
@@ -43,6 +43,13 @@ def training(**policy: object) -> Snapshot:
 def suspend(snapshot: Snapshot, value: bool) -> Snapshot:
     job: FineTuneJob = snapshot.job
     policy = job.spec.run_policy.model_copy(update={"suspend": value})
+    spec = job.spec.model_copy(update={"run_policy": policy})
+    return replace(snapshot, job=job.model_copy(update={"spec": spec}))
+
+
+def cancelled(snapshot: Snapshot) -> Snapshot:
+    job: FineTuneJob = snapshot.job
+    policy = job.spec.run_policy.model_copy(update={"active_deadline_seconds": 0})
     spec = job.spec.model_copy(update={"run_policy": policy})
     return replace(snapshot, job=job.model_copy(update={"spec": spec}))
 
@@ -66,6 +73,58 @@ def test_no_time_at_all_means_none() -> None:
 
     assert plan.status.failure is not None
     assert plan.status.failure.code == FailureCode.DEADLINE_EXCEEDED
+
+
+def without_its_runtime() -> Snapshot:
+    return world(fine_tune_job(runtimeRef={"name": "h100"}))
+
+
+def with_a_name_taken() -> Snapshot:
+    return replace(world(), blocked=Blocked(FailureCode.NAME_CONFLICT, "Job hr-bot-0a1b2-prepare-1 is not of this job"))
+
+
+def without_its_claim() -> Snapshot:
+    job = fine_tune_job(storage={"workspace": {"claimName": "mine"}})
+    return world(job, claim=ClaimFacts(exists=False))
+
+
+def created_suspended() -> Snapshot:
+    return with_policy(suspend=True)
+
+
+def with_a_name_taken_while_it_trains() -> Snapshot:
+    return replace(training(), blocked=Blocked(FailureCode.NAME_CONFLICT, "Service hr-bot is not of this job"))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        without_its_runtime(), with_a_name_taken(), without_its_claim(), created_suspended(),
+        with_a_name_taken_while_it_trains(),
+    ],
+)  # fmt: skip
+def test_a_job_that_waits_is_cancelled(held: Snapshot) -> None:
+    stored = with_status(held, reconcile(held, NOW))
+    assert stored.job.status.failure is None
+
+    plan = reconcile(suspend(cancelled(stored), False), NOW)
+
+    assert plan.status.failure is not None
+    assert plan.status.failure.code == FailureCode.DEADLINE_EXCEEDED
+    assert plan.status.is_true(ConditionType.FAILED)
+    assert (plan.create, plan.open_run) == ((), None)
+    if held.job.status.start_time is None:
+        assert plan.status.failure.stage is None
+        assert "before it began" in plan.status.failure.message
+
+
+def test_a_job_without_time_that_is_suspended_waits() -> None:
+    snapshot = with_policy(suspend=True, activeDeadlineSeconds=0)
+    plan = reconcile(snapshot, NOW)
+    assert (plan.status.state, plan.status.failure) == (JobState.SUSPENDED, None)
+
+    plan = reconcile(suspend(with_status(snapshot, plan), False), NOW + HOUR)
+    assert plan.status.failure is not None
 
 
 def test_the_time_while_a_job_is_suspended_does_not_count() -> None:

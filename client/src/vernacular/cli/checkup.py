@@ -13,11 +13,12 @@ from vernacular.cli.screens.values import counted, pick, seconds_between
 
 Json = Mapping[str, Any]
 
-_RIGHTS = ("create", "list", "watch", "patch", "delete")
+# what the verbs of this command line do with jobs
+RIGHTS = ("create", "get", "list", "watch", "patch", "delete")
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # an operator that runs looks at a new job within seconds
 _UNSEEN_SECONDS = 60
-_NOT_A_DEVICE = ("kubernetes.io/", "hugepages-")
+_GPUS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/", "habana.ai/")
 _MAY_NOT = "you may not see {}: ask who runs the cluster"
 _INSTALL = "helm upgrade --install vernacular charts/vernacular -n vernacular (see the README)"
 
@@ -69,7 +70,7 @@ def findings(seen: Seen, known: frozenset[str], now: datetime) -> list[Finding]:
         _fields(seen.fields, known),
         _rights(seen),
         _operator(seen, now),
-        _devices(seen.nodes),
+        _devices(seen),
         _classes(seen.classes),
         _mlflow(seen),
     ]
@@ -93,12 +94,12 @@ def _fields(fields: frozenset[str] | None, known: frozenset[str]) -> Finding:
     if newer := fields - known:
         some = ", ".join(sorted(newer)[:3])
         what = f"the cluster's FineTuneJob is newer than this command line: it has {some}"
-        return Finding(Health.BAD, what, "upgrade the command line: vernacular validate does not know these fields")
+        return Finding(Health.BAD, what, "upgrade the command line: its validate does not know these fields")
     return Finding(Health.GOOD, "the cluster's FineTuneJob has the fields that this command line knows")
 
 
 def _rights(seen: Seen) -> Finding:
-    if missing := [verb for verb in _RIGHTS if verb not in seen.allowed]:
+    if missing := [verb for verb in RIGHTS if verb not in seen.allowed]:
         what = f"you may not {', '.join(missing)} FineTuneJobs in namespace {seen.namespace}"
         return Finding(Health.BAD, what, "ask who runs the cluster, or choose another namespace with --namespace")
     return Finding(Health.GOOD, f"you may use FineTuneJobs in namespace {seen.namespace}")
@@ -128,14 +129,15 @@ def _operator(seen: Seen, now: datetime) -> Finding:
     return Finding(Health.GOOD, f"the operator runs in namespace {place}")
 
 
-def _devices(nodes: Sequence[Json] | None) -> Finding:
-    if nodes is None:
+def _devices(seen: Seen) -> Finding:
+    if seen.nodes is None:
         return Finding(Health.UNKNOWN, "GPUs", _MAY_NOT.format("nodes"))
-    ready = [node for node in nodes if _is_true(node, "Ready")]
+    wanted = {pick(job, "spec.compute.gpuResource") for job in seen.jobs}
+    ready = [node for node in seen.nodes if _is_true(node, "Ready")]
     devices: Counter[str] = Counter()
     for node in ready:
         for name, amount in (pick(node, "status.allocatable") or {}).items():
-            if "/" in name and not name.startswith(_NOT_A_DEVICE) and str(amount).isdigit() and int(amount):
+            if (name.startswith(_GPUS) or name in wanted) and str(amount).isdigit() and int(amount):
                 devices[name] += int(amount)
     if not devices:
         advice = "install the device plugin of the GPUs' maker, or train on the CPU with spec.compute.gpusPerPod: 0;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from vernacular.api import FAILURES, Consequence, FailureCode, Reason
 from vernacular.api.failures import Failure
 from vernacular.api.sources import ClaimPath
+from vernacular.cli.commands import Commands
 from vernacular.cli.screens.values import counted, pick
 from vernacular.cli.screens.watch import ended, succeeded
 
@@ -68,13 +70,20 @@ _MENDED_OUTSIDE = frozenset(
         *(FailureCode.DATASET_NOT_FOUND, FailureCode.DATASET_UNREADABLE, FailureCode.DATASET_SCHEMA),
         *(FailureCode.DATASET_TOO_SMALL, FailureCode.NO_TRAINABLE_TOKENS, FailureCode.DATASET_PERSONAL_DATA),
         *(FailureCode.DATASET_TOO_MANY_BAD_ROWS, FailureCode.QUESTIONS_UNREADABLE, FailureCode.GLOSSARY_UNREADABLE),
+        *(FailureCode.DATASET_ACCESS_DENIED, FailureCode.SOURCE_UNAVAILABLE),
         *(FailureCode.MODEL_ACCESS_DENIED, FailureCode.SECRET_MISSING, FailureCode.VOLUME_NOT_BOUND),
         *(FailureCode.RENDEZVOUS_TIMEOUT, FailureCode.HANG, FailureCode.WORLD_SIZE_MISMATCH, FailureCode.NODE_LOST),
         *(FailureCode.IMAGE_PULL, FailureCode.EVICTED, FailureCode.TRACKING_UNAVAILABLE, FailureCode.INTERNAL_ERROR),
         *(FailureCode.TRACKING_ACCESS_DENIED, FailureCode.HOST_OUT_OF_MEMORY, FailureCode.GATE_FAILED),
     }
 )
-_DATA = frozenset(code for code in FailureCode if code.startswith("Dataset") or code == FailureCode.NO_TRAINABLE_TOKENS)
+_DATA = frozenset(
+    code
+    for code in FailureCode
+    if (code.startswith("Dataset") and code != FailureCode.DATASET_ACCESS_DENIED)
+    or code == FailureCode.NO_TRAINABLE_TOKENS
+)
+_DIGEST = re.compile(r"(^|-)[0-9a-f]{12}([0-9a-f]{8})?$")
 _FILES = {FailureCode.QUESTIONS_UNREADABLE: "questions", FailureCode.GLOSSARY_UNREADABLE: "glossary"}
 _PODS = frozenset(
     {
@@ -103,40 +112,47 @@ class Explanation:
     commands: tuple[tuple[str, str], ...] = ()
 
 
-def explain(job: Json, events: Sequence[Json], prog: str) -> Explanation:
-    """Why the job is where it is; `events` are those of the job, the newest last."""
+def explain(job: Json, events: Sequence[Json], commands: Commands, new: str = "") -> Explanation:
+    """Why the job is where it is; `events` are those of the job, the newest last, `new` a name for one made anew."""
     state, reason = pick(job, "status.state"), pick(job, "status.reason") or ""
     if not state:
-        return _unseen(job, prog)
+        return _unseen(commands)
     if succeeded(job):
         name = job["metadata"]["name"]
         return Explanation(
             "Succeeded",
             "The job has ended well.",
             tuple(filter(None, [pick(job, "status.evaluation.summary")])),
-            commands=((f"{prog} describe {name}", "shows the results"),),
+            commands=((commands.own("describe", name), "shows the results"),),
         )
     code = pick(job, "status.failure.code") or reason
     seen = tuple(_seen(job, events))
-    commands = tuple(_commands(job, code, prog))
+    if _cancelled(job):
+        again = (commands.own("retry", job["metadata"]["name"]), "makes the job anew, without a deadline")
+        return Explanation("Cancelled", "Somebody has ended the job: its deadline is 0.", seen, commands=(again,))
+    todo = tuple(_commands(job, code, commands, new))
     if failure := _FAILURES.get(code):
         follows = "" if ended(job) else _FOLLOWS[failure.consequence]
         advice = pick(job, "status.failure.advice") or failure.advice
-        return Explanation(f"{state}: {code}", failure.meaning, seen, follows, advice, commands)
+        return Explanation(f"{state}: {code}", failure.meaning, seen, follows, advice, todo)
     if reason in _WAITS:
         meaning, advice = _WAITS[Reason(reason)]
-        return Explanation(f"{state}: {reason}", meaning, seen, "", advice, commands)
+        return Explanation(f"{state}: {reason}", meaning, seen, "", advice, todo)
     meaning = "The job has failed." if ended(job) else "The job is at work; nothing holds it up."
-    return Explanation(f"{state}: {reason}" if reason else state, meaning, seen, commands=commands)
+    return Explanation(f"{state}: {reason}" if reason else state, meaning, seen, commands=todo)
 
 
-def _unseen(job: Json, prog: str) -> Explanation:
-    namespace = job["metadata"].get("namespace", "default")
+def _cancelled(job: Json) -> bool:
+    code, deadline = pick(job, "status.failure.code"), pick(job, "spec.runPolicy.activeDeadlineSeconds")
+    return (code, deadline) == (FailureCode.DEADLINE_EXCEEDED, 0)
+
+
+def _unseen(commands: Commands) -> Explanation:
     return Explanation(
         "Not seen by an operator",
         "No operator has looked at this job yet.",
         advice="If this lasts, the operator does not run, or does not watch this namespace.",
-        commands=((f"{prog} doctor -n {namespace}", "looks at what the job needs, the operator among it"),),
+        commands=((commands.own("doctor"), "looks at what the job needs, the operator among it"),),
     )
 
 
@@ -158,60 +174,63 @@ def _seen(job: Json, events: Sequence[Json]) -> Iterator[str]:
             yield f"event {event.get('reason')}: {event['message']}"
 
 
-def _commands(job: Json, code: str, prog: str) -> Iterator[tuple[str, str]]:
-    name, namespace = job["metadata"]["name"], job["metadata"].get("namespace", "default")
-    if code in _DATA or code in _FILES:
-        yield from _file_commands(_files(job, code), namespace)
+def _commands(job: Json, code: str, commands: Commands, new: str) -> Iterator[tuple[str, str]]:
+    name, files = job["metadata"]["name"], _files(job, code)
+    for file in files:
+        yield from _file_commands(file, commands)
     if code == FailureCode.SECRET_MISSING:
-        yield f"kubectl get secrets -n {namespace}", "shows which there are"
+        yield commands.kubectl(["get", "secrets"]), "shows which there are"
     if code == FailureCode.VOLUME_NOT_BOUND:
-        yield f"kubectl describe pvc -n {namespace}", "shows why a claim gets no volume"
+        yield commands.kubectl(["describe", "pvc"]), "shows why a claim gets no volume"
     if code == Reason.WAITING_FOR_RUNTIME:
-        yield "kubectl get finetuneruntimes", "shows which there are"
+        yield commands.kubectl(["get", "finetuneruntimes"], namespaced=False), "shows which there are"
     if code == Reason.WAITING_FOR_QUOTA:
-        yield f"kubectl get workloads -n {namespace}", "shows what the queue lets in"
+        yield commands.kubectl(["get", "workloads"]), "shows what the queue lets in"
     if code in _PODS:
-        yield (
-            f"kubectl describe pods -n {namespace} -l vernacular.dev/job-name={name}",
-            "shows the pods and their events",
-        )
+        pods = commands.kubectl(["describe", "pods"], "-l", f"vernacular.dev/job-name={name}")
+        yield pods, "shows the pods and their events"
     if code in _NODES:
-        yield "kubectl describe nodes", "shows what the nodes have, and what of it is taken"
+        nodes = commands.kubectl(["describe", "nodes"], namespaced=False)
+        yield nodes, "shows what the nodes have, and what of it is taken"
     if code in _LOGS:
-        yield f"{prog} logs {name} -n {namespace}", "shows what the newest attempt said"
+        yield commands.own("logs", name), "shows what the newest attempt said"
     if code == Reason.SUSPENDED:
-        yield f"{prog} resume {name} -n {namespace}", "lets it go on"
-    if ended(job):
-        yield from _again(name, namespace, code, prog)
-
-
-def _again(name: str, namespace: str, code: str, prog: str) -> Iterator[tuple[str, str]]:
-    if code in _MENDED_OUTSIDE or code == FailureCode.RESTARTS_EXHAUSTED:
-        yield f"{prog} retry {name} -n {namespace}", "makes the same job anew, once that is mended"
+        yield commands.own("resume", name), "lets it go on"
+    if not ended(job):
+        return
+    if any(_is_of_submit(file) for file in files):
+        anew = commands.own("submit", "JOB.yaml", name=new)
+        yield anew, "makes it from the file that you submitted, with the rows as they are now"
+    elif code in _MENDED_OUTSIDE or code == FailureCode.RESTARTS_EXHAUSTED:
+        yield commands.own("retry", name), "makes the same job anew, once that is mended"
     else:
-        yield (
-            f"{prog} describe {name} -n {namespace} -o yaml > {name}.yaml",
-            "writes the job to a file: change it there",
-        )
-        yield f"{prog} submit {name}.yaml --name {name}-2", "makes the changed job"
+        # a file of the job's own name may be the one that its author wrote
+        written = f"{commands.own('describe', name, '-o', 'yaml')} > {new}.yaml"
+        yield written, "writes the job to a file: change it there"
+        yield commands.own("submit", f"{new}.yaml", name=new), "makes the changed job"
 
 
 def _files(job: Json, code: str) -> list[Json]:
     if code in _FILES:
         found = pick(job, f"spec.evaluation.{_FILES[FailureCode(code)]}")
         return [found] if found else []
-    return list(pick(job, "spec.dataset.train") or ())
+    return list(pick(job, "spec.dataset.train") or ()) if code in _DATA else []
 
 
-def _file_commands(files: Sequence[Json], namespace: str) -> Iterator[tuple[str, str]]:
-    for file in files:
-        if reference := file.get("configMap"):
-            name, key = reference["name"], reference["key"]
-            yield (
-                f"kubectl create configmap {name} -n {namespace} --from-file={key} --dry-run=client -o yaml"
-                # other keys of the ConfigMap stay: they belong to other field managers
-                " | kubectl apply --server-side --force-conflicts --field-manager=mend -f -",
-                f"puts the file {key} that you mended in its place",
-            )
-        elif path := ClaimPath.parse(file.get("uri", "")):
-            yield f"kubectl get pvc {path.claim} -n {namespace}", f"shows the claim that holds {path.path}"
+def _is_of_submit(file: Json) -> bool:
+    """Whether the file is in a ConfigMap that `submit` has named after its content, which never changes."""
+    return bool(_DIGEST.search(pick(file, "configMap.name") or ""))
+
+
+def _file_commands(file: Json, commands: Commands) -> Iterator[tuple[str, str]]:
+    if _is_of_submit(file):
+        return
+    if reference := file.get("configMap"):
+        name, key = reference["name"], reference["key"]
+        made = commands.kubectl(["create", "configmap", name], f"--from-file={key}", "--dry-run=client", "-o", "yaml")
+        # other keys of the ConfigMap stay: they belong to other field managers
+        apply = ["--server-side", "--force-conflicts", "--field-manager=mend", "-f", "-"]
+        applied = commands.kubectl(["apply"], *apply, namespaced=False)
+        yield f"{made} | {applied}", f"puts the file {key} that you mended in its place"
+    elif path := ClaimPath.parse(file.get("uri", "")):
+        yield commands.kubectl(["get", "pvc", path.claim]), f"shows the claim that holds {path.path}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vernacular.cli.errors import CliError
-from vernacular.cli.localfiles import LocalFile, named_files, read_files, with_references
+from vernacular.cli.localfiles import FILE, LocalFile, named_files, read_files, with_references
 from vernacular.cli.validation import Problem, check_job
 from vernacular.cli.yamlfile import Document, YamlError, documents
 
@@ -53,7 +53,8 @@ def jobs_of(
         found = list(documents(text))
     except YamlError as error:
         return [JobFile({}, (), (Problem(error.line, "", error.message),))]
-    return [_job_file(_changed(document, name, data), folder, schema) for document in found]
+    typed = [str(Path(path).absolute()) for path in data]
+    return [_job_file(_changed(document, name, typed), folder, schema, typed) for document in found]
 
 
 def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:
@@ -61,8 +62,8 @@ def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:
     return [f"{file}:{item.line}: {f'{item.field}: ' if item.field else ''}{item.message}" for item in problems]
 
 
-def _job_file(document: Document, folder: Path, schema: Mapping[str, Any]) -> JobFile:
-    files = read_files(list(named_files(document.value, schema)), folder)
+def _job_file(document: Document, folder: Path, schema: Mapping[str, Any], typed: Collection[str]) -> JobFile:
+    files = read_files(list(named_files(document.value, schema)), folder, typed)
     references = {path: file.reference for path, file in files.items()}
     value = with_references(document.value, schema, references)
     problems = check_job(replace(document, value=value), schema)
@@ -72,10 +73,10 @@ def _job_file(document: Document, folder: Path, schema: Mapping[str, Any]) -> Jo
 
 def _changed(document: Document, name: str | None, data: Sequence[str]) -> Document:
     value = document.value
-    if isinstance(value, dict) and name:
-        value = {**value, "metadata": {**(value.get("metadata") or {}), "name": name}}
+    if isinstance(value, dict) and name and isinstance(metadata := value.get("metadata") or {}, dict):
+        value = {**value, "metadata": {**metadata, "name": name}}
     if isinstance(value, dict) and data and isinstance(value.get("spec"), dict):
-        sources = [{"file": str(Path(path).absolute())} for path in data]
+        sources = [{FILE: path} for path in data]
         dataset = value["spec"].get("dataset")
         dataset = {**(dataset if isinstance(dataset, dict) else {}), "train": sources}
         value = {**value, "spec": {**value["spec"], "dataset": dataset}}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ Schema = Mapping[str, Any]
 # what the API server lets into one ConfigMap
 LIMIT_BYTES = 1024 * 1024
 FILE = "file"
-_DIGEST_LENGTH = 12
+_REMOTE = {"configMap", "uri"}
+_DIGEST_LENGTH = 20
 _LONGEST_STEM = 40
 
 
@@ -34,6 +36,10 @@ class LocalFile:
     def reference(self) -> Json:
         """How a job names it."""
         return {"configMap": {"name": self.config_map["metadata"]["name"], "key": self.key}}
+
+    def is_in(self, config_map: Json) -> bool:
+        """Whether a ConfigMap of the cluster has this content and no other."""
+        return all((config_map.get(part) or {}) == self.config_map.get(part, {}) for part in ("data", "binaryData"))
 
 
 def named_files(value: Any, schema: Schema) -> Iterator[str]:
@@ -51,7 +57,7 @@ def named_files(value: Any, schema: Schema) -> Iterator[str]:
 def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) -> Any:
     """The same with each {file: PATH} as the ConfigMap that it becomes."""
     if _is_local(value, schema):
-        return references[value[FILE]]
+        return {name: item for name, item in value.items() if name != FILE} | references[value[FILE]]
     if isinstance(value, dict):
         properties = schema.get("properties", {})
         return {name: with_references(item, properties.get(name, {}), references) for name, item in value.items()}
@@ -60,14 +66,34 @@ def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) 
     return value
 
 
-def read_files(paths: Sequence[str], folder: Path) -> dict[str, LocalFile]:
-    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit."""
-    return {path: _read(folder / Path(path).expanduser()) for path in paths}
+def read_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()) -> dict[str, LocalFile]:
+    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit.
+
+    A job may come from somebody else, so that only what the person `typed` may lie anywhere.
+    """
+    # unlike Path's own method this leaves the home of an unknown user as it is written
+    found = {path: folder / os.path.expanduser(path) for path in paths}  # noqa: PTH111
+    for path, place in found.items():
+        if path not in typed and not may_be_named(place, folder):
+            raise CliError(
+                f"the job names {path}, which is hidden or outside of its folder and of the working directory",
+                "copy it to the job's folder, or name the rows to train on with --data",
+            )
+    return {path: _read(place) for path, place in found.items()}
+
+
+def may_be_named(file: Path, folder: Path) -> bool:
+    """Whether a job in this folder may name the file: it lies below the folder or the working directory, not hidden."""
+    place = file.resolve()
+    return any(
+        place.is_relative_to(base) and not any(part.startswith(".") for part in place.relative_to(base).parts)
+        for base in (folder.resolve(), Path.cwd())
+    )
 
 
 def _is_local(value: Any, schema: Schema) -> bool:
-    takes_files = {"configMap", "uri"} <= set(schema.get("properties", {}))
-    return takes_files and isinstance(value, dict) and set(value) == {FILE} and isinstance(value[FILE], str)
+    takes_files = set(schema.get("properties", {})) >= _REMOTE
+    return takes_files and isinstance(value, dict) and isinstance(value.get(FILE), str) and not value.keys() & _REMOTE
 
 
 def _read(path: Path) -> LocalFile:

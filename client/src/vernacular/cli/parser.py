@@ -106,7 +106,7 @@ VERBS = (
     Verb(
         "init",
         "write the first job for a file of rows",
-        "Look at a file of rows and write a commented FineTuneJob for it, which submit takes as it is.",
+        "Look at a file of rows and write a commented FineTuneJob for it; then it says how to submit that.",
         (
             _argument("file", metavar="FILE", help="rows: JSONL, JSON or CSV; other kinds are not looked into"),
             _argument("--to", metavar="FILE", default="job.yaml", help="where it goes (default: job.yaml)"),
@@ -242,7 +242,8 @@ VERBS = (
         "have serving read the version of a job",
         "Point the alias that serving reads (spec.publish.promotedAlias, else champion) to the version that a job has"
         " published, or to another version of its model, which is the way back. When the verdict is not Promote, it"
-        " asks first. The version keeps as a tag which one it replaced.",
+        " asks first; about another version only when that was never promoted. The version keeps as a tag which one it"
+        " replaced when it was promoted first.",
         (
             _JOB,
             _argument("--version", type=int, metavar="N", help="another version of the job's model"),

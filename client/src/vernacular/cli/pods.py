@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
 from vernacular.cli.screens.values import pick
 
@@ -13,6 +14,8 @@ Json = Mapping[str, Any]
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _GROUP = "vernacular.dev"
+# others may be put beside it, by a service mesh for example
+CONTAINER = "stage"
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class Place:
         return f"{self.stage}, attempt {self.attempt}{rank}"
 
 
-def where(job: Json, stage: str | None, attempt: int | None, rank: int) -> Place:
+def where(job: Json, stage: str | None, attempt: int | None, rank: int, commands: Commands) -> Place:
     """What is meant when parts are left open. Raises CliError for what was not begun."""
     begun = {item["name"].lower(): item["attempt"] for item in pick(job, "status.stages") or () if item.get("attempt")}
     name = job["metadata"]["name"]
     if not begun:
-        raise CliError(f"no stage of {name} has begun yet", f"vernacular explain {name} says why")
+        raise CliError(f"no stage of {name} has begun yet", f"{commands.own('explain', name)} says why")
     chosen = stage or list(begun)[-1]
     if chosen not in begun:
         raise CliError(f"stage {chosen} of {name} has not begun", f"begun are: {', '.join(begun)}")
@@ -62,7 +65,8 @@ def selector(job: Json, place: Place) -> str:
 
 def ready_to_speak(pod: Json) -> str:
     """Why a pod has no log yet; "" when it has one."""
-    states = [item.get("state") or {} for item in pick(pod, "status.containerStatuses") or ()]
+    found = pick(pod, "status.containerStatuses") or ()
+    states = [item.get("state") or {} for item in found if item.get("name") == CONTAINER]
     if any("running" in state or "terminated" in state for state in states):
         return ""
     reasons = (state["waiting"].get("reason") for state in states if "waiting" in state)

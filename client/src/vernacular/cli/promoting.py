@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
 from vernacular.cli.registry import Version
 from vernacular.cli.screens.values import pick
@@ -37,24 +38,54 @@ def alias_of(job: Json, told: str | None) -> str:
     return told or pick(job, "spec.publish.promotedAlias") or DEFAULT_PROMOTED_ALIAS
 
 
-def model_of(job: Json) -> str:
-    """The registered model of a job. Raises CliError when it has published none."""
-    if name := pick(job, "status.mlflow.registeredModel"):
-        return str(name)
-    name = job["metadata"]["name"]
-    raise CliError(f"{name} has published no version", f"vernacular describe {name} shows how far it is")
+def model_of(job: Json, number: int | None, commands: Commands) -> str:
+    """The registered model of a job. Raises CliError when it has published none, and no version is told."""
+    name, model = job["metadata"]["name"], pick(job, "status.mlflow.registeredModel")
+    # the model has its name as soon as the run is open
+    if not model or (number is None and not _own_number(job)):
+        raise CliError(f"{name} has published no version", f"{commands.own('describe', name)} shows how far it is")
+    return str(model)
 
 
-def decide(job: Json, versions: Sequence[Version], number: int | None, alias: str) -> Promotion:
-    """The promotion of a version of the job's model, its own unless told. Raises CliError when there is none such."""
-    own = int(pick(job, "status.mlflow.modelVersion") or 0)
-    wanted = own if number is None else number
+def choose(job: Json, versions: Sequence[Version], number: int | None, address: str) -> Version:
+    """The version that is told, else the job's own. Raises CliError when the MLflow at `address` has none such."""
+    wanted = _own_number(job) if number is None else number
+    model = pick(job, "status.mlflow.registeredModel")
     version = next((item for item in versions if item.number == wanted), None)
     if version is None:
         numbers = ", ".join(str(item.number) for item in versions) or "none"
-        raise CliError(f"model {model_of(job)} has no version {wanted}", f"there are: {numbers}")
+        raise CliError(f"model {model} has no version {wanted}", f"there are: {numbers}")
+    if number is None and not is_own(job, version):
+        raise CliError(
+            f"version {wanted} of model {model} in MLflow at {address} is not of {job['metadata']['name']}",
+            "name the address of the MLflow that the job was published to with --mlflow, or the version with --version",
+        )
+    return version
+
+
+def is_own(job: Json, version: Version) -> bool:
+    """Whether this very job has published the version; names and numbers are given again, elsewhere and later."""
+    return version.number == _own_number(job) and version.uid == job["metadata"]["uid"]
+
+
+def decide(job: Json, versions: Sequence[Version], version: Version, alias: str, verdict: str) -> Promotion:
+    """The promotion of a version; `verdict` is that of its run, and not needed for the job's own version."""
     before = next((str(item.number) for item in versions if alias in item.aliases), "")
-    return Promotion(version, alias, before, _doubt(job) if wanted == own else "")
+    if is_own(job, version):
+        doubt = _doubt(job)
+    elif verdict == _PROMOTE or _was_promoted(version, versions):
+        doubt = ""
+    else:
+        doubt = f"The verdict on version {version.number} is {verdict or 'not known'}. Promote it all the same?"
+    return Promotion(version, alias, before, doubt)
+
+
+def _own_number(job: Json) -> int:
+    return int(pick(job, "status.mlflow.modelVersion") or 0)
+
+
+def _was_promoted(version: Version, versions: Sequence[Version]) -> bool:
+    return bool(version.replaced) or any(item.replaced == str(version.number) for item in versions)
 
 
 def _doubt(job: Json) -> str:

@@ -27,7 +27,10 @@ _TIMEOUT = 30
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a registered model. `job` is the FineTuneJob that made it, "" when none did."""
+    """One version of a registered model. `job` and `uid` are those of the FineTuneJob that made it, "" when none did.
+
+    `replaced` is the version that it replaced when it was first promoted, "" when it never was.
+    """
 
     model: str
     number: int
@@ -35,6 +38,12 @@ class Version:
     job: str
     created_ms: int
     replaced: str
+    uid: str = ""
+    run_id: str = ""
+
+
+class _MissingError(CliError):
+    """MLflow does not know what was asked for."""
 
 
 class Registry:
@@ -60,11 +69,21 @@ class Registry:
         """All versions of a model, the newest first. Raises CliError when there is no such model."""
         document = self._send("GET", "registered-models/get", {"name": model})
         aliases = pick(document, "registered_model.aliases") or []
-        found = self._pages("model-versions/search", "model_versions", {"filter": f"name = '{model}'"})
+        quote = '"' if "'" in model else "'"
+        found = self._pages("model-versions/search", "model_versions", {"filter": f"name = {quote}{model}{quote}"})
         return sorted((_version(item, aliases) for item in found), key=lambda version: -version.number)
 
+    def verdict(self, version: Version) -> str:
+        """The verdict on a version, as its run keeps it; "" when there is none."""
+        try:
+            document = self._send("GET", "runs/get", {"run_id": version.run_id}) if version.run_id else {}
+        except _MissingError:
+            document = {}
+        tags = pick(document, "run.data.tags") or ()
+        return next((tag["value"] for tag in tags if tag["key"] == TAG_PREFIX + "verdict"), "")
+
     def promote(self, version: Version, alias: str, replaced: str) -> None:
-        """Point an alias to a version, which keeps what it replaced, so that there is a way back."""
+        """Point an alias to a version, which keeps what it replaced at first, so that there is a way back."""
         own = {"name": version.model, "version": str(version.number)}
         if not version.replaced:
             self._send("POST", "model-versions/set-tag", {**own, "key": REPLACED, "value": replaced or NOTHING})
@@ -105,7 +124,8 @@ class Registry:
         if not isinstance(document, dict):
             raise CliError(f"{self.address} is no MLflow server", "name its address with --mlflow", ExitCode.NO_ACCESS)
         if response.status_code >= 400:
-            raise CliError(f"MLflow refuses: {document.get('message', response.status_code)}", "")
+            kind = _MissingError if response.status_code == 404 else CliError
+            raise kind(f"MLflow refuses: {document.get('message', response.status_code)}", "")
         return document
 
 
@@ -135,6 +155,8 @@ def _version(item: Json, aliases: Sequence[Json]) -> Version:
         tags.get(TAG_PREFIX + "name", ""),
         int(item.get("creation_timestamp") or 0),
         tags.get(REPLACED, ""),
+        tags.get(TAG_PREFIX + "uid", ""),
+        item.get("run_id") or "",
     )
 
 
@@ -142,4 +164,11 @@ def _tls(environment: Mapping[str, str]) -> ssl.SSLContext | bool:
     if environment.get("MLFLOW_TRACKING_INSECURE_TLS") == "true":
         return False
     path = environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-    return ssl.create_default_context(cafile=path) if path else True
+    try:
+        return ssl.create_default_context(cafile=path) if path else True
+    except OSError as error:
+        raise CliError(
+            f"the certificate {path} of MLFLOW_TRACKING_SERVER_CERT_PATH cannot be used: {error.strerror or error}",
+            "name a file with the certificate of MLflow's authority, as PEM",
+            ExitCode.NO_ACCESS,
+        ) from None

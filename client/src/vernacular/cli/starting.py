@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from vernacular.api.constants import API_VERSION, KIND
 from vernacular.cli.errors import CliError
 from vernacular.cli.localfiles import LIMIT_BYTES
 from vernacular.cli.screens.values import counted
 from vernacular.cli.steering import MAX_NAME_LENGTH
+from vernacular.cli.validation import check_job, job_schema
+from vernacular.cli.yamlfile import documents
 
 # keys that show each format, as the prepare stage knows them
 SHAPES = (
@@ -27,7 +30,9 @@ SHAPES = (
     ("Conversations", ("conversations",)),
     ("Text", ("text",)),
 )
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_TABLES = (".csv", ".tsv")
+_SEPARATORS = ",;\t"
+_LONGEST_FIELD = 2**31 - 1
 _GUIDE = "docs/guide/data.md shows what rows may look like"
 _FEW_ROWS = 20
 
@@ -56,7 +61,7 @@ def look(name: str, content: bytes) -> Look:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CliError(f"{name} is no UTF-8 text", "save it as UTF-8") from None
-    rows = _table(text, _TABLES[suffix]) if suffix in _TABLES else _json(name, text, suffix)
+    rows = _table(text) if suffix in _TABLES else _json(name, text, suffix)
     try:
         first, count = next(rows, None), 1 + sum(1 for _ in rows)
     except csv.Error as error:
@@ -78,10 +83,10 @@ def job_text(file: str, size: int, seen: Look, name: str, model: str) -> str:
         "apiVersion: vernacular.dev/v1alpha1",
         "kind: FineTuneJob",
         "metadata:",
-        f"  name: {name}",
+        f"  name: {_quoted(name)}",
         "spec:",
         "  model:",
-        f"    uri: {model}   # or pvc://CLAIM/PATH",
+        f"    uri: {_quoted(model)}   # or pvc://CLAIM/PATH",
         "  dataset:",
         "    teaches: Facts                 # Skill: what is asked afterwards are cases never seen",
         "    train:",
@@ -113,6 +118,18 @@ def name_for(file: str) -> str:
     return stem[:MAX_NAME_LENGTH].strip("-") or "my-job"
 
 
+def check_words(name: str, model: str) -> None:
+    """Raises CliError for a name or a model that no job may have."""
+    words = {
+        "metadata": {"name": name},
+        "spec": {"model": {"uri": model}, "dataset": {"train": [{"uri": "s3://abc/d"}]}},
+    }
+    (document,) = documents(json.dumps({"apiVersion": API_VERSION, "kind": KIND, **words}))
+    for problem in check_job(document, job_schema()):
+        flag = "--model" if problem.field else "--name"
+        raise CliError(f"{problem.field} {problem.message}".strip(), f"write another one with {flag}")
+
+
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
@@ -124,7 +141,8 @@ def _json(name: str, text: str, suffix: str) -> Iterator[Any]:
             document = json.loads(text)
             yield from document if isinstance(document, list) else [document]
             return
-        for number, line in enumerate(text.splitlines(), 1):
+        # other ends of lines that Python knows may stand in a text
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 # only the first rows are read: the prepare stage checks every one
                 yield json.loads(line) if number <= _FEW_ROWS else None
@@ -133,8 +151,14 @@ def _json(name: str, text: str, suffix: str) -> Iterator[Any]:
         raise CliError(f"{name}{place} is no JSON: {error}", _GUIDE) from None
 
 
-def _table(text: str, delimiter: str) -> Iterator[Any]:
-    return iter(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+def _table(text: str) -> Iterator[Any]:
+    """Rows as the prepare stage reads them: the first line that is not empty is the header and shows the separator."""
+    # the module's own limit of 128 KiB would refuse long texts
+    csv.field_size_limit(_LONGEST_FIELD)
+    lines = itertools.dropwhile(lambda line: not line.strip(f" {_SEPARATORS}\r\n"), io.StringIO(text, newline="\n"))
+    header = next(lines, "")
+    rows = csv.DictReader(itertools.chain([header], lines), delimiter=max(_SEPARATORS, key=header.count))
+    return (row for row in rows if any(isinstance(cell, str) and cell.strip() for cell in row.values()))
 
 
 def _format(name: str, row: Any, table: bool) -> tuple[str, tuple[str, ...]]:

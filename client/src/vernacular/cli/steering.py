@@ -8,6 +8,7 @@ from typing import Any
 
 from vernacular.cli.cluster.jobs import Jobs
 from vernacular.cli.errors import CliError
+from vernacular.cli.objectmeta import OF_THE_SERVER
 from vernacular.cli.screens.values import pick
 from vernacular.cli.screens.watch import ended
 
@@ -16,15 +17,19 @@ Json = dict[str, Any]
 # vernacular.api.constants says the same, but takes long to import
 MAX_NAME_LENGTH = 40
 _NUMBERED = re.compile(r"(.+?)-(\d+)")
-_OF_THE_CLUSTER = ("kubectl.kubernetes.io/last-applied-configuration",)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# Argo CD removes what has these and is not in its application
+_TRACKING = frozenset(
+    {_LAST_APPLIED, "argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance", "app.kubernetes.io/instance"}
+)
 
 
-def running(jobs: Jobs, name: str, prog: str) -> Json:
+def running(jobs: Jobs, name: str) -> Json:
     """A job that has not ended. Raises CliError when it has."""
     job = jobs.one(name)
     if ended(job):
         state = pick(job, "status.state")
-        raise CliError(f"{name} has ended already: {state}", f"make it anew with {prog} retry {name}")
+        raise CliError(f"{name} has ended already: {state}", f"make it anew with {jobs.commands.own('retry', name)}")
     return job
 
 
@@ -52,21 +57,22 @@ def next_name(name: str, taken: Collection[str]) -> str:
 
 def to_create(job: Mapping[str, Any]) -> Json:
     """A job as its author wrote it: without what a cluster adds to one that it has."""
-    metadata: Json = {key: job["metadata"][key] for key in ("name", "namespace") if key in job["metadata"]}
-    for key in ("labels", "annotations"):
-        kept = {each: value for each, value in (job["metadata"].get(key) or {}).items() if each not in _OF_THE_CLUSTER}
-        if kept:
-            metadata[key] = kept
+    metadata = {key: value for key, value in job["metadata"].items() if key not in OF_THE_SERVER}
+    if annotations := metadata.get("annotations"):
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
     return {"apiVersion": job["apiVersion"], "kind": job["kind"], "metadata": metadata, "spec": job["spec"]}
 
 
 def copy_of(job: Mapping[str, Any], name: str) -> Json:
     """A job to create, with the spec, labels and annotations of another one; it is not suspended."""
-    made = to_create(job)
-    spec = dict(made["spec"])
+    spec = dict(job["spec"])
     if policy := {key: value for key, value in (spec.pop("runPolicy", None) or {}).items() if key != "suspend"}:
         spec["runPolicy"] = _without_the_end(policy)
-    return {**made, "metadata": {**made["metadata"], "name": name}, "spec": spec}
+    metadata: Json = {"name": name, "namespace": job["metadata"]["namespace"]}
+    for part in ("labels", "annotations"):
+        if kept := {key: value for key, value in (job["metadata"].get(part) or {}).items() if key not in _TRACKING}:
+            metadata[part] = kept
+    return {"apiVersion": job["apiVersion"], "kind": job["kind"], "metadata": metadata, "spec": spec}
 
 
 def _without_the_end(policy: Json) -> Json:

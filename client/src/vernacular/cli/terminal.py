@@ -69,6 +69,7 @@ class Terminal:
         """Whether the person agrees; `yes` answers for them. Raises CliError when there is nobody to ask."""
         if yes:
             return True
+        question = printable(question)
         if not sys.stdin.isatty():
             raise CliError(f"{question} Nobody can be asked here", "add --yes to agree")
         self.err.write(f"{question} [y/N] ")

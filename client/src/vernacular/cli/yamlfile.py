@@ -50,7 +50,7 @@ class Document:
 
 def documents(text: str) -> Iterator[Document]:
     """Every document of a file that says something. Raises YamlError."""
-    loader = _Loader(text)
+    loader = KubectlLoader(text)
     try:
         while loader.check_node():
             node = loader.get_node()
@@ -68,12 +68,12 @@ def documents(text: str) -> Iterator[Document]:
         loader.dispose()
 
 
-class _Loader(yaml.SafeLoader):
+class KubectlLoader(yaml.SafeLoader):
     """Resolves plain values as kubectl does: 2e-4 is a number, on is true, 2026-01-02 and 1:30 are texts."""
 
 
 _INFINITE = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_Loader.yaml_implicit_resolvers = {}
+KubectlLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("bool", r"y|n|(?i:yes|no|true|false|on|off)", "yYnNtTfFoO"),
@@ -82,7 +82,7 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
 ):
     # an empty text begins with nothing
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
+    KubectlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
 
 _TRUE = frozenset({"y", "yes", "true", "on"})
 
@@ -91,7 +91,7 @@ def _boolean(loader: yaml.SafeLoader, node: ScalarNode) -> bool:
     return str(node.value).lower() in _TRUE
 
 
-_Loader.add_constructor("tag:yaml.org,2002:bool", _boolean)
+KubectlLoader.add_constructor("tag:yaml.org,2002:bool", _boolean)
 
 
 def _child(node: Node, step: str | int) -> tuple[Node, Node] | None:

@@ -19,10 +19,10 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from vernacular.proxies import proxy_for
 from vernacular_operator.kube.api import Kind, Object, Page
 from vernacular_operator.kube.errors import NotFoundError, UnavailableError, error_for
 from vernacular_operator.kube.shapes import read_event, read_list, read_stored
-from vernacular_operator.proxies import proxy_for
 from vernacular_operator.telemetry.metrics import RequestCounter
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)

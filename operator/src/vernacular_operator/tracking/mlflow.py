@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from vernacular_operator.proxies import proxy_for
+from vernacular.proxies import proxy_for
 from vernacular_operator.tracking.errors import (
     TrackingConflictError,
     TrackingDeniedError,

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
 from vernacular.cli.cluster.credentials import Credentials, credentials_of
 from vernacular.cli.cluster.kubeconfig import Access
 from vernacular.cli.errors import CliError, ExitCode
+from vernacular.proxies import proxy_for
 
 Json = dict[str, Any]
 
@@ -93,7 +92,8 @@ class Client:
     def _send(
         self, method: str, path: str, body: Json | None, query: Mapping[str, str], kind: str = "application/json"
     ) -> Json:
-        content = None if body is None else json.dumps(body).encode()
+        # as itself: escaped, a letter that is not Latin takes three times the room, and the server counts
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="replace")
         headers = {"Content-Type": kind} if body is not None else {}
         try:
             response = self._http.request(method, path, params=query, content=content, headers=headers)
@@ -138,7 +138,7 @@ class Client:
                 headers=headers,
                 auth=basic,
                 verify=tls,
-                proxy=access.proxy or _proxy(access.server),
+                proxy=access.proxy or proxy_for(access.server),
                 timeout=_TIMEOUT,
                 # a .netrc of this machine is not meant for clusters
                 trust_env=False,
@@ -173,13 +173,6 @@ def _tls(access: Access, credentials: Credentials) -> ssl.SSLContext:
             ExitCode.NO_ACCESS,
         ) from None
     return context
-
-
-def _proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 def _decoded(code: int, content: bytes) -> Json:

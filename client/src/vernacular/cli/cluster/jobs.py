@@ -14,6 +14,7 @@ from typing import Any
 
 from vernacular.cli.cluster.client import WATCH_SILENCE, ApiError, Client
 from vernacular.cli.cluster.kubeconfig import find_access
+from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError, ExitCode
 
 Json = dict[str, Any]
@@ -30,9 +31,10 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class Jobs:
     """FineTuneJobs of one namespace. Every method raises CliError."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str, commands: Commands) -> None:
         self.client = client
         self.namespace = namespace
+        self.commands = commands
 
     def path(self, name: str = "", namespace: str | None = None) -> str:
         """Of the jobs of a namespace, or of one job; namespace "": of all."""
@@ -52,6 +54,13 @@ class Jobs:
                     break
                 query["continue"] = token
         return sorted(items, key=lambda item: (item["metadata"].get("creationTimestamp", ""), item["metadata"]["name"]))
+
+    def names(self) -> list[str]:
+        """Names of all jobs; none where they may not be listed."""
+        try:
+            return [item["metadata"]["name"] for item in self.all()]
+        except CliError:
+            return []
 
     def one(self, name: str) -> Json:
         """One job. Raises CliError that names jobs with a similar name when there is none."""
@@ -110,15 +119,12 @@ class Jobs:
         return sorted(found or [], key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
 
     def _unknown(self, name: str) -> CliError:
-        try:
-            names = [item["metadata"]["name"] for item in self.all()]
-        except CliError:
-            names = []
+        names = self.names()
         near = difflib.get_close_matches(name, names, 3, cutoff=0.5)
         if near:
             advice = f"did you mean {' or '.join(near)}?"
         elif names:
-            advice = "vernacular list shows those that there are"
+            advice = f"{self.commands.own('list')} shows those that there are"
         else:
             advice = "there are no jobs in this namespace; choose another with --namespace"
         return CliError(f"there is no FineTuneJob {name} in namespace {self.namespace}", advice)
@@ -132,7 +138,7 @@ def open_jobs(options: Namespace) -> Jobs:
         raise CliError(
             f"{namespace!r} is no name of a namespace", "name one with --namespace: lower-case letters, digits and -"
         )
-    return Jobs(Client(access), namespace)
+    return Jobs(Client(access), namespace, Commands.of(options, namespace))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from vernacular.cli.commands import Commands
 from vernacular.cli.screens.describe import failure_lines, progress_lines
 from vernacular.cli.screens.jobs import state_cell, verdict_cell
 from vernacular.cli.screens.layout import Cell, Paint, field
@@ -91,13 +92,13 @@ def screen(job: Json, course: Course, now: datetime, paint: Paint, width: int) -
     return [*lines, *field("Runs for", duration(took), paint, width)] if took is not None else lines
 
 
-def last_words(job: Json, prog: str) -> list[str]:
+def last_words(job: Json, commands: Commands) -> list[str]:
     """What to do next, once it has ended."""
     name = job["metadata"]["name"]
     if not succeeded(job):
-        return [f"{prog} explain {name}  says what mends it"]
+        return [f"{commands.own('explain', name)}  says what mends it"]
     url = pick(job, "status.mlflow.url")
-    return [f"{prog} describe {name}  shows the results" + (f"; the run: {url}" if url else "")]
+    return [f"{commands.own('describe', name)}  shows the results" + (f"; the run: {url}" if url else "")]
 
 
 def _stage_paint(job: Json, paint: Paint) -> Paint:

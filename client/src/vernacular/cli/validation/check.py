@@ -10,6 +10,7 @@ from typing import Any
 
 from vernacular.api.constants import API_VERSION, KIND
 from vernacular.api.crd import FINE_TUNE_JOB, structural_schema
+from vernacular.cli.objectmeta import metadata_problems
 from vernacular.cli.validation.rules import broken_rules, with_defaults
 from vernacular.cli.validation.shapes import doubled_entries, shape_problems
 from vernacular.cli.yamlfile import Document, Path
@@ -48,6 +49,7 @@ def _all(document: Document, schema: Mapping[str, Any]) -> Iterator[tuple[Path, 
         yield (), f"this is no {KIND}; begin with apiVersion: {API_VERSION}"
         return
     yield from _head(value)
+    yield from metadata_problems(value.get("metadata"), document)
     spec = _without_nulls(value.get("spec"))
     shapes = list(shape_problems(spec, schema["properties"]["spec"], document))
     yield from shapes
@@ -62,9 +64,6 @@ def _head(value: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     for key, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         if value.get(key) != expected:
             yield (key,), f"write {key}: {expected}"
-    name = value["metadata"].get("name") if isinstance(value.get("metadata"), dict) else None
-    if not isinstance(name, str) or not name:
-        yield ("metadata",), "give the job a name: metadata: {name: hr-bot}"
     for key in value:
         if key not in _TOP:
             near = difflib.get_close_matches(str(key), _TOP, 1)

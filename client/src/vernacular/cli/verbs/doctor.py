@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vernacular.cli.checkup import Health, Seen, field_names, findings
+from vernacular.cli.checkup import RIGHTS, Health, Seen, field_names, findings
 from vernacular.cli.cluster.client import ApiError, Client
 from vernacular.cli.cluster.jobs import GROUP_PATH, PLURAL, Jobs, open_jobs, refusals
 from vernacular.cli.errors import CliError, ExitCode
@@ -20,7 +20,7 @@ from vernacular.cli.validation import job_schema
 
 Json = dict[str, Any]
 
-_VERBS = ("create", "list", "watch", "patch", "delete")
+_NOT_FOUND = 404
 _OPERATOR = "app.kubernetes.io/name=vernacular,app.kubernetes.io/component=operator"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _SCHEMA = "dev.vernacular.v1alpha1.FineTuneJob"
@@ -39,7 +39,7 @@ def _look(jobs: Jobs, mlflow: str | None) -> Seen:
     client = jobs.client
     with refusals(jobs.namespace):
         version = client.get("/version").get("gitVersion", "")
-    if _get(client, GROUP_PATH) is None:
+    if not _is_served(client):
         return Seen(jobs.namespace, version, served=False)
     try:
         present = jobs.all()
@@ -51,7 +51,7 @@ def _look(jobs: Jobs, mlflow: str | None) -> Seen:
         version=version,
         served=True,
         fields=_fields(client),
-        allowed=frozenset(verb for verb in _VERBS if _may(jobs, verb)),
+        allowed=frozenset(verb for verb in RIGHTS if _may(jobs, verb)),
         operators=_items(client, "/api/v1/pods", labelSelector=_OPERATOR),
         jobs=present,
         nodes=_items(client, "/api/v1/nodes"),
@@ -59,6 +59,15 @@ def _look(jobs: Jobs, mlflow: str | None) -> Seen:
         mlflow=address,
         mlflow_trouble=trouble,
     )
+
+
+def _is_served(client: Client) -> bool:
+    """Whether the cluster has the CRD; where that may not be seen, the rest says what is wrong."""
+    try:
+        client.get(GROUP_PATH)
+    except ApiError as error:
+        return error.code != _NOT_FOUND
+    return True
 
 
 def _get(client: Client, path: str, **query: str) -> Json | None:

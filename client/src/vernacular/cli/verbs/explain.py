@@ -8,6 +8,8 @@ from vernacular.cli.cluster.jobs import open_jobs
 from vernacular.cli.errors import ExitCode
 from vernacular.cli.explaining import explain
 from vernacular.cli.screens.explain import explanation
+from vernacular.cli.screens.watch import ended
+from vernacular.cli.steering import next_name
 from vernacular.cli.terminal import Terminal
 
 
@@ -15,6 +17,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Say why a job waits or has failed, and what mends it."""
     jobs = open_jobs(options)
     job = jobs.one(options.job)
-    answer = explain(job, jobs.events(job), options.prog)
+    new = next_name(options.job, jobs.names()) if ended(job) else ""
+    answer = explain(job, jobs.events(job), jobs.commands, new)
     terminal.write(explanation(answer, terminal.paint, terminal.width))
     return ExitCode.DONE

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.starting import job_text, look, name_for
+from vernacular.cli.localfiles import LIMIT_BYTES, may_be_named
+from vernacular.cli.starting import check_words, job_text, look, name_for
 from vernacular.cli.terminal import Terminal
 
 
@@ -21,6 +23,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     # a job names its files relative to its own folder
     named = options.file if source.is_absolute() else os.path.relpath(source, target.parent)
     name = options.name or name_for(options.file)
+    check_words(name, options.model)
     text = job_text(named, len(content), look(source.name, content), name, options.model)
     try:
         with target.open("x", encoding="utf-8") as file:
@@ -29,5 +32,17 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
         raise CliError(f"{target} is there already", "name another file with --to") from None
     except OSError as error:
         raise CliError(f"{target} cannot be written: {error.strerror}", "name another file with --to") from None
-    terminal.write([f"{target} is written; change what you like, then: {options.prog} submit {target} --watch"])
+    terminal.write([f"{target} is written; {_next(options.prog, source, target, len(content))}"])
     return ExitCode.DONE
+
+
+def _next(prog: str, source: Path, target: Path, size: int) -> str:
+    """What is left to do until the job can be submitted."""
+    words = ["submit", str(target), "--watch"]
+    if size > LIMIT_BYTES:
+        change = f"{source} is too large for a ConfigMap: copy it to a claim of the namespace, and name that for CLAIM"
+    else:
+        change = "change what you like"
+        if not may_be_named(source, target.parent):
+            words[2:2] = ["--data", str(source)]
+    return f"{change}, then: {prog} {shlex.join(words)}"

@@ -7,8 +7,7 @@ from typing import Any
 
 from vernacular.cli.cluster.jobs import Jobs, open_jobs, refusals
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.pods import Place, ready_to_speak, selector, where
-from vernacular.cli.screens.values import pick
+from vernacular.cli.pods import CONTAINER, Place, ready_to_speak, selector, where
 from vernacular.cli.terminal import Terminal
 
 Json = dict[str, Any]
@@ -18,15 +17,15 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Show the log of one pod of a job."""
     jobs = open_jobs(options)
     job = jobs.one(options.job)
-    place = where(job, options.stage, options.attempt, options.rank)
+    place = where(job, options.stage, options.attempt, options.rank, jobs.commands)
     pod = _pod(jobs, job, place)
     if trouble := ready_to_speak(pod):
         raise CliError(
             f"pod {pod['metadata']['name']} has no log yet: {trouble}",
-            f"{options.prog} explain {options.job} says what it waits for",
+            f"{jobs.commands.own('explain', options.job)} says what it waits for",
         )
     path = f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}/log"
-    query = {"container": pick(pod, "spec.containers")[0]["name"]}
+    query = {"container": CONTAINER}
     query |= {"follow": "true"} if options.follow else {}
     query |= {"tailLines": str(options.tail)} if options.tail is not None else {}
     with refusals(jobs.namespace):

@@ -14,10 +14,10 @@ from vernacular.cli.terminal import Terminal
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Let a suspended job go on."""
     jobs = open_jobs(options)
-    job = running(jobs, options.job, options.prog)
+    job = running(jobs, options.job)
     if not pick(job, "spec.runPolicy.suspend"):
         terminal.write([f"{options.job} is not suspended."])
         return ExitCode.DONE
     jobs.set_run_policy(options.job, {"suspend": False})
-    terminal.write([f"{options.job} goes on; {options.prog} watch {options.job} follows it."])
+    terminal.write([f"{options.job} goes on; {jobs.commands.own('watch', options.job)} follows it."])
     return ExitCode.DONE

@@ -18,4 +18,4 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     name = options.name or next_name(options.job, [item["metadata"]["name"] for item in jobs.all()])
     jobs.create(copy_of(old, name))
     terminal.write([f"{name} is made, with the spec of {options.job}."])
-    return follow(jobs, name, terminal, options.prog) if options.watch else ExitCode.DONE
+    return follow(jobs, name, terminal) if options.watch else ExitCode.DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from vernacular.cli.cluster.client import ApiError
@@ -29,16 +28,13 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     if options.dry_run:
         terminal.write([f"{found.name} would be created in namespace {jobs.namespace}."])
         return ExitCode.DONE
-    made = _upload(jobs, found.files)
-    try:
-        _create(jobs, job, found.name)
-    except CliError:
-        _take_back(jobs, made)
-        raise
+    for file in found.files:
+        _upload(jobs, file)
+    _create(jobs, job, found.name)
     for file in found.files:
         terminal.write([f"{file.path} is in ConfigMap {file.config_map['metadata']['name']}."])
     terminal.write([f"{found.name} is created in namespace {jobs.namespace}."])
-    return follow(jobs, found.name, terminal, options.prog) if options.watch else ExitCode.DONE
+    return follow(jobs, found.name, terminal) if options.watch else ExitCode.DONE
 
 
 def _checked(options: Namespace, terminal: Terminal) -> JobFile:
@@ -68,7 +64,7 @@ def _create(jobs: Jobs, job: dict[str, object], name: str, *, dry_run: bool = Fa
     try:
         jobs.create(job, dry_run=dry_run)
     except CliError as error:
-        if isinstance(error.__cause__, ApiError) and error.__cause__.code == _CONFLICT:
+        if _is_conflict(error):
             raise CliError(
                 f"there is a FineTuneJob {name} in namespace {jobs.namespace} already",
                 "give this one another name with --name, or delete that one first",
@@ -76,27 +72,27 @@ def _create(jobs: Jobs, job: dict[str, object], name: str, *, dry_run: bool = Fa
         raise
 
 
-def _upload(jobs: Jobs, files: Sequence[LocalFile]) -> list[str]:
-    """Names of the ConfigMaps that were made; one of this name has this content."""
-    made: list[str] = []
-    for file in files:
-        try:
-            with refusals(jobs.namespace):
-                jobs.client.create(_config_maps(jobs), file.config_map)
-        except CliError as error:
-            if isinstance(error.__cause__, ApiError) and error.__cause__.code == _CONFLICT:
-                continue
-            _take_back(jobs, made)
-            raise
-        made.append(file.config_map["metadata"]["name"])
-    return made
+def _upload(jobs: Jobs, file: LocalFile) -> None:
+    """Create the ConfigMap, or use the one that is there.
 
-
-def _take_back(jobs: Jobs, names: Sequence[str]) -> None:
-    for name in names:
+    It is never taken back: another job may name it, this one too when only the answer to its creation was lost.
+    """
+    path = f"/api/v1/namespaces/{jobs.namespace}/configmaps"
+    try:
         with refusals(jobs.namespace):
-            jobs.client.delete(f"{_config_maps(jobs)}/{name}", {})
+            jobs.client.create(path, file.config_map)
+    except CliError as error:
+        if not _is_conflict(error):
+            raise
+        name = file.config_map["metadata"]["name"]
+        with refusals(jobs.namespace):
+            present = jobs.client.get(f"{path}/{name}")
+        if not file.is_in(present):
+            raise CliError(
+                f"the ConfigMap {name} in namespace {jobs.namespace} is not what submit would make of {file.path}",
+                "look at it; if no job needs it, delete it, and submit again",
+            ) from None
 
 
-def _config_maps(jobs: Jobs) -> str:
-    return f"/api/v1/namespaces/{jobs.namespace}/configmaps"
+def _is_conflict(error: CliError) -> bool:
+    return isinstance(error.__cause__, ApiError) and error.__cause__.code == _CONFLICT

@@ -14,10 +14,10 @@ from vernacular.cli.terminal import Terminal
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Stop a job and keep what was learned."""
     jobs = open_jobs(options)
-    job = running(jobs, options.job, options.prog)
+    job = running(jobs, options.job)
     if pick(job, "spec.runPolicy.suspend"):
         terminal.write([f"{options.job} is suspended already."])
         return ExitCode.DONE
     jobs.set_run_policy(options.job, {"suspend": True})
-    terminal.write([f"{options.job} is being suspended; {options.prog} resume {options.job} lets it go on."])
+    terminal.write([f"{options.job} is being suspended; {jobs.commands.own('resume', options.job)} lets it go on."])
     return ExitCode.DONE

@@ -26,16 +26,16 @@ _PASSING = frozenset({410, 429, 500, 502, 503, 504})
 
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Follow a job until it ends."""
-    return follow(open_jobs(options), options.job, terminal, options.prog)
+    return follow(open_jobs(options), options.job, terminal)
 
 
-def follow(jobs: Jobs, name: str, terminal: Terminal, prog: str) -> ExitCode:
+def follow(jobs: Jobs, name: str, terminal: Terminal) -> ExitCode:
     """Show a job until it ends; whether it ended well. Raises CliError when it is deleted."""
     view = _Screen(terminal) if terminal.live else _Lines(terminal)
-    for job in _versions(jobs, name, terminal):
+    for job in _versions(jobs, name, view):
         view.show(job)
         if ended(job):
-            terminal.write(last_words(job, prog))
+            terminal.write(last_words(job, jobs.commands))
             return ExitCode.DONE if succeeded(job) else ExitCode.JOB_FAILED
     raise CliError(f"FineTuneJob {name} was deleted while it was watched", "its run in MLflow stays, if it had begun")
 
@@ -57,6 +57,12 @@ class _Screen:
         self._terminal.write(lines)
         self._height = sum(rows_of(text, self._terminal.width) for text in lines)
 
+    def note(self, text: str) -> None:
+        self._terminal.note(text)
+        if self._height and self._terminal.err.isatty():
+            # it stands below the screen, which is written over from its first line on
+            self._height += rows_of(text, self._terminal.width)
+
 
 class _Lines:
     """Writes a line when it says something new."""
@@ -71,8 +77,11 @@ class _Lines:
             self._terminal.write([f"{datetime.now(UTC):%H:%M:%S} {text}"])
             self._last = text
 
+    def note(self, text: str) -> None:
+        self._terminal.note(text)
 
-def _versions(jobs: Jobs, name: str, terminal: Terminal) -> Iterator[Json]:
+
+def _versions(jobs: Jobs, name: str, view: _Screen | _Lines) -> Iterator[Json]:
     """The job as it is and as it changes, until it is deleted. A server that goes away is waited for."""
     uid, lost_at = "", 0.0
     while True:
@@ -94,7 +103,7 @@ def _versions(jobs: Jobs, name: str, terminal: Terminal) -> Iterator[Json]:
             if not (uid and _passes(error)) or time.monotonic() - lost_at > _PATIENCE_SECONDS:
                 raise
             if isinstance(error, UnreachableError):
-                terminal.note(f"{error.message}; trying again")
+                view.note(f"{error.message}; trying again")
         # the server ends every watch after a while
         time.sleep(_PAUSE_SECONDS)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from vernacular.api import ConditionStatus, ConditionType, FailureCode, FineTuneRuntime, JobState, Reason
 from vernacular.api.spec import AccessMode
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import ending, override_permissions, runtime
+from vernacular_operator.domain.policies import deadline, ending, override_permissions, runtime
 from vernacular_operator.manifests.claim import access_mode, workspace_spec
 from vernacular_operator.manifests.runtime import settings, snapshot_of
 
@@ -18,11 +18,13 @@ _ANY_POD = frozenset({"ReadWriteMany"})
 
 
 def apply(draft: Draft) -> None:
-    """Accept the job, hold it back, or fail it."""
+    """Accept the job, hold it back, or fail it. One that is cancelled needs no judgement: its deadline ends it."""
     for kind in ConditionType:
         if all(item.type != kind for item in draft.status.conditions):
             draft.condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_STARTED)
     draft.set(usage=draft.usage)
+    if deadline.no_time_at_all(draft):
+        return
     if draft.world.blocked:
         _hold(draft, draft.world.blocked.code, draft.world.blocked.message, _BLOCKED_SECONDS)
     elif not draft.status.is_true(ConditionType.ACCEPTED):

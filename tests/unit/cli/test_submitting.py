@@ -1,0 +1,124 @@
+"""What becomes of files when a job is submitted and the cluster refuses, or its answer is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.command_line import Shell, shell_at
+
+JOB = """\
+apiVersion: vernacular.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: hr-bot}
+spec:
+  model: {uri: hf://org/model}
+  dataset: {train: [{file: rows.jsonl}]}
+"""
+ROWS = '{"text": "Привет"}\n'
+
+
+class Server(HTTPServer):
+    """Keeps ConfigMaps and jobs; answers the creation of a job with `status`, once it is made."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 201
+        self.config_maps: dict[str, Any] = {}
+        self.jobs: list[str] = []
+        self.bodies: list[bytes] = []
+
+    def create(self, path: str, body: Any) -> int:
+        name = body["metadata"]["name"]
+        if path.endswith("/configmaps"):
+            return 409 if name in self.config_maps else self.config_maps.update({name: body}) or 201
+        if "dryRun" not in path:
+            self.jobs.append(name)
+            return self.status
+        return 201
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        found = self.server.config_maps.get(self.path.rpartition("/")[2])
+        self._answer(200 if found else 404, found or {})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
+        self._answer(self.server.create(self.path, json.loads(body)), {"message": "so it is", "reason": "Test"})
+
+    def _answer(self, status: int, document: Any) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def shell(server: Server, tmp_path: Path) -> Shell:
+    (tmp_path / "job.yaml").write_text(JOB)
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
+
+
+@pytest.mark.parametrize(("status", "says"), [(504, "the cluster cannot answer now"), (409, "hr-bot in namespace")])
+def test_the_files_of_a_job_that_may_exist_stay(server: Server, shell: Shell, status: int, says: str) -> None:
+    server.status = status
+
+    done = shell.run("submit", "job.yaml")
+
+    assert done.returncode != 0
+    assert says in done.stderr
+    # a DELETE would be answered with 501
+    assert server.jobs == ["hr-bot"]
+    assert len(server.config_maps) == 1
+
+
+def test_a_file_that_is_there_already_is_used(server: Server, shell: Shell) -> None:
+    assert shell.run("submit", "job.yaml").returncode == 0
+    again = shell.run("submit", "job.yaml", "--name", "other")
+
+    assert again.returncode == 0, again.stderr
+    assert len(server.config_maps) == 1
+    assert server.jobs == ["hr-bot", "other"]
+
+
+def test_other_content_under_the_name_of_a_file(server: Server, shell: Shell) -> None:
+    assert shell.run("submit", "job.yaml").returncode == 0
+    (name,) = server.config_maps
+    server.config_maps[name]["data"]["rows.jsonl"] = "other"
+
+    done = shell.run("submit", "job.yaml", "--name", "other")
+
+    assert done.returncode == 1
+    assert f"the ConfigMap {name} in namespace demo is not what submit would make of rows.jsonl" in done.stderr
+    assert server.jobs == ["hr-bot"]
+
+
+def test_letters_take_no_more_room_than_in_their_file(server: Server, shell: Shell) -> None:
+    assert shell.run("submit", "job.yaml").returncode == 0
+
+    assert any("Привет".encode() in body for body in server.bodies)
