@@ -16,12 +16,14 @@ from support.helm import BUNDLED, Helm, names
 pytestmark = pytest.mark.integration
 
 KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-MODELS = ["hf://acme/", "pvc://models/"]
+MODELS = ["hf://acme/", "pvc://models/", "s3://models/"]
+MINIO = "https://minio.example.com:9000"
 ACTS_WITHIN_SECONDS = 30
 
 
 def policy(**changes: Any) -> dict[str, Any]:
-    values = {"enabled": True, "models": MODELS, "registries": ["registry.example.com/ml/"], "maxGpus": 4}
+    values = {"enabled": True, "models": MODELS, "endpoints": [MINIO], "maxGpus": 4}
+    values["registries"] = ["registry.example.com/ml/"]
     return both(BUNDLED, {"admissionPolicy": values | changes})
 
 
@@ -64,6 +66,8 @@ ALLOWED = at("model.uri", "hf://acme/tiny")
     [
         ALLOWED,
         at("model.uri", "pvc://models/tiny"),
+        at("model.uri", "s3://models/tiny"),
+        at("model", {"uri": "s3://models/tiny", "endpoint": MINIO}),
         both(ALLOWED, trainer("registry.example.com/ml/axolotl:1")),
         both(ALLOWED, at("trainer.command", ["train"])),
         both(ALLOWED, at("compute", {"pods": 2, "gpusPerPod": 2})),
@@ -79,7 +83,12 @@ def test_what_is_allowed(api_server: ApiServer, guarded: str, patch: dict[str, A
     [
         (
             at("model.uri", "hf://acme-evil/tiny"),
-            "the model hf://acme-evil/tiny is not allowed here; use one that starts with hf://acme/ or pvc://models/",
+            "the model hf://acme-evil/tiny is not allowed here; use one that starts with hf://acme/ or pvc://models/"
+            " or s3://models/",
+        ),
+        (
+            at("model", {"uri": "s3://models/tiny", "endpoint": f"{MINIO}.evil.example"}),
+            f"the endpoint {MINIO}.evil.example is not allowed here; remove it, or use {MINIO}",
         ),
         (
             both(ALLOWED, trainer("docker.io/somebody/axolotl:1")),
@@ -105,7 +114,17 @@ def test_it_is_off_by_default_and_empty_lists_allow_everything(api_server: ApiSe
     (found,) = [each for each in helm.render(policy(models=[], registries=[])) if each["kind"] == KINDS[0]]
 
     assert len(found["spec"]["validations"]) == 1
-    found["metadata"]["name"] = "empty.vernacular.dev"
-    text = yaml.safe_dump(found)
-    created = api_server.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    require_created(api_server, found)
+
+
+def test_without_endpoints_models_come_from_the_usual_servers_alone(api_server: ApiServer, helm: Helm) -> None:
+    (found,) = [each for each in helm.render(policy(endpoints=[])) if each["kind"] == KINDS[0]]
+
+    assert "!has(object.spec.model.endpoint)" in [rule["expression"] for rule in found["spec"]["validations"]]
+    require_created(api_server, found)
+
+
+def require_created(server: ApiServer, found: dict[str, Any]) -> None:
+    text = yaml.safe_dump({**found, "metadata": {**found["metadata"], "name": "other.vernacular.dev"}})
+    created = server.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
     assert created.returncode == 0, created.stderr

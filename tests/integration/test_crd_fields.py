@@ -46,6 +46,7 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.uri", plain({"uri": "pvc://d/..data/.hidden/x"})),
         Accepted(f"{field}.uri", plain(bucket)),
         Accepted(f"{field}.uri", plain(hub)),
+        Accepted(f"{field}.uri", plain({"uri": "hf://acme/rows/a--b..c.git"})),
         Accepted(f"{field}.revision", plain({**hub, "revision": "refs/pr/1"})),
         Accepted(f"{field}.credentials", plain({**hub, "credentials": {"secretName": "hf-token"}})),
         Refused(f"{field}.revision", plain({**hub, "revision": "-x"}), "must be a branch, tag or commit"),
@@ -90,6 +91,10 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "s3://Rows/x",
                 "s3://ab/x",
                 "s3://rows//x",
+                "s3://rows/a//x",
+                "s3://rows/a/../x",
+                "hf://acme/my--rows/a.jsonl",
+                "hf://acme/rows.git/a.jsonl",
             )
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
@@ -132,6 +137,7 @@ MODEL: list[Case] = [
         1024,
         (
             *("pvc://models/smollm2-135m-instruct", "pvc://m/a/b/", "pvc://m.n/.cache/x"),
+            *(f"hf://a_b.c-d/{'x' * 96}", "s3://bucket/a..b/.c/...", "s3://bucket/a--b"),
             *("hf://HuggingFaceTB/SmolLM2-1.7B", "s3://bucket/model", "s3://bucket/models/7b/", "s3://bucket/"),
         ),
         (
@@ -141,6 +147,9 @@ MODEL: list[Case] = [
             "s3://b/model",
             "hf://gpt2",
             "hf://a/b/c",
+            *("hf://acme/my--model", "hf://a..b/c", "hf://acme/x.git", "hf://acme/x.", "hf://acme/x-", "hf://-a/b"),
+            f"hf://acme/{'x' * 97}",
+            *("s3://bucket/a//b", "s3://bucket/a/../b", "s3://bucket/./b", "s3://bucket/a/.."),
             "pvc://models",
             "pvc://m/../x",
             "https://a/b",
@@ -326,6 +335,13 @@ STORAGE: list[Case] = [
         "storage", "modelCache is for models and rows at", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
     ),
     *accepts("storage", {"modelCache": {"claimName": "models"}}, given=both(ON_CLAIM, beside_rows(10))),
+    *accepts("storage", {"modelCache": {"claimName": "models"}, "workspace": {"claimName": "mine"}}, given=IN_BUCKET),
+    *refuses(
+        "storage",
+        "all jobs read modelCache, and training writes to workspace: name two claims",
+        {"modelCache": {"claimName": "models"}, "workspace": {"claimName": "models"}},
+        given=IN_BUCKET,
+    ),
     *text(f"{WORKSPACE}.claimName", 253, ("my-claim",), ("My Claim",), OBJECT_NAME),
     *refuses(
         WORKSPACE,

@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlparse
+from urllib.parse import parse_qsl, unquote, urlparse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass
 class HubServer:
-    """Serves one folder as `repository`, branch main. With `token` it is private; `gated`: the terms are not accepted.
+    """Serves one folder as `repository`, branch main. With `token` it is private, or, when `gated`, its content is for
+    those with the token whose terms are accepted; the list of its files everybody sees, as on the public hub.
 
-    `kind`: models or datasets. `requests` are the paths asked for; the first `broken` downloads of a weight file break
-    off half way.
+    `kind`: models or datasets. `forbidden`: a file that nobody may read. Lists of files come in pages of `page`. Of
+    `requests`, the paths asked for, `downloads` are those whose content was sent; the first `broken` downloads of a
+    weight file break off half way.
     """
 
     repository: str
@@ -28,6 +30,9 @@ class HubServer:
     gated: bool = False
     broken: int = 0
     kind: str = "models"
+    forbidden: str = ""
+    page: int = 1000
+    downloads: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def __enter__(self) -> HubServer:
@@ -79,42 +84,52 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(path)
         if not hub.has(path):
             return self._refuse(404, "RepoNotFound")
-        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-            return self._refuse(401, "RepoNotFound")
-        if hub.gated:
-            return self._refuse(403, "GatedRepo")
         rest = path.partition(hub.repository)[2].strip("/").split("/")
+        known = bool(hub.token) and self.headers.get("Authorization") == f"Bearer {hub.token}"
+        if hub.token and not hub.gated and not known:
+            return self._refuse(401, "RepoNotFound")
+        if hub.gated and not known and rest[0] == "resolve":
+            return self._refuse(403, "GatedRepo")
+        if hub.forbidden and path.endswith(hub.forbidden):
+            return self._refuse(403, "")
         if rest[1:2] and rest[1] not in ("main", COMMIT):
             return self._refuse(404, "RevisionNotFound")
         if rest[0] == "resolve":
             return self._file("/".join(rest[2:]), body)
         if rest[0] == "tree":
-            return self._json(self._tree(), body)
+            return self._tree(body)
         return self._json(self._info(), body)
 
     def _info(self) -> object:
         hub = self.server_of
-        siblings = [{"rfilename": name} for name in hub.files()]
+        siblings = [{"rfilename": name} for name in hub.files()[: hub.page]]
         return {"id": hub.repository, "modelId": hub.repository, "sha": COMMIT, "private": False, "siblings": siblings}
 
-    def _tree(self) -> object:
-        folder = self.server_of.folder
-        return [
-            {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
-            for name in self.server_of.files()
+    def _tree(self, body: bool) -> None:
+        hub, url = self.server_of, urlparse(self.path)
+        start = int(dict(parse_qsl(url.query)).get("cursor", 0))
+        entries = [
+            {"type": "file", "path": name, "size": (hub.folder / name).stat().st_size, "oid": "0" * 40}
+            for name in hub.files()
         ]
+        end = start + hub.page
+        more = {"Link": f'<{hub.url}{url.path}?recursive=true&cursor={end}>; rel="next"'} if end < len(entries) else {}
+        self._json(entries[start:end], body, **more)
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        if code:
+            self.send_header("X-Error-Code", code)
         self.send_header("X-Error-Message", "refused")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _json(self, document: object, body: bool) -> None:
+    def _json(self, document: object, body: bool, **headers: str) -> None:
         data = json.dumps(document).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
@@ -136,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not body:
             return None
+        self.server_of.downloads.append(name)
         if self.server_of.broken and name.endswith(".safetensors"):
             self.server_of.broken -= 1
             self.wfile.write(data[start : len(data) // 2])

@@ -26,17 +26,22 @@ from support.canaries import canary
 
 START_SECONDS = 60.0
 ROWS, PRIVATE = "rows", "private"
+_ACTIONS = {
+    "admin": ["Admin", "Read", "Write", "List"],
+    "reader": [f"Read:{ROWS}", f"List:{ROWS}"],
+    "lister": [f"List:{ROWS}"],
+}
 
 
 @dataclass
 class S3Server:
-    """Two buckets: `reader` may read and list ROWS, `admin` everything. Keys are canaries. With `tls`, a pair of paths
-    (certificate, key), the server is also reached by https.
+    """Two buckets: `reader` may read and list ROWS, `lister` only list it, `admin` everything. Keys are canaries. With
+    `tls`, a pair of paths (certificate, key), the server is also reached by https.
     """
 
     folder: Path
     tls: tuple[Path, Path] | None = None
-    keys: dict[str, str] = field(default_factory=lambda: {name: canary(name) for name in ("admin", "reader")})
+    keys: dict[str, str] = field(default_factory=lambda: {name: canary(name) for name in _ACTIONS})
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,8 +90,8 @@ class S3Server:
         )
 
     def _identity(self, name: str) -> dict[str, Any]:
-        actions = ["Admin", "Read", "Write", "List"] if name == "admin" else [f"Read:{ROWS}", f"List:{ROWS}"]
-        return {"name": name, "credentials": [{"accessKey": name, "secretKey": self.keys[name]}], "actions": actions}
+        credentials = [{"accessKey": name, "secretKey": self.keys[name]}]
+        return {"name": name, "credentials": credentials, "actions": _ACTIONS[name]}
 
     def _command(self) -> list[str]:
         s3, https, s3_grpc, *rest = self._ports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,10 +90,9 @@ def test_questions_may_be_a_file_of_a_data_set(tmp_path: Path, hub: HubServer) -
 
 def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, hub: HubServer) -> None:
     copied(tmp_path)
-    hub.requests.clear()
     copied(tmp_path)
 
-    assert not [path for path in hub.requests if "/resolve/" in path]
+    assert sorted(hub.downloads) == sorted(FILES[1:3])
 
 
 def test_jobs_with_a_cache_fetch_a_data_set_once(tmp_path: Path, hub: HubServer) -> None:
@@ -100,14 +100,103 @@ def test_jobs_with_a_cache_fetch_a_data_set_once(tmp_path: Path, hub: HubServer)
     one, two = (copy_sources(source, Workspace(tmp_path / job), str(tmp_path / "cache")) for job in ("one", "two"))
 
     assert names(one.copies) == names(two.copies) == list(FILES[1:3])
-    downloads = [path for path in hub.requests if path.endswith("00000-of-00002.jsonl")]
-    assert len(downloads) <= 2  # a HEAD for its size, a GET for its content
+    assert sorted(hub.downloads) == sorted(FILES[1:3])
+    entries = [json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("vernacular_source.json")]
+    assert {(entry["uri"], entry["endpoint"]) for entry in entries} == {
+        (f"{URI}/{name}", hub.url) for name in FILES[1:3]
+    }
+
+
+def test_a_cache_gives_nothing_to_those_that_have_not_accepted_the_terms(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "secret" / "HF_TOKEN", ["hf_right"])
+    allowed = FileSource(URI, "", URI, credentials_name="hub", credentials_path=str(tmp_path / "secret"))
+    cache = str(tmp_path / "cache")
+    with HubServer("acme/rows", folder, token="hf_right", gated=True, kind="datasets") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        copy_sources((allowed,), Workspace(tmp_path / "one"), cache)
+        with pytest.raises(StageError) as caught:
+            copy_sources((FileSource(URI, "", URI),), Workspace(tmp_path / "two"), cache)
+
+    assert caught.value.code is StageFailure.DATASET_ACCESS_DENIED
+    assert caught.value.message == f"{URI} may not be read without a token"
+
+
+def test_a_file_in_the_cache_may_have_the_name_of_what_describes_it(tmp_path: Path, hub: HubServer) -> None:
+    rows = write_lines(hub.folder / "vernacular_source.json", [{"name": "vernacular_source.json"}])
+    uri = f"{URI}/vernacular_source.json"
+    found = copy_sources((FileSource(uri, "", uri),), Workspace(tmp_path / "one"), str(tmp_path / "cache"))
+
+    assert found.copies[0].path.read_bytes() == rows.read_bytes()
+
+
+def test_the_list_of_files_is_read_to_its_end(tmp_path: Path, hub: HubServer) -> None:
+    hub.page = 1
+
+    assert names(copied(tmp_path).copies) == list(FILES[1:3])
+
+
+def test_more_files_than_a_report_can_list_are_refused(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vernacular_trainer.data.remote.hub.MOST_FILES", 3)
+    with pytest.raises(StageError) as caught:
+        copied(tmp_path)
+
+    assert caught.value.code is StageFailure.ARGUMENT_REFUSED
+    assert caught.value.message == f"{URI} has more than 3 files"
+
+
+def test_what_describes_rows_is_no_row(tmp_path: Path, hub: HubServer, folder: Path) -> None:
+    about = ("dataset_infos.json", "main/dataset_dict.json", "main/train/dataset_info.json", "main/train/state.json")
+    for name in about:
+        write_lines(folder / name, [{"name": name}])
+
+    found = copied(tmp_path)
+
+    assert names(found.copies) == list(FILES[1:3])
+    assert {f"{URI}/{name}" for name in about} <= set(found.ignored)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CAS Client Error"), ConnectionError("reset"), OSError("Consistency")])
+def test_a_download_of_large_files_that_breaks_off_is_tried_again(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    found = refusal_of_download(tmp_path, monkeypatch, error)
+
+    assert isinstance(found, StageError)
+    assert (found.code, found.outcome) == (StageFailure.SOURCE_UNAVAILABLE, Outcome.INTERNAL)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("IO Error: No space left on device"), OSError(errno.EACCES, "denied")])
+def test_what_the_workspace_refuses_is_not_taken_for_the_hub(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    assert refusal_of_download(tmp_path, monkeypatch, error) is error
+
+
+def refusal_of_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Exception:
+    """What becomes of an exception of the library that downloads."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(Exception) as caught:
+        copied(tmp_path)
+    return caught.value
 
 
 @pytest.mark.parametrize(
     ("hub_changes", "uri", "changes", "code", "message"),
     [
         ({"gated": True}, URI, {}, StageFailure.DATASET_ACCESS_DENIED, f"{URI} may not be read without a token"),
+        *(
+            ({"forbidden": name}, URI, {}, StageFailure.DATASET_ACCESS_DENIED, f"{URI} may not be read without a token")
+            for name in FILES[1:3]
+        ),
+        ({}, "hf://acme/my--rows", {}, StageFailure.ARGUMENT_REFUSED, "hf://acme/my--rows is no name that a hub gives"),
         ({"token": "a"}, URI, {}, StageFailure.DATASET_ACCESS_DENIED, f"{URI} may not be read without a token"),
         ({"token": "a"}, URI, {"HF_TOKEN": "b"}, StageFailure.DATASET_ACCESS_DENIED, "the token of the Secret hub"),
         ({}, URI, {"TOKEN": "b"}, StageFailure.SECRET_MISSING, f"the Secret hub of {URI} has no key HF_TOKEN"),

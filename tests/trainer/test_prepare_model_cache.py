@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import signal
@@ -160,13 +161,40 @@ def model_of(tmp_path: Path, job: str) -> ModelConfig:
 def test_two_jobs_download_a_hubs_model_once(tmp_path: Path, hub: HubServer) -> None:
     one, two = (provide(model_of(tmp_path, job)) for job in ("one", "two"))
 
-    downloads = [path for path in hub.requests if path.endswith("model.safetensors") and "resolve" in path]
-    assert len(downloads) <= 2  # a HEAD for its size, a GET for its content
+    assert hub.downloads.count("model.safetensors") == 1
     assert one.folder.resolve() == two.folder.resolve() == tmp_path / "cache" / ENTRY
     assert one.commit == two.commit == COMMIT
     hub.requests.clear()
     assert provide(model_of(tmp_path, "one")).weights == {"a"}
     assert hub.requests == []
+
+
+def test_a_cache_gives_nothing_to_those_that_have_not_accepted_the_terms(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.token, hub.gated = "hf_right", True
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "HF_TOKEN").write_text("hf_right")
+    allowed = {"credentials_name": "hub", "credentials_path": str(secret)}
+    provide(dataclasses.replace(model_of(tmp_path, "one"), **allowed))
+
+    with pytest.raises(StageError) as caught:
+        provide(model_of(tmp_path, "two"))
+
+    assert caught.value.code is StageFailure.MODEL_ACCESS_DENIED
+    assert caught.value.message == f"{URI} may not be read without a token"
+    assert not (tmp_path / "two" / "model").exists()
+
+
+def test_a_repository_with_a_long_name_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "a").touch()
+
+    one, two = (ModelCache(tmp_path).entry("s3/models/" + "ü" * 500 + name, "c1", fill) for name in "ab")
+
+    assert one != two
+    assert (one / "a").is_file()
 
 
 def test_a_cache_that_cannot_be_written_says_so(

@@ -27,8 +27,6 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.base_model import downloaded, provide
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.remote import download
-from vernacular_trainer.data.remote.files import Access
-from vernacular_trainer.data.remote.s3 import Bucket
 from vernacular_trainer.data.sources import Copied, check_sources, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import prepare
@@ -104,6 +102,23 @@ def test_a_folder_is_all_its_data_files_in_the_order_of_their_names(
     ]
     assert [copy.path.read_bytes() for copy in found.copies] == [b"a.csv", b"b/1.jsonl.gz", "b/2 ü.jsonl".encode()]
     assert found.ignored == tuple(f"{below}{name}" for name in ("README.md", "_SUCCESS", "b/.draft.jsonl"))
+
+
+def test_keys_longer_than_names_of_files_can_be_are_fetched(
+    tmp_path: Path, server: S3Server, source: Callable[..., FileSource], tiny_model: Path
+) -> None:
+    long = "/".join("n" * 250 for _ in range(3))
+    server.put(f"long/{long}/a.jsonl", lines(3))
+    server.put(f"long/{long[:-10]}.jsonl", lines(2))
+    for file in tiny_model.iterdir():
+        server.put(f"{long}/{file.name}", file.read_bytes())
+    cache = str(tmp_path / "cache")
+
+    found = copy_sources((source("long/"),), Workspace(tmp_path / "workspace"), cache)
+    model = provide(model_config(server, tmp_path, f"s3://rows/{long}", cache=cache))
+
+    assert sorted(copy.path.read_bytes() for copy in found.copies) == sorted([lines(3), lines(2)])
+    assert model.architecture
 
 
 def test_an_empty_object_is_an_empty_file(tmp_path: Path, server: S3Server, source: Callable[..., FileSource]) -> None:
@@ -227,7 +242,13 @@ def test_an_endpoint_that_is_another_one_is_told(
     assert message in error.message
 
 
-@pytest.mark.parametrize("endpoint", ["https://minio:99999", "http://[", "https://", "minio", "http://999.1.1.1"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        *("https://minio:99999", "http://[", "https://", "minio", "http://999.1.1.1", "http://minio.1:9000"),
+        *("http://minio.0x1f", "http://minio.09.", "http://xn--.example.com"),
+    ],
+)
 def test_an_endpoint_that_is_no_address_is_refused(
     tmp_path: Path, source: Callable[..., FileSource], endpoint: str
 ) -> None:
@@ -370,15 +391,105 @@ def test_without_a_secret_the_pod_takes_the_role_of_its_service_account(
     assert copy.path.read_bytes() == lines(40)
 
 
-@pytest.mark.parametrize(("status", "found"), [(200, True), (403, False)])
-def test_at_aws_the_node_is_asked_who_the_pod_is(
-    tmp_path: Path, source: Callable[..., FileSource], monkeypatch: pytest.MonkeyPatch, status: int, found: bool
+@pytest.mark.parametrize("half", ["", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+def test_what_the_node_may_read_the_pod_may_not(
+    tmp_path: Path,
+    server: S3Server,
+    source: Callable[..., FileSource],
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    half: str,
 ) -> None:
-    with answering(status, b"token") as service:
-        monkeypatch.setenv("AWS_METADATA_ENDPOINT", service)
-        access = Access.of_file(source("x", endpoint="", credentials_name=""), StageFailure.DATASET_NOT_FOUND)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    # the server stands in for AWS
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.tls_endpoint)
+    keys = {"AccessKeyId": "reader", "SecretAccessKey": server.keys["reader"], "Token": ""}
+    answer = json.dumps({**keys, "Code": "Success", "Expiration": "2099-01-01T00:00:00Z"}).encode()
+    with answering(200, answer) as metadata:
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", metadata)
+        if half:
+            monkeypatch.setenv(half, metadata)
+        error = refusal(tmp_path, source("hr/train.jsonl", endpoint="", credentials_name="", credentials_path=""))
 
-        assert Bucket.of(access)._has_identity is found
+    assert error.code is StageFailure.DATASET_ACCESS_DENIED
+    assert "may not be read without credentials" in error.message
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken"])
+def test_keys_that_aws_refuses_as_a_bad_request_are_named(
+    tmp_path: Path, source: Callable[..., FileSource], code: str
+) -> None:
+    with answering(400, f"<Error><Code>{code}</Code></Error>".encode()) as endpoint:
+        error = refusal(tmp_path, source("hr/train.jsonl", endpoint=endpoint))
+
+    assert (error.code, error.evidence) == (StageFailure.DATASET_ACCESS_DENIED, f"HTTP 400 {code}")
+    assert "AWS_SECRET_ACCESS_KEY" in error.advice
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidIdentityToken"])
+def test_a_role_that_is_refused_is_no_wrong_endpoint(
+    tmp_path: Path,
+    source: Callable[..., FileSource],
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    (tmp_path / "token").write_text("a token of the cluster")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    answer = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+    with answering(400, answer.encode(), tls) as service:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service)
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        error = refusal(tmp_path, source("hr/train.jsonl", credentials_name="", credentials_path=""))
+
+    assert (error.code, error.evidence) == (StageFailure.DATASET_ACCESS_DENIED, f"HTTP 400 {code}")
+    assert "as the pod's own identity" in error.message
+
+
+@pytest.mark.parametrize("key", ["a//b.jsonl", "a/../b.jsonl", "./b.jsonl"])
+def test_keys_that_cannot_be_read_are_refused(tmp_path: Path, source: Callable[..., FileSource], key: str) -> None:
+    one = refusal(tmp_path, source(key))
+    with answering(200, listing_of(key)) as endpoint:
+        listed = refusal(tmp_path, source("", endpoint=endpoint))
+
+    assert one.code is listed.code is StageFailure.ARGUMENT_REFUSED
+    assert one.evidence == listed.evidence == repr(key)
+    assert "keys with '//', '.' or '..' between slashes" in one.message
+    assert listed.message.startswith("s3://rows/: ")
+
+
+def listing_of(key: str) -> bytes:
+    entry = f'<Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"a"</ETag><Size>1</Size>'
+    return (
+        "<ListBucketResult><Name>rows</Name><Prefix></Prefix><KeyCount>1</KeyCount><IsTruncated>false</IsTruncated>"
+        f"<Contents>{entry}</Contents></ListBucketResult>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello", "is no certificate"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is no certificate"),
+        (b"\x30\x82\xff\xfe", "is no text"),
+    ],
+)
+def test_an_authority_that_is_no_certificate_is_told(
+    tmp_path: Path, source: Callable[..., FileSource], content: bytes, message: str
+) -> None:
+    wanted = source("hr/train.jsonl", endpoint="https://127.0.0.1:9")
+    (Path(wanted.credentials_path) / "ca.crt").write_bytes(content)
+
+    error = refusal(tmp_path, wanted)
+
+    assert error.code is StageFailure.ARGUMENT_REFUSED
+    assert error.message == f"the key ca.crt of the Secret {SECRET} of s3://rows/hr/train.jsonl {message}"
+    assert "PEM" in error.advice
 
 
 def test_a_secret_and_the_pods_environment_are_not_mixed(
@@ -412,7 +523,7 @@ def model(server: S3Server, tiny_model: Path) -> str:
 def model_config(server: S3Server, root: Path, uri: str, **changes: str) -> ModelConfig:
     secret = server.secret(root / "secret")
     config = ModelConfig(uri, str(root / "model"), endpoint=server.endpoint, credentials_name=SECRET)
-    return dataclasses.replace(config, credentials_path=secret, **changes)
+    return dataclasses.replace(config, **{"credentials_path": secret, **changes})
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -472,6 +583,23 @@ def test_jobs_with_a_cache_share_files_of_a_bucket_and_each_asks_whether_it_may(
     server.put("shared.jsonl", b"new")
     assert copied_by("two") == b"new"
     assert copied_by("one") == b"new"
+
+
+def test_a_cache_gives_nothing_to_those_that_may_only_list(
+    tmp_path: Path, server: S3Server, source: Callable[..., FileSource], model: str
+) -> None:
+    server.put("listed/a.jsonl", lines(3))
+    cache, only_lists = str(tmp_path / "cache"), server.secret(tmp_path / "lister", "lister")
+    copy_sources((source("listed/"),), Workspace(tmp_path / "one"), cache)
+    provide(model_config(server, tmp_path / "one", model, cache=cache))
+
+    with pytest.raises(StageError) as rows:
+        copy_sources((source("listed/", credentials_path=only_lists),), Workspace(tmp_path / "two"), cache)
+    with pytest.raises(StageError) as weights:
+        provide(model_config(server, tmp_path / "two", model, cache=cache, credentials_path=only_lists))
+
+    assert rows.value.code is StageFailure.DATASET_ACCESS_DENIED
+    assert weights.value.code is StageFailure.MODEL_ACCESS_DENIED
 
 
 @pytest.mark.parametrize(

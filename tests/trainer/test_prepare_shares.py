@@ -48,7 +48,7 @@ def kept_of(counts: tuple[int, ...], shares: tuple[int | None, ...], source: int
         ((90, 1000, 10), (None, 10, None), [90, 11, 10]),
         ((60, 500, 500), (None, 10, 30), [60, 10, 30]),
         ((100, 5), (None, 50), [100, 5]),
-        ((7, 100), (None, 1), [7, 0]),
+        ((7, 100), (None, 1), [7, 1]),
         ((0, 100), (None, 50), [0, 0]),
         ((10, 20), (None, None), [10, 20]),
     ],
@@ -120,6 +120,27 @@ def test_prepare_tells_what_became_of_the_rows_of_each_source(tmp_path: Path, ti
     assert sum(row[1] == "LeftOutByShare" for row in sheet) == 25
     assert ("share of hub", "6 of 31 rows") in [(value.name, value.value) for value in summary.plan]
     assert "<td>hub</td>" in page(report)
+
+
+def test_long_names_of_sources_leave_the_plan_its_room(tmp_path: Path, tiny_model: Path) -> None:
+    sources = [FileSource("own", str(write_lines(tmp_path / "own.jsonl", questions("own", 40))))]
+    for number in range(12):
+        name = f"s3://{'n' * 190}/{number:02}.jsonl"
+        rows = write_lines(tmp_path / f"{number}.jsonl", questions(name[-8:], 3))
+        sources.append(FileSource(name, str(rows), share_percent=5))
+    config, workspace = make_job(tmp_path, tiny_model, tuple(sources))
+
+    summary = prepare.run(config, workspace)
+
+    full = json.loads(workspace.data_report.read_text())
+    chosen = [value for value in full["plan"] if not value["name"].startswith("share of")]
+    assert [value.name for value in summary.plan] == [value["name"] for value in chosen]
+    assert [problem.code for problem in summary.problems] == [problem["code"] for problem in full["problems"]]
+    assert len([value for value in full["plan"] if value["name"].startswith("share of ...nnn")]) == 12
+
+
+def questions(topic: str, count: int) -> list[dict[str, str]]:
+    return [{"prompt": f"what is {topic} {i}", "completion": f"{topic} is number {i}"} for i in range(count)]
 
 
 def test_without_a_share_all_rows_are_used_and_no_share_is_told(tmp_path: Path, tiny_model: Path) -> None:

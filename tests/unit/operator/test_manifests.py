@@ -286,7 +286,7 @@ def test_only_prepare_mounts_a_cache_for_files_alone() -> None:
         caches[stage] = (found.model.cache, found.dataset.cache)
 
     assert [stage for stage in Stage if _mounted_at(pod_spec(job, stage), "/model-cache")] == [Stage.PREPARE]
-    assert caches == {**dict.fromkeys(Stage, ("", "")), Stage.PREPARE: ("", "/model-cache")}
+    assert caches == {**dict.fromkeys(Stage, ("", "")), Stage.PREPARE: ("/model-cache", "/model-cache")}
 
 
 def _mounted_at(spec: dict[str, Any], path: str) -> tuple[dict[str, str], bool] | None:

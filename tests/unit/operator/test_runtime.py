@@ -190,6 +190,20 @@ def test_the_runtimes_model_cache_is_for_models_of_hubs() -> None:
     assert model_cache(fine_tune_job(status, model={"uri": "hf://org/model"}, storage=own)) == "mine"
 
 
+def test_a_workspace_on_the_runtimes_model_cache_is_refused() -> None:
+    runtime = {"storage": {"modelCache": {"claimName": "models"}}}
+
+    def judged(claim: str) -> Plan:
+        job = fine_tune_job(storage={"workspace": {"claimName": claim}, "modelCache": {"claimName": "mine"}})
+        return reconcile(with_runtime(world(job), **runtime), NOW)
+
+    plan = judged("models")
+    assert accepted(plan) == ("False", FailureCode.ARGUMENT_REFUSED)
+    assert "the claim models of spec.storage.workspace is the storage.modelCache of" in (plan.status.message or "")
+    assert plan.create == ()
+    assert accepted(judged("other"))[0] == "True"
+
+
 def test_a_missing_model_cache_is_told_by_its_field() -> None:
     job = fine_tune_job(model={"uri": "hf://org/model"}, storage={"modelCache": {"claimName": "models"}})
     waiting = pod(

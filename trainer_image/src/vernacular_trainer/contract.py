@@ -191,8 +191,8 @@ class ModelConfig:
     makes.
 
     `credentials_path` is the folder of the mounted Secret ("" when the job names none), `credentials_name` its name.
-    `cache` is the folder that jobs share for models of hubs and buckets ("" when the job names none); `path` then links
-    into it. `endpoint`: the server of an s3:// uri ("": the pod's own).
+    `cache` is the folder that jobs share for models of hubs and buckets ("" when the job names none, and but for
+    prepare); `path` then links into it. `endpoint`: the server of an s3:// uri ("": the pod's own).
     """
 
     uri: str
@@ -212,7 +212,7 @@ class DatasetConfig:
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
     that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
-    servers ("" when the job names none).
+    servers ("" when the job names none, and but for prepare).
     """
 
     train: tuple[FileSource, ...]

@@ -90,7 +90,7 @@ def report_of(error: BaseException) -> StageReport:
 
 def _recognise(error: BaseException) -> StageError:
     where = location_of(error)
-    if any(_is_full_disk(item) for item in _chain(error)):
+    if any(is_full_disk(item) for item in _chain(error)):
         return StageError(
             StageFailure.DISK_FULL,
             "a volume is full",
@@ -135,7 +135,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _is_full_disk(error: BaseException) -> bool:
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an exception says that a volume is full."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     # safetensors and torch wrap the system's error and keep only its text

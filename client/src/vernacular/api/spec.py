@@ -512,6 +512,16 @@ class ModelCacheSpec(SpecModel):
 class StorageSpec(SpecModel):
     """Volumes of the job."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.modelCache) || !has(self.workspace) || !has(self.workspace.claimName)"
+                " || self.modelCache.claimName != self.workspace.claimName",
+                "all jobs read modelCache, and training writes to workspace: name two claims",
+            ),
+        )
+    )
+
     workspace: WorkspaceSpec = Field(default_factory=WorkspaceSpec, description="The volume that stages share.")
     model_cache: ModelCacheSpec | None = Field(
         default=None,

@@ -14,9 +14,14 @@ _DNS_NAME = rf"{DNS_LABEL}([.]{DNS_LABEL})*"
 _PATH = r"(/([^/.\x00-\x1f][^/\x00-\x1f]*|\.[^/.\x00-\x1f][^/\x00-\x1f]*|\.\.[^/\x00-\x1f]+))+"
 LABEL_KEY = rf"({_DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-_HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_HUB_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_HUB_RULES = "the names of hubs have at most 96 characters, no '--' or '..', and do not end with '-', '.' or '.git'"
+# "datasets" is how addresses of the hub's pages begin
+_NO_HUB_NAMES = r"^hf://(datasets/|[^/]+/[^/]*[.]git(/|$)|[^/]*(/[^/]*)?(--|[.][.]))"
 # an object or, with "/" at the end, all below it
-_OBJECT = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/\x00-\x1f][^\x00-\x1f]*)?"
+_OBJECT = rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/|{_PATH}/?)"
+_OBJECT_RULES = "keys with '//', or '.' or '..' between slashes, cannot be read"
+_HUB_NAMES = (f"!self.matches('{_NO_HUB_NAMES}')", lambda uri: not re.match(_NO_HUB_NAMES, uri))
 _DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
 
 ObjectName = Annotated[
@@ -49,7 +54,8 @@ ModelURI = Annotated[
     Checked(
         rf"pvc://{_DNS_NAME}{_PATH}/?|hf://{_HUB_NAME}/{_HUB_NAME}|{_OBJECT}",
         "must be pvc://CLAIM/PATH (a model folder on a PersistentVolumeClaim of this namespace), hf://ORGANISATION/MODEL"
-        " or s3://BUCKET/PATH (a model folder in a bucket)",
+        f" or s3://BUCKET/PATH (a model folder in a bucket); {_HUB_RULES}; {_OBJECT_RULES}",
+        also=_HUB_NAMES,
     ),
 ]
 FileURI = Annotated[
@@ -58,8 +64,8 @@ FileURI = Annotated[
     Checked(
         rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}|hf://{_HUB_NAME}/{_HUB_NAME}({_PATH})?/?",
         "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace), s3://BUCKET/KEY or"
-        " hf://ORGANISATION/DATASET/FILE",
-        also=("!self.startsWith('hf://datasets/')", lambda uri: not uri.startswith("hf://datasets/")),
+        f" hf://ORGANISATION/DATASET/FILE; {_HUB_RULES}; {_OBJECT_RULES}",
+        also=_HUB_NAMES,
     ),
 ]
 Revision = Annotated[

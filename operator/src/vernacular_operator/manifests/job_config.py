@@ -107,7 +107,7 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
         path=inputs.claim_path(model.uri) or f"{workspace}/model",
         revision=model.revision or "main",
         endpoint=model.endpoint or "",
-        cache=MODEL_CACHE_ROOT if inputs.fetches_model(attempt.job) and inputs.model_cache(attempt.job) else "",
+        cache=_cache(attempt),
         credentials_name=secret,
         credentials_path=inputs.MODEL_SECRET_PATH if secret else "",
     )
@@ -125,8 +125,13 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
         duplicates=dataset.duplicates.value,
         personal_data=dataset.personal_data.value,
         max_bad_rows_percent=dataset.max_bad_rows_percent,
-        cache=MODEL_CACHE_ROOT if inputs.model_cache(attempt.job, attempt.stage) else "",
+        cache=_cache(attempt),
     )
+
+
+def _cache(attempt: Attempt) -> str:
+    """Where prepare keeps for all jobs what it fetches; no other stage does."""
+    return MODEL_CACHE_ROOT if attempt.stage == ApiStage.PREPARE and inputs.model_cache(attempt.job) else ""
 
 
 def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:

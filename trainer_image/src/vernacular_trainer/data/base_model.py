@@ -12,12 +12,11 @@ from typing import Any
 
 from vernacular_trainer.contract import ModelConfig, StageFailure
 from vernacular_trainer.data.files import write_json
-from vernacular_trainer.data.model_cache import ModelCache, shared_entry
+from vernacular_trainer.data.model_cache import SOURCE_FILE, ModelCache, shared_entry
 from vernacular_trainer.data.remote.models import RemoteModel, remote_model
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.model_shape import max_length
 
-_SOURCE_FILE = "vernacular_source.json"
 _TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 _ALTERNATIVES = "use a causal language model in the Hugging Face format: config.json, tokenizer.json, *.safetensors"
 
@@ -68,14 +67,14 @@ def fetch(remote: RemoteModel, model: ModelConfig, folder: Path) -> None:
     With a cache the files lie there, and `folder` is a link to them.
     Raises StageError (SecretMissing, ModelNotFound, ModelAccessDenied, ArgumentRefused, SourceUnavailable).
     """
-    if (folder / _SOURCE_FILE).is_file():
+    if (folder / SOURCE_FILE).is_file():
         return
     # the commit is resolved first, so that a branch that moves during the download cannot mix two versions
     commit = remote.commit()
 
     def fill(draft: Path) -> None:
         remote.download(commit, draft)
-        write_json(draft / _SOURCE_FILE, {"uri": model.uri, "revision": model.revision, "commit": commit})
+        write_json(draft / SOURCE_FILE, {"uri": model.uri, "revision": model.revision, "commit": commit})
 
     if model.cache:
         _link(folder, shared_entry(model.cache, "models", remote.repository, commit, fill))
@@ -179,7 +178,7 @@ def _licence(folder: Path) -> str:
 
 
 def _commit(folder: Path) -> str:
-    source = folder / _SOURCE_FILE
+    source = folder / SOURCE_FILE
     return str(json.loads(source.read_text())["commit"]) if source.is_file() else ""
 
 

@@ -1,5 +1,5 @@
-"""How many rows of each source are used: a source with a share gives that percentage of all rows, the others all they
-have. Pure.
+"""How many rows of each source are used: a source with a share gives that percentage of all rows, but at least one row,
+the others all they have. Pure.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from vernacular_trainer.contract import FileSource, PlanValue
 from vernacular_trainer.data.rows import Conversation
+
+# in lines of the plan, of which there may be many, in characters
+_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class SourceRows:
     def plan_value(self) -> PlanValue:
         """The share as a line of the plan."""
         value = f"{self.used:,} of {self.used + self.left_out:,} rows"
-        return PlanValue(f"share of {self.name}", value, f"sharePercent {self.share_percent} of all rows")
+        name = self.name if len(self.name) <= _NAME_LENGTH else f"...{self.name[-_NAME_LENGTH:]}"
+        return PlanValue(f"share of {name}", value, f"sharePercent {self.share_percent} of all rows")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def mix(
     for source, found, rows_read in zip(sources, members, read, strict=True):
         wanted = len(found)
         if source.share_percent:
-            wanted = round(whole * source.share_percent / (100 - shares))
+            wanted = max(round(whole * source.share_percent / (100 - shares)), min(whole, 1))
             left_out += sorted(found, key=lambda index: (_rank(rows[index], seed), index))[wanted:]
         used = min(wanted, len(found))
         bad = rows_read - len(found)

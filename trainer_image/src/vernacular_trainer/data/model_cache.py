@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -23,6 +24,11 @@ from pathlib import Path
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.errors import StageError
+
+# what an entry was fetched from, for people
+SOURCE_FILE = "vernacular_source.json"
+# file systems take names of up to 255 bytes
+_NAME_BYTES = 240
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +71,10 @@ class ModelCache:
         return self._versions(repository).glob("*.partial-*")
 
     def _versions(self, repository: str) -> Path:
-        return self.root / self.kind / repository.replace("/", "--")
+        name = repository.replace("/", "--")
+        if len(name.encode()) > _NAME_BYTES:
+            name = hashlib.sha256(repository.encode()).hexdigest()
+        return self.root / self.kind / name
 
     @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[bool]:

@@ -56,6 +56,9 @@ from vernacular_trainer.workspace import Workspace
 # below this a split leaves nothing to learn from, and mistakes like a wrong key look like a tiny data set
 MINIMUM_ROWS = 8
 
+# of a place that is told where room is short, in characters: its end says the row
+_PLACE_LENGTH = 80
+
 log = logging.getLogger(__name__)
 
 
@@ -123,7 +126,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     resolved = planning.resolve(config, facts)
     plan = resolved.plan
     shares = tuple(source.plan_value() for source in mixed.sources if source.share_percent)
-    values = (*resolved.values, *shares, provable_gain(number), *(() if config.trainer else (servability(plan),)))
+    values = (*resolved.values, provable_gain(number), *(() if config.trainer else (servability(plan),)), *shares)
     tracking = check_rights(config)
     if tracking == AWAY:
         log.warning("MLflow does not answer now; training waits for it")
@@ -161,7 +164,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     }
     report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
     write_report({**report, **findings}, workspace)
-    return _fitted(summary)
+    return _fitted(summary, len(shares))
 
 
 def _check(
@@ -282,20 +285,32 @@ def _plain(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(problem) for problem in problems]
 
 
-def _fitted(summary: PrepareSummary) -> PrepareSummary:
-    """The summary, less what a termination message has no room for; the report in the workspace keeps everything."""
-    short = tuple(dataclasses.replace(problem, first_rows=problem.first_rows[:1]) for problem in summary.problems)
-    silent = tuple(dataclasses.replace(value, reason="") for value in summary.plan)
+def _fitted(summary: PrepareSummary, shares: int) -> PrepareSummary:
+    """The summary, less what a termination message has no room for; the report in the workspace keeps everything.
+
+    `shares`: how many values at the end of the plan are shares. They go first: the other values are what the next
+    attempt is planned by.
+    """
+    plan = summary.plan[: len(summary.plan) - shares]
+    short = tuple(dataclasses.replace(problem, first_rows=_first_place(problem)) for problem in summary.problems)
+    silent = tuple(dataclasses.replace(value, reason="") for value in plan)
     bare = tuple(dataclasses.replace(problem, advice="") for problem in short)
     candidates = [
         summary,
-        dataclasses.replace(summary, problems=short),
+        dataclasses.replace(summary, plan=plan),
+        dataclasses.replace(summary, problems=short, plan=plan),
         dataclasses.replace(summary, problems=short, plan=silent),
         dataclasses.replace(summary, problems=bare, plan=silent),
         dataclasses.replace(summary, problems=(), plan=silent),
     ]
     return next(
         (candidate for candidate in candidates if _fits(candidate)), dataclasses.replace(summary, problems=(), plan=())
+    )
+
+
+def _first_place(problem: Problem) -> tuple[str, ...]:
+    return tuple(
+        place if len(place) <= _PLACE_LENGTH else f"...{place[-_PLACE_LENGTH:]}" for place in problem.first_rows[:1]
     )
 
 

@@ -76,6 +76,13 @@ def _storage_fits(draft: Draft, chosen: FineTuneRuntime | None) -> bool:
     if named and claim and not claim.exists:
         _missing_claim(draft, named)
         return False
+    if chosen and named and named == _cache_claim(chosen):
+        message = (
+            f"the claim {named} of spec.storage.workspace is the storage.modelCache of the FineTuneRuntime"
+            f" {chosen.metadata.name}: training would write to what all jobs read"
+        )
+        _refuse(draft, FailureCode.ARGUMENT_REFUSED, message, "Name another claim in spec.storage.workspace, or none.")
+        return False
     modes = claim.access_modes if claim else (str(access_mode(job, config)),)
     if job.spec.compute.pods == 1 or not _ANY_POD.isdisjoint(modes):
         return True
@@ -86,6 +93,12 @@ def _storage_fits(draft: Draft, chosen: FineTuneRuntime | None) -> bool:
     )
     _refuse(draft, FailureCode.STORAGE_NOT_SHARED, message)
     return False
+
+
+def _cache_claim(runtime: FineTuneRuntime) -> str:
+    """The claim that keeps what jobs fetch, "" when the runtime names none."""
+    storage = runtime.spec.storage
+    return storage.model_cache.claim_name if storage and storage.model_cache else ""
 
 
 def _missing_claim(draft: Draft, name: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from vernacular_trainer.contract import FileSource, StageFailure
-from vernacular_trainer.data.files import InputCopy, copy_input, take_over
-from vernacular_trainer.data.model_cache import shared_entry
+from vernacular_trainer.data.files import InputCopy, copy_input, take_over, write_json
+from vernacular_trainer.data.model_cache import SOURCE_FILE, shared_entry
 from vernacular_trainer.data.remote import hub, s3
 from vernacular_trainer.data.remote.files import Access, Listing, RemoteFile, is_data_file
 from vernacular_trainer.workspace import Workspace
@@ -27,12 +28,19 @@ def fetch(file: RemoteFile, target: Path, workspace: Workspace, cache: str = "")
     """
     name = hashlib.sha256(file.name.encode()).hexdigest()[:32]
     if cache:
-        # that the job may read this version the server has said already
-        folder = shared_entry(cache, "datasets", name, file.version, file.fetch)
+        # the entry may be there because another job was allowed to read the file
+        file.authorise()
+        folder = shared_entry(cache, "datasets", name, file.version, partial(_fill, file))
     else:
         folder = workspace.downloads / name
         file.fetch(folder)
     return take_over(folder / file.path, file.name, target)
+
+
+def _fill(file: RemoteFile, folder: Path) -> None:
+    # before the file, which wins should it have this name
+    write_json(folder / SOURCE_FILE, {"uri": file.name, "endpoint": file.endpoint, "version": file.version})
+    file.fetch(folder)
 
 
 def copy_one(

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vernacular_trainer.contract import FileSource, ModelConfig, StageFailure
-from vernacular_trainer.errors import StageError
+from vernacular_trainer.errors import StageError, refused
 
+# what the library of data sets writes beside the rows
+_ABOUT_ROWS = frozenset({"config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 _DATA_FILE = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|xlsx|parquet)(\.(gz|gzip|zst|zstd))?$", re.IGNORECASE)
 # what lists one source in a report stays readable, and so does a folder that was meant to be another one
 MOST_FILES = 10_000
@@ -19,11 +21,14 @@ MOST_FILES = 10_000
 class RemoteFile:
     """A file on a server. `name` is how messages call it, `path` where it comes to lie below the folder that it is
     fetched into, `version` changes with its content; `fetch` puts it there, and goes on with what lies there already.
+    `authorise` raises StageError when it may not be read: that it was found need not say so.
     """
 
     name: str
     path: str
     version: str
+    endpoint: str
+    authorise: Callable[[], None] = field(repr=False, compare=False)
     fetch: Callable[[Path], None] = field(repr=False, compare=False)
 
 
@@ -60,9 +65,15 @@ class Access:
         return cls(*where, StageFailure.MODEL_NOT_FOUND, StageFailure.MODEL_ACCESS_DENIED)
 
     def secret(self, key: str) -> str:
-        """The value of a key of the source's Secret, "" when there is none."""
+        """The value of a key of the source's Secret, "" when there is none. Raises StageError (ArgumentRefused) when
+        it is no text.
+        """
         file = Path(self.credentials_path) / key
-        return file.read_text(encoding="utf-8").strip() if self.credentials_name and file.is_file() else ""
+        try:
+            return file.read_text(encoding="utf-8").strip() if self.credentials_name and file.is_file() else ""
+        except UnicodeDecodeError:
+            message = f"the key {key} of the Secret {self.credentials_name} of {self.uri} is no text"
+            raise refused(message, f"write {key} into the Secret as UTF-8 text; certificates as PEM") from None
 
     def required_secret(self, key: str) -> str:
         """The same. Raises StageError (SecretMissing) when it has no value."""
@@ -74,5 +85,7 @@ class Access:
 
 
 def is_data_file(path: str) -> bool:
-    """Whether a file of a folder is read as rows, going by its name. Hidden files are not."""
-    return bool(_DATA_FILE.search(path)) and not any(part.startswith((".", "_")) for part in path.split("/"))
+    """Whether a file of a folder is read as rows, going by its name. Hidden files are not, nor descriptions of rows."""
+    parts = path.split("/")
+    shown = not any(part.startswith((".", "_")) for part in parts) and parts[-1] not in _ABOUT_ROWS
+    return shown and bool(_DATA_FILE.search(path))

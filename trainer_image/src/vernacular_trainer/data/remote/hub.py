@@ -13,9 +13,10 @@ from pathlib import Path
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.remote.files import MOST_FILES, Access, Listing, RemoteFile
-from vernacular_trainer.errors import StageError, refused
+from vernacular_trainer.errors import StageError, is_full_disk, refused
 
 SCHEME = "hf://"
+_PUBLIC = "https://huggingface.co"
 # how the hub tells the splits of a data set apart: by words in the names of its files
 _TRAIN = re.compile(r"(^|[/._ -])train(ing)?([/._ -]|$)", re.IGNORECASE)
 _HELD_OUT = re.compile(r"(^|[/._ -])(test(ing)?|eval(uation)?|dev|val(id(ation)?)?)([/._ -]|$)", re.IGNORECASE)
@@ -30,20 +31,21 @@ def list_source(access: Access, wanted: Callable[[str], bool]) -> Listing:
 
     repository, path = _parts(access)
     with explained(access):
-        info = HfApi(endpoint=endpoint(), token=token(access) or False).dataset_info(
-            repository, revision=access.revision
-        )
-    names = sorted(sibling.rfilename for sibling in info.siblings or ())
+        api = HfApi(endpoint=endpoint(), token=token(access) or False)
+        commit = str(api.dataset_info(repository, revision=access.revision).sha)
+        # the names that come with the commit may be cut
+        names = sorted(api.list_repo_files(repository, revision=commit, repo_type="dataset"))
     below = [name for name in names if name.startswith(path)] if path.endswith("/") or not path else []
+    if len(below) > MOST_FILES:
+        raise refused(f"{access.uri} has more than {MOST_FILES:,} files", "name a folder with fewer")
     chosen = [path] if path in names else [name for name in below if wanted(name)]
     chosen = chosen if path else _training_split(chosen)
     if not chosen:
         raise _without_files(access, path, names)
-    if len(chosen) > MOST_FILES:
-        raise refused(f"{access.uri} has more than {MOST_FILES:,} files", "name a folder with fewer")
-    repo = _Repository(access, repository, str(info.sha))
-    ignored = tuple(repo.name(name) for name in below if name not in set(chosen))
-    return Listing(tuple(map(repo.file, chosen)), ignored)
+    authorise(access, repository, commit, chosen[0], "dataset")
+    repo = _Repository(access, repository, commit)
+    ignored = sorted(set(below) - set(chosen))
+    return Listing(tuple(map(repo.file, chosen)), tuple(map(repo.name, ignored)))
 
 
 def _parts(access: Access) -> tuple[str, str]:
@@ -80,7 +82,9 @@ class _Repository:
     def file(self, path: str) -> RemoteFile:
         identity = f"{endpoint()} {self.name(path)} {self.commit}"
         version = hashlib.sha256(identity.encode()).hexdigest()
-        return RemoteFile(self.name(path), path, version, partial(self._fetch, path))
+        fetch = partial(self._fetch, path)
+        # a hub gives access to repositories: the listing has asked for all their files
+        return RemoteFile(self.name(path), path, version, endpoint() or _PUBLIC, lambda: None, fetch)
 
     def _fetch(self, path: str, folder: Path) -> None:
         from huggingface_hub import hf_hub_download
@@ -99,7 +103,6 @@ class _Repository:
 
 def endpoint() -> str | None:
     """The mirror that the environment names, None for the public hub."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     return os.environ.get("HF_ENDPOINT") or None
 
 
@@ -108,11 +111,25 @@ def token(access: Access) -> str | None:
     return access.required_secret("HF_TOKEN") if access.credentials_name else None
 
 
+def authorise(access: Access, repository: str, commit: str, path: str, kind: str) -> None:
+    """Ask for a file of the repository, if it is there: what a gated one holds, a hub tells those who may not read it.
+
+    Raises StageError as list_source does.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
+
+    url = hf_hub_url(repository, path, repo_type=kind, revision=commit, endpoint=endpoint())
+    with contextlib.suppress(EntryNotFoundError), explained(access):
+        get_hf_file_metadata(url, token=token(access) or False, endpoint=endpoint(), retry_on_errors=True)
+
+
 @contextlib.contextmanager
 def explained(access: Access) -> Iterator[None]:
-    """What the hub refuses is a StageError: `access.missing`, `access.denied`, SourceUnavailable."""
+    """What the hub refuses is a StageError: `access.missing`, `access.denied`, ArgumentRefused, SourceUnavailable."""
     from huggingface_hub.errors import (
         GatedRepoError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -131,7 +148,13 @@ def explained(access: Access) -> Iterator[None]:
     except RevisionNotFoundError:
         message = f"{access.uri} has no revision {access.revision}"
         raise StageError(access.missing, message, "write a branch, tag or commit of it in revision") from None
+    except HFValidationError:
+        message = f"{access.uri} is no name that a hub gives"
+        raise refused(message, "write hf://ORGANISATION/NAME as the hub's page shows it") from None
     except LocalEntryNotFoundError as error:
+        # the library takes a refused file for a hub that is away
+        if _status(error.__cause__) in (401, 403):
+            raise _denied(access, error.__cause__) from None
         raise _unavailable(access, type(error).__name__) from None
     except ClientError as error:
         if (status := _status(error)) in (401, 403):
@@ -140,9 +163,14 @@ def explained(access: Access) -> Iterator[None]:
         if status in (0, 429) or status >= 500:
             raise _unavailable(access, f"HTTP {status}" if status else type(error).__name__) from None
         raise
+    except (RuntimeError, OSError) as error:
+        # what a broken-off download raises, of which files of this machine have a number
+        if is_full_disk(error) or getattr(error, "errno", None) is not None:
+            raise
+        raise _unavailable(access, type(error).__name__) from None
 
 
-def _denied(access: Access, error: Exception) -> StageError:
+def _denied(access: Access, error: BaseException | None) -> StageError:
     who = f"with the token of the Secret {access.credentials_name}" if access.credentials_name else "without a token"
     advice = "accept the terms on its page, and name a Secret with the key HF_TOKEN in credentials"
     return StageError(access.denied, f"{access.uri} may not be read {who}", advice, f"HTTP {_status(error)}")
@@ -154,5 +182,5 @@ def _unavailable(access: Access, evidence: str) -> StageError:
     return StageError(StageFailure.SOURCE_UNAVAILABLE, message, advice, evidence)
 
 
-def _status(error: Exception) -> int:
+def _status(error: BaseException | None) -> int:
     return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)

@@ -27,7 +27,7 @@ class RemoteModel(Protocol):
     def repository(self) -> str: ...
 
     def commit(self) -> str:
-        """The version there is now. Raises StageError."""
+        """The version there is now, once the server has said that the job may read it. Raises StageError."""
 
     def download(self, commit: str, folder: Path) -> None:
         """Put the files of a version into the folder, going on with what is there already. Raises StageError."""
@@ -56,7 +56,9 @@ class HubModel:
 
         api = HfApi(endpoint=hub.endpoint(), token=hub.token(self.access) or False)
         with hub.explained(self.access):
-            return str(api.model_info(self.repository, revision=self.access.revision).sha)
+            commit = str(api.model_info(self.repository, revision=self.access.revision).sha)
+        hub.authorise(self.access, self.repository, commit, "config.json", "model")
+        return commit
 
     def download(self, commit: str, folder: Path) -> None:
         from huggingface_hub import snapshot_download
@@ -83,6 +85,8 @@ class BucketModel:
         return self.access.uri.replace("://", "/").rstrip("/")
 
     def commit(self) -> str:
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(lambda file: file.authorise(), self._files))
         return hashlib.sha256("\n".join(file.version for file in self._files).encode()).hexdigest()[:40]
 
     def download(self, commit: str, folder: Path) -> None:
@@ -95,7 +99,7 @@ class BucketModel:
 
     @cached_property
     def _files(self) -> Sequence[RemoteFile]:
-        return s3.list_folder(self.access, _is_model_file).files
+        return s3.list_folder(self.access, _is_model_file, named=True).files
 
 
 def _is_model_file(path: str) -> bool:

@@ -7,8 +7,6 @@ import hashlib
 import ipaddress
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,11 +25,24 @@ if TYPE_CHECKING:
 
 SCHEME = "s3://"
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_NO_PATH = re.compile(r'(?:parse|invalid) path: .*?Path "(.*?)"', re.DOTALL)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _OTHER_REGION = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"})
-_WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
-_OF_THE_POD = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-_METADATA = "http://169.254.169.254"
+# of keys and tokens that are no good AWS also tells with HTTP 400
+_WRONG_KEYS = frozenset(
+    {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+        *("ExpiredTokenException", "InvalidIdentityToken"),
+    }
+)
+# of each the library needs both, and would else ask the node who it is
+_OF_THE_POD = (
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+)
+# data files have keys of any length, and each a folder of its own
+_FILE = "content"
 
 
 def list_source(access: Access, wanted: Callable[[str], bool]) -> Listing:
@@ -44,9 +55,12 @@ def list_source(access: Access, wanted: Callable[[str], bool]) -> Listing:
     return Listing((Bucket.of(access).find(),))
 
 
-def list_folder(access: Access, wanted: Callable[[str], bool]) -> Listing:
-    """The `wanted` objects below the uri. Raises StageError as list_source does."""
-    found = Bucket.of(access).below()
+def list_folder(access: Access, wanted: Callable[[str], bool], *, named: bool = False) -> Listing:
+    """The `wanted` objects below the uri. `named`: fetched into one folder, they have their names there.
+
+    Raises StageError as list_source does.
+    """
+    found = Bucket.of(access).below(named=named)
     files = tuple(file for key, file in found if wanted(key))
     ignored = tuple(file.name for key, file in found if not wanted(key))
     if not files:
@@ -70,17 +84,9 @@ class Bucket:
 
     def find(self) -> RemoteFile:
         """The one object."""
-        from obstore.exceptions import BaseError
+        return self._file(self._head(self.prefix), self.access.uri, _FILE)
 
-        with self._explained():
-            try:
-                meta = self._store.head(self.prefix)
-            except (BaseError, FileNotFoundError):
-                # a refused HEAD does not say why
-                meta = self._store.get(self.prefix).meta
-        return self._file(meta, self.access.uri, "content")
-
-    def below(self) -> list[tuple[str, RemoteFile]]:
+    def below(self, *, named: bool) -> list[tuple[str, RemoteFile]]:
         """All objects below the prefix by their names from there on."""
         found: dict[str, Any] = {}
         prefix = self.prefix.rstrip("/")
@@ -91,15 +97,26 @@ class Bucket:
                     message = f"{self.access.uri} has more than {MOST_FILES:,} objects"
                     raise refused(message, "name a folder with fewer, or put the rows into fewer files")
         names = {key: f"{SCHEME}{self.name}/{meta['path']}" for key, meta in found.items()}
-        return [(key, self._file(found[key], names[key], key)) for key in sorted(found)]
+        return [(key, self._file(found[key], names[key], key if named else _FILE)) for key in sorted(found)]
+
+    def _head(self, key: str) -> Any:
+        """What there is to know of an object, to those who may read it."""
+        from obstore.exceptions import BaseError
+
+        with self._explained():
+            try:
+                return self._store.head(key)
+            except (BaseError, FileNotFoundError):
+                # a refused HEAD does not say why
+                return self._store.get(key).meta
 
     @cached_property
     def _store(self) -> S3Store:
+        from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
         if self._endpoint and not _is_address(self._endpoint):
-            message = f"the endpoint {self._endpoint} of {self.access.uri} is no address of a server"
-            raise refused(message, "write it like https://minio.example.com:9000")
+            raise self._no_address()
         options: dict[str, Any] = {
             "aws_endpoint_url_s3": self.access.endpoint,
             "region": self.access.secret("AWS_REGION"),
@@ -107,7 +124,15 @@ class Bucket:
             "retry_config": {"max_retries": 5, "retry_timeout": timedelta(minutes=2)},
             **self._identity(),
         }
-        return S3Store(self.name, **{name: value for name, value in options.items() if value})
+        try:
+            return S3Store(self.name, **{name: value for name, value in options.items() if value})
+        except (ValueError, BaseError) as error:
+            if "ertificate" not in str(error):
+                raise
+            message = (
+                f"the key ca.crt of the Secret {self.access.credentials_name} of {self.access.uri} is no certificate"
+            )
+            raise refused(message, "write the certificate of the authority into it as PEM") from None
 
     def _client_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"connect_timeout": "5s", "timeout": "5m", "read_timeout": "60s"}
@@ -130,8 +155,8 @@ class Bucket:
 
     @cached_property
     def _has_identity(self) -> bool:
-        """Whether the pod is somebody: by its ServiceAccount, its environment or, at AWS, its node."""
-        return any(os.environ.get(name) for name in _OF_THE_POD) or (not self._endpoint and _node_has_identity())
+        """Whether the pod is somebody, by its ServiceAccount or its environment. Its node's rights are not a job's."""
+        return any(all(os.environ.get(name) for name in names) for names in _OF_THE_POD)
 
     @property
     def _endpoint(self) -> str:
@@ -140,7 +165,8 @@ class Bucket:
     def _file(self, meta: Any, name: str, path: str) -> RemoteFile:
         state = meta["e_tag"] or meta["last_modified"]
         version = hashlib.sha256(f"{self._endpoint} {name} {state} {meta['size']}".encode()).hexdigest()
-        return RemoteFile(name, path, version, partial(self._fetch, meta, path, version))
+        authorise, fetch = partial(self._head, meta["path"]), partial(self._fetch, meta, path, version)
+        return RemoteFile(name, path, version, self._where, authorise, fetch)
 
     def _fetch(self, meta: Any, path: str, version: str, folder: Path) -> None:
         def read(start: int, end: int) -> bytes:
@@ -165,12 +191,27 @@ class Bucket:
             raise self._explain(str(error)) from None
         except BaseError as error:
             raise self._explain(str(error)) from None
+        except ValueError as error:
+            if not _NO_PATH.search(str(error)):
+                raise
+            raise self._explain(str(error)) from None
+        except BaseException as error:
+            # of addresses that it cannot read the library panics
+            if type(error).__name__ != "PanicException" or not self._endpoint:
+                raise
+            raise self._no_address() from None
 
     def _explain(self, text: str) -> StageError:
         """What a refusal means. Its text is not passed on: what a server writes is not known to be harmless."""
         code = found.group(1) if (found := _CODE.search(text)) else ""
         status = int(found.group(1)) if (found := _STATUS.search(text)) else 0
         evidence = " ".join(filter(None, (f"HTTP {status}" if status else "", code)))
+        if found := _NO_PATH.search(text):
+            message = (
+                f"{self.access.uri}: keys with '//', '.' or '..' between slashes, or control characters, cannot be read"
+            )
+            advice = "copy the object to another key, or name a folder without it"
+            return StageError(StageFailure.ARGUMENT_REFUSED, message, advice, ascii(found.group(1)))
         if code == "NoSuchBucket":
             message = f"{self.access.uri}: there is no bucket {self.name} at {self._where}"
             return StageError(self.access.missing, message, "check the bucket's name, endpoint and region", evidence)
@@ -183,7 +224,7 @@ class Bucket:
             message = f"the bucket {self.name} is in another region than was asked"
             advice = "write its region as AWS_REGION into the Secret of the source, or as config.s3.region of the chart"
             return StageError(StageFailure.ARGUMENT_REFUSED, message, advice, evidence)
-        if status in (401, 403):
+        if status in (401, 403) or code in _WRONG_KEYS:
             return self._denied(code, evidence)
         if "InvalidCertificate" in text:
             message = f"the certificate of {self._where} is not trusted"
@@ -202,9 +243,13 @@ class Bucket:
         else:
             who = "as the pod's own identity" if self._has_identity else "without credentials"
         advice = "allow s3:GetObject on it, and s3:ListBucket for a folder, or name a Secret that may in credentials"
-        if code in _WRONG_KEYS:
+        if code in _WRONG_KEYS and self.access.credentials_name:
             advice = "write keys that are valid into the Secret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
         return StageError(self.access.denied, f"{self.access.uri} may not be read {who}", advice, evidence)
+
+    def _no_address(self) -> StageError:
+        message = f"the endpoint {self._endpoint} of {self.access.uri} is no address of a server"
+        return refused(message, "write it like https://minio.example.com:9000")
 
     def _unavailable(self, evidence: str) -> StageError:
         message = f"{self.access.uri} cannot be read from {self._where} now"
@@ -221,20 +266,8 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        if re.fullmatch(r"[0-9.]+", host):
-            ipaddress.ip_address(host)
+        if re.search(r"(^|\.)([0-9]+|0x[0-9a-f]*)\.?$", host):
+            ipaddress.IPv4Address(host)
         return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
     except ValueError:
-        return False
-
-
-def _node_has_identity() -> bool:
-    """Whether the metadata service of EC2 answers; asked here, since the library would wait for minutes."""
-    address = os.environ.get("AWS_METADATA_ENDPOINT", _METADATA)
-    headers = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    request = urllib.request.Request(f"{address}/latest/api/token", method="PUT", headers=headers)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=1) as answer:  # noqa: S310 - a fixed address
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
         return False
