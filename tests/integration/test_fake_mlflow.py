@@ -40,6 +40,7 @@ async def test_experiments_have_one_name_each(client: MlflowClient) -> None:
     made = await client.create_experiment(name)
     assert await client.experiment_named(name) == made
     assert made in await client.experiments()
+    await client.ping()
     with pytest.raises(TrackingConflictError):
         await client.create_experiment(name)
 

@@ -124,8 +124,8 @@ class Controller:
             queue_depth=len(self._queue),
             queue_age=self._queue.oldest_seconds(),
             watch_ages={resource: (now - moment).total_seconds() for resource, moment in self._last_events.items()},
-            poll_age=(now - polled.at).total_seconds() if polled else None,
-            poll_seconds=polled.seconds if polled else None,
+            poll_age=(now - polled.at).total_seconds(),
+            poll_seconds=polled.seconds,
             tasks=len(asyncio.all_tasks()),
             running=running((job for _, job in self._cache.jobs()), now),
         )

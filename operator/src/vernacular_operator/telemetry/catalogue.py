@@ -97,7 +97,7 @@ WATCH_AGE = Metric(
 POLL_AGE = Metric(
     "mlflow_poll_age_seconds",
     Kind.GAUGE,
-    "Seconds since the progress of trainings was last read from MLflow, or none ran.",
+    "Seconds since MLflow last answered: it is read for the progress of trainings, and asked when none runs.",
 )
 POLL_SECONDS = Metric(
     "mlflow_poll_duration_seconds", Kind.GAUGE, "How long MLflow took to answer the last reading of progress."

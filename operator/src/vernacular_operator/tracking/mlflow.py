@@ -98,6 +98,10 @@ class MlflowClient:
         body = {"max_results": _PAGE}
         return [str(item["experiment_id"]) async for item in self._pages("experiments/search", "experiments", body)]
 
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        await self._call("POST", "experiments/search", {"max_results": 1})
+
     async def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Open a run, with status RUNNING."""
         body = {"experiment_id": experiment_id, "run_name": name, "start_time": start_ms, "tags": _pairs(tags)}
