@@ -13,6 +13,7 @@ from typing import Any
 
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
+from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import RunOpened, Snapshot
 from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
@@ -236,13 +237,23 @@ class Controller:
         while True:
             try:
                 await self._sweeper.sweep()
-            except (TrackingError, KubeError) as error:
+            except TrackingError as error:
                 _log.warning("sweep of MLflow runs: %s", error)
             await asyncio.sleep(self._config.resync_seconds)
 
     def _tell_uid(self, uid: str) -> None:
+        """MLflow answered. The run of a job that has ended or gone meanwhile is closed: nobody else does it soon."""
         if key := self._cache.key_of(uid):
             self._queue.add(key)
+        outcome, opened = self._cache.outcome(uid), self._keeper.answer(uid)
+        if outcome is None:
+            self._keeper.forget(uid)
+        if not isinstance(opened, RunOpened):
+            return
+        if outcome is None:
+            self._keeper.end(RunEnd(opened.run_id, RunStatus.KILLED, self._now_ms()))
+        elif outcome.ended and not outcome.run_id:
+            self._keeper.end(RunEnd("", run_status(outcome.succeeded), self._now_ms(), uid))
 
     def _gone(self, uid: str) -> None:
         """A job was deleted: its run is closed, unless it had ended before."""
@@ -253,5 +264,7 @@ class Controller:
         if job is None or job.status.terminal:
             return
         if run_id := job.status.run_id or (opened.run_id if isinstance(opened, RunOpened) else ""):
-            end_ms = round(self._clock.now().timestamp() * 1000)
-            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, end_ms, usage=job.status.usage))
+            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, self._now_ms(), usage=job.status.usage))
+
+    def _now_ms(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)

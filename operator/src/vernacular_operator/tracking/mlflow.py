@@ -20,6 +20,7 @@ from vernacular_operator.tracking.errors import (
     TrackingDeniedError,
     TrackingError,
     TrackingNotFoundError,
+    TrackingRefusedError,
     TrackingUnavailableError,
 )
 
@@ -191,6 +192,8 @@ def _error_type(status: int, code: str) -> type[TrackingError]:
         return TrackingConflictError
     if code == "RESOURCE_DOES_NOT_EXIST":
         return TrackingNotFoundError
+    if status == 400:
+        return TrackingRefusedError
     return TrackingUnavailableError
 
 
