@@ -16,8 +16,8 @@ from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import RunOpened, Snapshot
-from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
-from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
+from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeClient
+from vernacular_operator.kube.errors import KubeError
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
@@ -42,15 +42,6 @@ _VISIT_SECONDS = 90
 _FIRST_RETRY_SECONDS = 5
 _SUSPICION_SECONDS = 30
 _LAST_EVENTS_SECONDS = 3
-
-
-async def namespace_uid(api: KubeApi, name: str) -> str:
-    """What tells this cluster from others: the uid of one of its namespaces, "" when it may not be read."""
-    try:
-        namespace = await api.get(NAMESPACES, "", name)
-    except (ForbiddenError, NotFoundError):
-        return ""
-    return str(namespace["metadata"]["uid"])
 
 
 class Controller:
