@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from support.helm import BUNDLED, Helm, Manifest, find, names
 
 Rules = set[tuple[str, str, tuple[str, ...], tuple[str, ...]]]
@@ -32,6 +34,14 @@ def rules(role: Manifest) -> Rules:
     }
 
 
+def place(manifest: Manifest) -> tuple[str, str]:
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def rules_of_roles(manifests: list[Manifest]) -> dict[tuple[str, str], Rules]:
+    return {place(each): rules(each) for each in manifests if each["kind"] == "Role"}
+
+
 def bound(binding: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     (subject,) = binding["subjects"]
     return binding["roleRef"], subject
@@ -53,13 +63,26 @@ def test_cluster_mode_has_exactly_these_rights(helm: Helm) -> None:
 def test_namespaced_mode_has_the_same_rights_in_those_namespaces_alone(helm: Helm) -> None:
     manifests = helm.render({**BUNDLED, "watchNamespaces": ["hr", "legal"]})
 
-    roles = {each["metadata"]["namespace"]: rules(each) for each in manifests if each["kind"] == "Role"}
-    assert roles == {"hr": IN_A_NAMESPACE | OWN, "legal": IN_A_NAMESPACE | OWN}
-    bindings = {each["metadata"]["namespace"]: bound(each) for each in manifests if each["kind"] == "RoleBinding"}
-    assert set(bindings) == {"hr", "legal"}
-    for role, subject in bindings.values():
-        assert (role["kind"], role["name"]) == ("Role", "vernacular")
+    assert rules_of_roles(manifests) == {
+        ("hr", "vernacular"): IN_A_NAMESPACE,
+        ("legal", "vernacular"): IN_A_NAMESPACE,
+        ("system", "vernacular-identity"): OWN,
+    }
+    bindings = [each for each in manifests if each["kind"] == "RoleBinding"]
+    assert {place(each) for each in bindings} == set(rules_of_roles(manifests))
+    for each in bindings:
+        role, subject = bound(each)
+        assert (role["kind"], role["name"]) == ("Role", each["metadata"]["name"])
         assert subject == ACCOUNT
+
+
+@pytest.mark.parametrize("watched", [["hr"], ["hr", "aaa"], ["system"], ["aaa", "system"]])
+def test_the_operator_is_told_its_own_namespace_whatever_it_watches(helm: Helm, watched: list[str]) -> None:
+    manifests = helm.render({**BUNDLED, "watchNamespaces": watched})
+
+    assert rules_of_roles(manifests)["system", "vernacular-identity"] == OWN
+    (container,) = find(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert "--namespace=system" in container["args"]
 
 
 def test_namespaced_mode_binds_no_cluster_role(helm: Helm) -> None:

@@ -13,7 +13,7 @@ from support.fake_mlflow import FakeMlflow
 from support.finetunejobs import finetunejob
 from support.helm import CHART, Helm
 from support.service_accounts import write_kubeconfig
-from vernacular_operator.kube.rights import IN_NAMESPACES, IN_SINGLE_NAMESPACES
+from vernacular_operator.kube.rights import IN_ITS_OWN_NAMESPACE, IN_NAMESPACES
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +29,7 @@ INSTALLED = [
 
 def add_installer(server: ApiServer, namespace: str) -> None:
     """An account that may do in its namespace what installing needs, and nothing elsewhere."""
-    rules = [*INSTALLED, *(right.rule for right in (*IN_NAMESPACES, *IN_SINGLE_NAMESPACES))]
+    rules = [*INSTALLED, *(right.rule for right in (*IN_NAMESPACES, *IN_ITS_OWN_NAMESPACE))]
     metadata = {"name": "installer"}
     subject = {"kind": "ServiceAccount", "name": "installer", "namespace": namespace}
     role = {"apiGroup": RBAC, "kind": "Role", "name": "installer"}

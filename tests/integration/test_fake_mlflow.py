@@ -10,7 +10,12 @@ import pytest
 
 from support.fake_mlflow import FakeMlflow
 from support.mlflow_server import MlflowServer
-from vernacular_operator.tracking.errors import TrackingConflictError, TrackingError, TrackingNotFoundError
+from vernacular_operator.tracking.errors import (
+    TrackingConflictError,
+    TrackingError,
+    TrackingNotFoundError,
+    TrackingRefusedError,
+)
 from vernacular_operator.tracking.mlflow import Credentials, Metric, MlflowClient, RunStatus
 
 pytestmark = pytest.mark.integration
@@ -40,6 +45,7 @@ async def test_experiments_have_one_name_each(client: MlflowClient) -> None:
     made = await client.create_experiment(name)
     assert await client.experiment_named(name) == made
     assert made in await client.experiments()
+    await client.ping()
     with pytest.raises(TrackingConflictError):
         await client.create_experiment(name)
 
@@ -73,3 +79,16 @@ async def test_a_run_is_found_by_tag_status_and_id_and_lives_as_told(client: Mlf
         await client.search_runs([experiment], "nonsense")
     with pytest.raises(TrackingNotFoundError):
         await client.set_tag(uuid.uuid4().hex, "a", "b")
+
+
+async def test_a_deleted_run_takes_nothing_any_more(client: MlflowClient) -> None:
+    experiment = await client.create_experiment(f"e-{uuid.uuid4().hex}")
+    made = await client.create_run(experiment, "hr-bot", 1000, {})
+    await client.delete_run(made.run_id)
+
+    with pytest.raises(TrackingRefusedError, match="must be in the 'active' state"):
+        await client.update_run(made.run_id, RunStatus.FINISHED, 2000)
+    with pytest.raises(TrackingRefusedError, match="must be in the 'active' state"):
+        await client.log_batch(made.run_id, {"usage/cost": 0.5}, {}, 2000)
+    with pytest.raises(TrackingRefusedError, match="must be in the 'active' state"):
+        await client.set_tag(made.run_id, "a", "b")

@@ -144,17 +144,17 @@ class FakeMlflow(ThreadedServer):
         return self.runs.values()
 
     def _update_run(self, body: Json) -> Json:
-        run = self._run(body)
+        run = self._active(body)
         run.status = body.get("status", run.status)
         run.end_time = body.get("end_time", run.end_time)
         return {"run_info": run.to_json()["info"]}
 
     def _set_tag(self, body: Json) -> Json:
-        self._run(body).tags[body["key"]] = body["value"]
+        self._active(body).tags[body["key"]] = body["value"]
         return {}
 
     def _log_batch(self, body: Json) -> Json:
-        run = self._run(body)
+        run = self._active(body)
         run.metrics.update({item["key"]: item for item in body["metrics"]})
         run.tags.update({item["key"]: item["value"] for item in body["tags"]})
         return {}
@@ -169,6 +169,12 @@ class FakeMlflow(ThreadedServer):
         for name, value in (("progress/step", step), ("progress/total_steps", total_steps), ("train/loss", 0.5)):
             metric = {"key": name, "value": value, "step": step, "timestamp": now}
             self.runs[run_id].metrics[name] = metric
+
+    def _active(self, body: Json) -> FakeRun:
+        if (run := self._run(body)).deleted:
+            message = f"The run {run.run_id} must be in the 'active' state. Current state is deleted."
+            raise _RefusedError(400, "INVALID_PARAMETER_VALUE", message)
+        return run
 
     def _run(self, body: Json) -> FakeRun:
         if (run := self.runs.get(body["run_id"])) is None:

@@ -11,7 +11,7 @@ from support.virtual_time import VirtualClock
 from support.worlds import config
 from vernacular_operator.kube.api import JOBS, PODS, Object
 from vernacular_operator.runtime.controller import Controller
-from vernacular_operator.telemetry.metrics import Metrics
+from vernacular_operator.telemetry.metrics import Metrics, OperatorState
 
 STREAMS = ("finetunejobs", "jobs", "pods")
 _LABEL = "app.kubernetes.io/managed-by"
@@ -32,6 +32,11 @@ class SimulatedOperator:
         """Whether no process works."""
         return not self._tasks or self.api.dead.is_set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process ended by itself, which it never should."""
+        return any(task.done() for task in self._tasks)
+
     def start(self) -> None:
         """Start a process: it lists, then watches."""
         self.starts += 1
@@ -50,6 +55,12 @@ class SimulatedOperator:
             for task in self._tasks:
                 task.cancel()
         self._tasks = []
+
+    def state(self) -> OperatorState:
+        """What the metrics of the process show."""
+        found: list[OperatorState] = []
+        self._store.loop.within(lambda: found.append(self._controller.state()))
+        return found[0]
 
     def relist(self, stream: str) -> None:
         """The watch broke: what happened meanwhile is never told, what exists is told again."""

@@ -15,8 +15,9 @@ import uvloop
 from vernacular_operator.config import ConfigError, OperatorConfig, load_config
 from vernacular_operator.kopf_edge.edge import watch
 from vernacular_operator.kube.client import KubernetesClient, connect
+from vernacular_operator.runtime import identity
 from vernacular_operator.runtime.clock import SystemClock
-from vernacular_operator.runtime.controller import Controller, namespace_uid
+from vernacular_operator.runtime.controller import Controller
 from vernacular_operator.telemetry import logs
 from vernacular_operator.telemetry.metrics import Metrics
 from vernacular_operator.telemetry.server import serving
@@ -36,7 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     uvloop.run(
-        operate(config, options.kubeconfig, liveness=options.liveness, metrics_port=options.metrics_port or None)
+        operate(
+            config,
+            options.kubeconfig,
+            namespace=options.namespace,
+            liveness=options.liveness,
+            metrics_port=options.metrics_port or None,
+        )
     )
     return 0
 
@@ -45,17 +52,21 @@ async def operate(
     config: OperatorConfig,
     kubeconfig: Path | None,
     *,
+    namespace: str = "",
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
     liveness: str | None = None,
     metrics_port: int | None = None,
 ) -> None:
-    """Run the whole operator until `stop` is set, or until a signal when it is None. Ends when either half ends."""
+    """Run the whole operator until `stop` is set, or until a signal when it is None. Ends when either half ends.
+
+    `namespace` is the operator's own.
+    """
     metrics = Metrics()
     client = await connect(kubeconfig, metrics.api_request)
     try:
         mlflow = MlflowClient(config.mlflow.tracking_uri, _credentials())
-        cluster = await _cluster(client, config)
+        cluster = await _cluster(client, config, namespace)
         controller = Controller(client, mlflow, config, SystemClock(), cluster, metrics)
         metrics.observe_state(controller.state)
         async with serving(metrics, metrics_port):
@@ -64,13 +75,10 @@ async def operate(
         await client.close()
 
 
-async def _cluster(client: KubernetesClient, config: OperatorConfig) -> str:
-    """What tells this cluster from others. Without rights in it: its certificate authority, else, where its server has
-    a certificate of a public one, a namespace of its own.
-    """
-    if not config.watch_namespaces:
-        return await namespace_uid(client, "kube-system")
-    return client.authority() or await namespace_uid(client, min(config.watch_namespaces))
+async def _cluster(client: KubernetesClient, config: OperatorConfig, namespace: str) -> str:
+    if config.watch_namespaces:
+        return await identity.of_an_install(client, client.authority(), namespace)
+    return await identity.of_the_cluster(client)
 
 
 async def _run_both(watch_layer: Coroutine[Any, Any, None], controller: Controller) -> None:
@@ -97,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("command", nargs="?", choices=["run"], default="run", help="what to do; run is all there is")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the operator's configuration (YAML)")
+    parser.add_argument("--namespace", default="", help="the operator's own; names the cluster with watchNamespaces")
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig; default: the pod's service account")
     parser.add_argument("--liveness", default=LIVENESS, help="URL of the health endpoint")
     parser.add_argument("--metrics-port", type=int, default=0, help="port for Prometheus; 0: none")

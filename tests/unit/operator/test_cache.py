@@ -9,10 +9,8 @@ import pytest
 from support.worlds import fine_tune_job
 from vernacular.api import FineTuneJobStatus, JobState, Stage
 from vernacular.api.names import attempt_labels
-from vernacular.api.status import UsageStatus
 from vernacular_operator.runtime.cache import Cache, Key, Outcome
 
-USED = UsageStatus(gpu_seconds=7)
 KEY = Key("demo", "hr-bot")
 
 
@@ -147,7 +145,8 @@ def test_of_a_job_that_has_ended_only_its_end_is_kept() -> None:
 
     assert cache.job(KEY) is None
     assert list(cache.jobs()) == []
-    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=True, usage=USED)
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=True)
+    assert "gpuSeconds" not in str(vars(cache))
     assert cache.states() == {"Failed": 1}
     assert cache.version_of({"uid": "uid-1"}) == 2
     assert cache.put_job(job_document(version=1)) is None
@@ -167,7 +166,7 @@ def test_a_job_that_ends_by_an_own_write_is_kept_as_if_a_list_had_shown_it() -> 
     cache.put_status(KEY, job, FineTuneJobStatus.model_validate(ended()), "7")
 
     assert cache.job(KEY) is None
-    failed = Outcome("run-1", ended=True, succeeded=False, usage=USED)
+    failed = Outcome("run-1", ended=True, succeeded=False)
     assert cache.outcome("uid-1") == listed.outcome("uid-1") == failed
     assert cache.put_job(job_document(version=7, status=ended())) is None
 
@@ -190,7 +189,7 @@ def test_a_job_that_is_to_be_deleted_some_time_is_kept_whole() -> None:
     job = cache.job(KEY)
     assert job is not None
     assert job.status.terminal
-    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False, usage=USED)
+    assert cache.outcome("uid-1") == Outcome("run-1", ended=True, succeeded=False)
     dropped = cache.drop_job("uid-1")
     assert dropped is not None
 

@@ -31,6 +31,16 @@ def test_a_failed_job() -> None:
     assert (facts.message, facts.finished_at) == ("backoff limit", END)
 
 
+def test_a_job_that_a_queue_took_its_pods_from() -> None:
+    suspended = {"type": "Suspended", "status": "True", "message": "held", "lastTransitionTime": "2026-03-01T12:00:05Z"}
+    held = document({"conditions": [suspended]})
+    held["spec"] = {"suspend": True}
+    facts = job_facts(held)
+
+    assert facts is not None
+    assert (facts.suspended, facts.suspended_at, facts.message, facts.finished_at) == (True, END, "held", None)
+
+
 def test_a_condition_that_is_false_does_not_count() -> None:
     facts = job_facts(document({"conditions": [{"type": "Complete", "status": "False"}]}))
 

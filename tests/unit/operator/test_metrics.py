@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from docs.reference.generate import main
-from support.worlds import NOW, fine_tune_job, pod, until_stage, with_status, world
+from support.worlds import NOW, child, fine_tune_job, pod, until_stage, with_status, world
 from vernacular.api import FineTuneJobStatus, Stage, StageState, StageStatus
 from vernacular.api.base import timestamp
 from vernacular.api.status import FailureStatus, UsageStatus
@@ -124,6 +124,25 @@ def test_only_what_runs_has_series_of_its_own() -> None:
     assert found.gpus == {("demo", "Train"): 8}
     assert found.trainings == (Training("demo", "hr-bot", 0.25, 0.4, None, 1000, None, 7.0),)
     assert running([until_stage(Stage.EVALUATE).job], NOW) == Running()
+
+
+def test_a_training_is_silent_only_while_it_holds_its_nodes() -> None:
+    snapshot = until_stage(Stage.TRAIN, world(fine_tune_job(compute={"gpusPerPod": 8})))
+    placed = replace(
+        snapshot, pods=(pod(Stage.TRAIN, scheduled_at=NOW),), progress=ProgressFacts(10, 40, "", "", None, None, NOW)
+    )
+    reported = with_status(placed, reconcile(placed, NOW))
+    queue = (*reported.jobs[:-1], child(Stage.TRAIN, suspended=True, suspended_at=NOW + timedelta(seconds=60)))
+    queued = replace(reported, jobs=queue, pods=())
+    later = NOW + timedelta(hours=3)
+    queued = with_status(queued, reconcile(queued, later))
+    (waits,) = running([queued.job], later).trainings
+    assert (waits.progress, waits.report_age) == (0.25, None)
+
+    admitted = replace(queued, jobs=reported.jobs, pods=(pod(Stage.TRAIN, scheduled_at=later),))
+    admitted = with_status(admitted, reconcile(admitted, later))
+    (loads,) = running([admitted.job], later + timedelta(minutes=5)).trainings
+    assert loads.report_age == timedelta(minutes=5).total_seconds()
 
 
 def test_looks_and_requests_are_counted() -> None:

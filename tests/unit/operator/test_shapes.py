@@ -36,6 +36,7 @@ TEMPLATE = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "st
 DELETED: dict[str, Any] = {"deletionTimestamp": MOMENT, "deletionGracePeriodSeconds": 30}
 JOB_DOCUMENTS = [
     child("live", {"template": TEMPLATE, "suspend": True}, {"active": 1}, **DELETED),
+    child("held", {"template": TEMPLATE, "suspend": True}, {"conditions": [true("Suspended", message="held")]}),
     child("done", {"template": TEMPLATE}, {"completionTime": MOMENT, "conditions": [true("Complete", message="m")]}),
     child("failed", {"template": TEMPLATE}, {"conditions": [true("FailureTarget"), true("Failed", message="backoff")]}),
 ]

@@ -11,9 +11,10 @@ from support.worlds import NOW, child, ended, fine_tune_job, fine_tune_runtime, 
 from vernacular.api import FineTuneJobStatus, JobState, Stage
 from vernacular.api.base import timestamp
 from vernacular.api.status import UsageStatus
+from vernacular_operator.domain.draft import evolve
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import ProgressFacts, Snapshot
+from vernacular_operator.domain.snapshot import JobFacts, ProgressFacts, Snapshot
 from vernacular_operator.manifests.runtime import snapshot_of
 from vernacular_trainer.contract import (
     Outcome,
@@ -177,6 +178,73 @@ def test_an_attempt_that_nobody_saw_is_counted() -> None:
     after = step(before, 600, jobs=(*before.jobs[:-1], done), pods=pods)
 
     assert seconds(after) == (60, 60, 0, 0)
+
+
+def held_back(snapshot: Snapshot, suspended_at: float, **changes: Any) -> tuple[JobFacts, ...]:
+    """The Jobs, the one of the training suspended by a queue."""
+    job = replace(child(Stage.TRAIN, suspended=True, suspended_at=at(suspended_at)), **changes)
+    return (*snapshot.jobs[:-1], job)
+
+
+def test_time_in_a_queue_is_no_gpu_time() -> None:
+    snapshot = training(waiting_for_peers(runPolicy={"maxGpuHours": 1}), 0)
+    jobs = held_back(snapshot, 100)
+    snapshot = step(snapshot, 101, jobs=jobs)
+    assert snapshot.job.status.stage(Stage.TRAIN).running_since == timestamp(NOW)
+
+    evicted = tuple(
+        ended(Stage.TRAIN, index=index, exit_code=85, after=110, scheduled_at=NOW, gone=True) for index in range(2)
+    )
+    snapshot = step(snapshot, 111, pods=evicted)
+    assert snapshot.job.status.state == JobState.QUEUED
+    assert snapshot.job.status.stage(Stage.TRAIN).running_since is None
+    assert usage(snapshot).gpu_seconds == 110 * GPUS
+
+    for late in (500, 9000):
+        snapshot = step(snapshot, late)
+        assert (snapshot.job.status.state, usage(snapshot).gpu_seconds) == (JobState.QUEUED, 110 * GPUS)
+
+    admitted = tuple(pod(Stage.TRAIN, index=index, uid=f"new-{index}", scheduled_at=at(9000)) for index in range(2))
+    jobs = (*snapshot.jobs[:-1], child(Stage.TRAIN))
+    snapshot = step(snapshot, 9001, jobs=jobs, pods=(*evicted, *admitted))
+    assert snapshot.job.status.stage(Stage.TRAIN).running_since == timestamp(at(9000))
+    snapshot = saved(snapshot, 9050, steps=5, held=60)
+    assert usage(snapshot).gpu_seconds == (110 + 50) * GPUS
+
+
+def test_gpu_hours_are_not_used_up_in_a_queue_while_the_operator_is_away() -> None:
+    snapshot = training(waiting_for_peers(runPolicy={"maxGpuHours": 1}), 0)
+    snapshot = step(snapshot, 9000, jobs=held_back(snapshot, 100), pods=())
+
+    assert snapshot.job.status.state == JobState.QUEUED
+    assert usage(snapshot).gpu_seconds == 100 * GPUS
+
+
+def test_a_job_that_waits_in_its_queue_again_and_is_deleted_there_held_nothing_there() -> None:
+    snapshot = training(waiting_for_peers(), 0)
+    evicted = tuple(
+        ended(Stage.TRAIN, index=index, exit_code=85, after=100, scheduled_at=NOW, gone=True) for index in range(2)
+    )
+    snapshot = step(snapshot, 101, jobs=held_back(snapshot, 100), pods=evicted)
+    snapshot = step(snapshot, 5000, jobs=held_back(snapshot, 100, failed=True, finished_at=at(4999)))
+
+    assert snapshot.job.status.stage(Stage.TRAIN).running_since is None
+    assert usage(snapshot).gpu_seconds == 100 * GPUS
+
+
+def test_an_attempt_that_began_and_ended_while_the_operator_was_away_is_counted() -> None:
+    snapshot = replace(waiting_for_peers(), pods=(pod(Stage.TRAIN, phase="Pending", running=False),))
+    waiting = snapshot.job.status.stage(Stage.TRAIN)
+    stages = tuple(
+        evolve(waiting, running_since=None) if item == waiting else item for item in snapshot.job.status.stages
+    )
+    status = snapshot.job.status.model_copy(update={"stages": stages, "usage": None})
+    snapshot = replace(snapshot, job=snapshot.job.model_copy(update={"status": status}))
+    pods = tuple(ended(Stage.TRAIN, index=index, exit_code=1, after=700, scheduled_at=at(100)) for index in range(2))
+    failed = child(Stage.TRAIN, failed=True, finished_at=at(700))
+    snapshot = step(snapshot, 9000, jobs=(*snapshot.jobs[:-1], failed), pods=pods)
+
+    assert seconds(snapshot) == (600, 0, 0, 0)
 
 
 def test_a_finished_evaluation_is_productive_and_a_failed_one_is_lost() -> None:

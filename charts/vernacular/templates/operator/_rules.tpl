@@ -35,8 +35,8 @@
   verbs: [create, list]
 {{- end }}
 
-{{- define "vernacular.namespaceRules" -}}
-# its own uid tells clusters apart whose server has a public certificate
+{{- define "vernacular.ownNamespaceRules" -}}
+# its uid tells clusters apart whose server has a public certificate
 - apiGroups: ['']
   resources: [namespaces]
   verbs: [get]

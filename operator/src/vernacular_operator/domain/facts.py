@@ -36,7 +36,8 @@ def job_facts(document: Mapping[str, Any]) -> JobFacts | None:
     metadata, status = document["metadata"], document.get("status") or {}
     conditions = _true_conditions(status)
     end = conditions.get("Complete") or conditions.get("Failed")
-    last = end or conditions.get("FailureTarget") or conditions.get("Suspended") or {}
+    held = conditions.get("Suspended") or {}
+    last = end or conditions.get("FailureTarget") or held
     return JobFacts(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -44,6 +45,7 @@ def job_facts(document: Mapping[str, Any]) -> JobFacts | None:
         attempt=found[1],
         deleting=bool(metadata.get("deletionTimestamp")),
         suspended=bool((document.get("spec") or {}).get("suspend")),
+        suspended_at=parse_time(held.get("lastTransitionTime")),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failing="FailureTarget" in conditions,

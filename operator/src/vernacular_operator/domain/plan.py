@@ -44,6 +44,7 @@ class RunRequest:
 class RunEnd:
     """Close the run truthfully. `status` is FINISHED, FAILED or KILLED; `uid` names the job, "" when it is gone.
 
+    `run_id` is "" when the job ended before its status could name one: then it is the run with the job's uid.
     `usage` is what the job used in all, as far as that is known.
     """
 

@@ -62,7 +62,9 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """The Job of one attempt. `suspended`: somebody holds it back; the operator itself never does."""
+    """The Job of one attempt. `suspended`: somebody holds it back, since `suspended_at`; the operator itself never
+    does.
+    """
 
     name: str
     uid: str
@@ -70,6 +72,7 @@ class JobFacts:
     attempt: int
     deleting: bool = False
     suspended: bool = False
+    suspended_at: datetime | None = None
     complete: bool = False
     failed: bool = False
     failing: bool = False
@@ -177,6 +180,13 @@ class Snapshot:
         """The pods of an attempt, also those that are gone, ordered by index."""
         found = (pod for pod in self.pods if pod.stage == stage and pod.attempt == attempt)
         return tuple(sorted(found, key=lambda pod: (pod.index, pod.name)))
+
+    def queued(self, stage: Stage, attempt: int) -> JobFacts | None:
+        """The Job of an attempt that a queue holds back, once none of its pods may run."""
+        job = self.job_of(stage, attempt)
+        if job is None or not job.suspended or any(pod.live for pod in self.pods_of(stage, attempt)):
+            return None
+        return job
 
     def latest_attempt(self, stage: Stage) -> int:
         """The highest attempt that has a Job or left a pod; 0: none."""

@@ -48,8 +48,8 @@ IN_NAMESPACES = (
     Right("", "persistentvolumeclaims", ("get", "create"), "workspaces; an existing one is looked at"),
     Right("", "events", ("create", "list"), "what happened, for kubectl describe; why a claim has no volume"),
 )
-IN_SINGLE_NAMESPACES = (
-    Right("", "namespaces", ("get",), "its own uid tells clusters apart whose server has a public certificate"),
+IN_ITS_OWN_NAMESPACE = (
+    Right("", "namespaces", ("get",), "its uid tells clusters apart whose server has a public certificate"),
 )
 IN_THE_CLUSTER = (
     Right(GROUP, RUNTIME_PLURAL, ("list",), "what the platform team decides, read when a job is accepted"),
@@ -61,7 +61,7 @@ def chart_template() -> str:
     """The named templates that the chart's roles include."""
     parts = [
         ("vernacular.rules", IN_NAMESPACES),
-        ("vernacular.namespaceRules", IN_SINGLE_NAMESPACES),
+        ("vernacular.ownNamespaceRules", IN_ITS_OWN_NAMESPACE),
         ("vernacular.clusterRules", IN_THE_CLUSTER),
     ]
     defined = [f'{{{{- define "{name}" -}}}}\n{_rules(rights)}{{{{- end }}}}\n' for name, rights in parts]

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, FineTuneJobStatus, JobState
 from vernacular.api.constants import LABEL_JOB_NAME, LABEL_JOB_UID
-from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.facts import job_facts, pod_facts
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 
@@ -46,12 +45,11 @@ class _Children:
 
 
 class Outcome(NamedTuple):
-    """How far a job is, its MLflow run ("" before it has one), and what it used."""
+    """How far a job is, and its MLflow run ("" before it has one)."""
 
     run_id: str
     ended: bool
     succeeded: bool
-    usage: UsageStatus | None = None
 
 
 class _Settled(NamedTuple):
@@ -62,7 +60,6 @@ class _Settled(NamedTuple):
     state: str
     run_id: str
     succeeded: bool
-    usage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -96,10 +93,9 @@ class Cache:
             return None
         found = self._jobs[key]
         if isinstance(found, _Settled):
-            usage = UsageStatus.model_validate(found.usage) if found.usage else None
-            return Outcome(found.run_id, ended=True, succeeded=found.succeeded, usage=usage)
+            return Outcome(found.run_id, ended=True, succeeded=found.succeeded)
         status = found.status
-        return Outcome(status.run_id, status.terminal, status.is_true(ConditionType.COMPLETE), status.usage)
+        return Outcome(status.run_id, status.terminal, status.is_true(ConditionType.COMPLETE))
 
     def jobs(self) -> Iterator[tuple[Key, FineTuneJob]]:
         """All jobs about which something is left to decide."""
@@ -270,7 +266,6 @@ def _settled(document: Mapping[str, Any]) -> _Settled | None:
         state=status.get("state") or "",
         run_id=(status.get("mlflow") or {}).get("runID") or "",
         succeeded=ConditionType.COMPLETE in true,
-        usage=status.get("usage"),
     )
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain.plan import Plan, RunEnd
+from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import RunOpened, Snapshot
-from vernacular_operator.kube.api import JOBS, NAMESPACES, PODS, Kind, KubeApi, KubeClient
-from vernacular_operator.kube.errors import ForbiddenError, KubeError, NotFoundError
+from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeClient
+from vernacular_operator.kube.errors import KubeError
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
@@ -41,15 +42,6 @@ _VISIT_SECONDS = 90
 _FIRST_RETRY_SECONDS = 5
 _SUSPICION_SECONDS = 30
 _LAST_EVENTS_SECONDS = 3
-
-
-async def namespace_uid(api: KubeApi, name: str) -> str:
-    """What tells this cluster from others: the uid of one of its namespaces, "" when it may not be read."""
-    try:
-        namespace = await api.get(NAMESPACES, "", name)
-    except (ForbiddenError, NotFoundError):
-        return ""
-    return str(namespace["metadata"]["uid"])
 
 
 class Controller:
@@ -124,8 +116,8 @@ class Controller:
             queue_depth=len(self._queue),
             queue_age=self._queue.oldest_seconds(),
             watch_ages={resource: (now - moment).total_seconds() for resource, moment in self._last_events.items()},
-            poll_age=(now - polled.at).total_seconds() if polled else None,
-            poll_seconds=polled.seconds if polled else None,
+            poll_age=(now - polled.at).total_seconds(),
+            poll_seconds=polled.seconds,
             tasks=len(asyncio.all_tasks()),
             running=running((job for _, job in self._cache.jobs()), now),
         )
@@ -236,13 +228,23 @@ class Controller:
         while True:
             try:
                 await self._sweeper.sweep()
-            except (TrackingError, KubeError) as error:
+            except TrackingError as error:
                 _log.warning("sweep of MLflow runs: %s", error)
             await asyncio.sleep(self._config.resync_seconds)
 
     def _tell_uid(self, uid: str) -> None:
+        """MLflow answered. The run of a job that has ended or gone meanwhile is closed: nobody else does it soon."""
         if key := self._cache.key_of(uid):
             self._queue.add(key)
+        outcome, opened = self._cache.outcome(uid), self._keeper.answer(uid)
+        if outcome is None:
+            self._keeper.forget(uid)
+        if not isinstance(opened, RunOpened):
+            return
+        if outcome is None:
+            self._keeper.end(RunEnd(opened.run_id, RunStatus.KILLED, self._now_ms()))
+        elif outcome.ended and not outcome.run_id:
+            self._keeper.end(RunEnd("", run_status(outcome.succeeded), self._now_ms(), uid))
 
     def _gone(self, uid: str) -> None:
         """A job was deleted: its run is closed, unless it had ended before."""
@@ -253,5 +255,7 @@ class Controller:
         if job is None or job.status.terminal:
             return
         if run_id := job.status.run_id or (opened.run_id if isinstance(opened, RunOpened) else ""):
-            end_ms = round(self._clock.now().timestamp() * 1000)
-            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, end_ms, usage=job.status.usage))
+            self._keeper.end(RunEnd(run_id, RunStatus.KILLED, self._now_ms(), usage=job.status.usage))
+
+    def _now_ms(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ _RUNS_A_REQUEST = 2500
 # a little more than a twentieth: other statuses are written beside
 _SECONDS_BETWEEN_WRITES = 0.055
 _SAMPLES = 30
+# the largest count that a status can hold
+_LARGEST = 2**53
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ _NOTHING = Reported()
 
 @dataclass(frozen=True)
 class Polled:
-    """When progress was read last, and how many seconds MLflow took."""
+    """When MLflow answered last, and how many seconds it took to tell the progress of what ran."""
 
     at: datetime
     seconds: float
@@ -72,7 +73,8 @@ class ProgressReader:
         self._samples: dict[str, deque[Metric]] = {}
         self._news: dict[Key, None] = {}
         self._is_news = asyncio.Event()
-        self.polled: Polled | None = None
+        # an MLflow that never answers has been unread since the start
+        self.polled = Polled(clock.now(), 0.0)
 
     def latest(self, uid: str) -> Reported:
         """What the job with this uid reported last."""
@@ -106,6 +108,8 @@ class ProgressReader:
             self._latest.pop(uid)
             self._samples.pop(uid, None)
         if not running:
+            # new trainings wait for their run while MLflow is away, also when none is there to be read of
+            await self._client.ping()
             self.polled = Polled(self._clock.now(), 0.0)
             return
         began = monotonic()
@@ -115,8 +119,15 @@ class ProgressReader:
             experiments = sorted({running[run_id].experiment_id for run_id in ids})
             quoted = ",".join(f"'{run_id}'" for run_id in ids)
             for run in await self._client.search_runs(experiments, f"attributes.run_id IN ({quoted})", len(ids)):
-                self._take(running[run.run_id], run)
+                self._take_alone(running[run.run_id], run)
         self.polled = Polled(self._clock.now(), monotonic() - began)
+
+    def _take_alone(self, known: _Job, run: Run) -> None:
+        """Users log what they like: what one run holds must not hide the others."""
+        try:
+            self._take(known, run)
+        except Exception as error:
+            _log.warning("progress of %s/%s: run %s cannot be read: %r", *known.key, run.run_id, error)
 
     def _take(self, known: _Job, run: Run) -> None:
         job = self._cache.job(known.key)
@@ -124,33 +135,35 @@ class ProgressReader:
             return
         before = self.latest(known.uid)
         now = Reported(self._facts(known.uid, run), PhaseReport.from_text(run.tags.get(PHASE_TAG, "")))
+        is_news = now.phase != before.phase or (now.progress and _is_news(job, now.progress))
         self._latest[known.uid] = now
-        if now.phase != before.phase or (now.progress and _is_news(job, now.progress)):
+        if is_news:
             self._news[known.key] = None
             self._is_news.set()
 
     def _facts(self, uid: str, run: Run) -> ProgressFacts | None:
-        step, total = run.metrics.get("progress/step"), run.metrics.get("progress/total_steps")
-        if step is None or not math.isfinite(step.value):
+        """None without a step that can be believed: a trainer of the user's own may log anything under these names."""
+        metric = run.metrics.get("progress/step")
+        step, reported_at = _count(metric), _moment(metric)
+        if metric is None or step is None or reported_at is None:
             return None
         samples = self._samples.setdefault(uid, deque(maxlen=_SAMPLES))
-        if samples and step.value < samples[-1].value:
+        if samples and metric.value < samples[-1].value:
             # resumed from a checkpoint
             samples.clear()
-        if not samples or samples[-1] != step:
-            samples.append(step)
-        total_steps = int(total.value) if total and math.isfinite(total.value) else 0
-        saved = run.metrics.get("progress/checkpoint_step")
+        if not samples or samples[-1] != metric:
+            samples.append(metric)
+        total_steps = _count(run.metrics.get("progress/total_steps")) or 0
         return ProgressFacts(
-            step=int(step.value),
+            step=step,
             total_steps=total_steps,
             loss=_decimal(run.metrics.get("train/loss")),
             eval_loss=_decimal(run.metrics.get("eval/loss")),
-            tokens_per_second=_whole(run.metrics.get("train/tokens_per_second")),
+            tokens_per_second=_count(run.metrics.get("train/tokens_per_second")),
             eta_seconds=_remaining(samples, total_steps),
-            reported_at=datetime.fromtimestamp(step.timestamp / 1000, UTC),
-            checkpoint_step=_whole(saved) or 0,
-            checkpoint_seconds=_whole(run.metrics.get("progress/checkpoint_seconds")) or 0,
+            reported_at=reported_at,
+            checkpoint_step=_count(run.metrics.get("progress/checkpoint_step")) or 0,
+            checkpoint_seconds=_count(run.metrics.get("progress/checkpoint_seconds")) or 0,
         )
 
 
@@ -173,12 +186,27 @@ def _remaining(samples: deque[Metric], total_steps: int) -> int | None:
     seconds = (samples[-1].timestamp - samples[0].timestamp) / 1000
     if steps <= 0 or seconds <= 0 or total_steps <= 0:
         return None
-    return round(max(0.0, total_steps - samples[-1].value) * seconds / steps)
+    return _whole(max(0.0, total_steps - samples[-1].value) * seconds / steps)
 
 
 def _decimal(metric: Metric | None) -> str:
     return f"{metric.value:.4g}" if metric else ""
 
 
-def _whole(metric: Metric | None) -> int | None:
-    return round(metric.value) if metric and math.isfinite(metric.value) else None
+def _count(metric: Metric | None) -> int | None:
+    return _whole(metric.value) if metric else None
+
+
+def _whole(value: float) -> int | None:
+    """The whole number next to the value; None for what no status can hold: negative, endless, or no number."""
+    return round(value) if 0 <= value <= _LARGEST else None
+
+
+def _moment(metric: Metric | None) -> datetime | None:
+    """When it was logged; None for a time that no calendar has, such as nanoseconds in place of milliseconds."""
+    if metric is None or metric.timestamp < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(metric.timestamp / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

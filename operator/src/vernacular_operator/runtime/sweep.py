@@ -5,18 +5,31 @@ A run that MLflow opened after the operator had stopped waiting, and had opened 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import RunEnd
 from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.policies.tracking import TAG_PREFIX
-from vernacular_operator.kube.api import KubeApi
-from vernacular_operator.kube.errors import NotFoundError
+from vernacular_operator.kube.api import KubeApi, Object
+from vernacular_operator.kube.errors import KubeError, NotFoundError
 from vernacular_operator.runtime.cache import Cache
 from vernacular_operator.runtime.clock import Clock
 from vernacular_operator.runtime.executor import FINE_TUNE_JOBS
 from vernacular_operator.tracking.keeper import RunKeeper
 from vernacular_operator.tracking.mlflow import MlflowClient, Run, RunStatus
+
+_log = logging.getLogger(__name__)
+
+
+class _Owner(NamedTuple):
+    """Whose run it is, by its tags."""
+
+    namespace: str
+    name: str
+    uid: str
 
 
 class RunSweeper:
@@ -41,39 +54,51 @@ class RunSweeper:
         self._namespaces = frozenset(namespaces)
 
     async def sweep(self) -> None:
-        """Raises TrackingError or KubeError when a call fails; the next sweep finds the rest."""
+        """Raises TrackingError when a call fails; the next sweep finds the rest."""
         experiments = await self._client.experiments()
         if not experiments:
             return
         cluster_tag = f"tags.`{TAG_PREFIX}cluster`"
         condition = f"attributes.status = 'RUNNING' AND {cluster_tag} = '{self._cluster}'"
         for run in await self._client.search_runs(experiments, condition):
-            if self._is_double(run):
-                self._keeper.discard(run.run_id)
-            elif status := await self._due(run):
-                outcome = self._cache.outcome(run.tags.get(f"{TAG_PREFIX}uid", ""))
-                end_ms = round(self._clock.now().timestamp() * 1000)
-                self._keeper.end(RunEnd(run.run_id, status, end_ms, usage=outcome.usage if outcome else None))
+            owner = _owner(run)
+            if owner is None or (self._namespaces and owner.namespace not in self._namespaces):
+                continue
+            try:
+                await self._settle(run.run_id, owner)
+            except KubeError as error:
+                _log.warning("run %s of %s/%s is looked at by the next sweep: %s", run.run_id, *owner[:2], error)
 
-    def _is_double(self, run: Run) -> bool:
-        """Whether the job's status names another run: that one is handed to the stages, and never changes."""
-        outcome = self._cache.outcome(run.tags.get(f"{TAG_PREFIX}uid", ""))
-        return outcome is not None and outcome.run_id not in ("", run.run_id)
+    async def _settle(self, run_id: str, owner: _Owner) -> None:
+        """Close an open run, or remove it, unless it is rightly open."""
+        end_ms = round(self._clock.now().timestamp() * 1000)
+        outcome = self._cache.outcome(owner.uid)
+        if outcome is None:
+            if self._cluster and await self._stored(owner) is None:
+                self._keeper.end(RunEnd(run_id, RunStatus.KILLED, end_ms))
+        elif outcome.run_id not in ("", run_id):
+            # the other one was handed to the stages, and never changes
+            self._keeper.discard(run_id)
+        elif outcome.ended:
+            usage = _usage(await self._stored(owner))
+            self._keeper.end(RunEnd(outcome.run_id, run_status(outcome.succeeded), end_ms, owner.uid, usage))
 
-    async def _due(self, run: Run) -> RunStatus | None:
-        """The status that an open run should have; None when it is rightly open, or not ours."""
-        uid, namespace = run.tags.get(f"{TAG_PREFIX}uid", ""), run.tags.get(f"{TAG_PREFIX}namespace", "")
-        if self._namespaces and namespace not in self._namespaces:
-            return None
-        if outcome := self._cache.outcome(uid):
-            return RunStatus(run_status(outcome.succeeded)) if outcome.ended else None
-        if not self._cluster or await self._exists(namespace, run.tags.get(f"{TAG_PREFIX}name", ""), uid):
-            return None
-        return RunStatus.KILLED
-
-    async def _exists(self, namespace: str, name: str, uid: str) -> bool:
+    async def _stored(self, owner: _Owner) -> Object | None:
+        """The job as it is stored; None when it is gone, whatever has its name now."""
         try:
-            found = await self._api.get(FINE_TUNE_JOBS, namespace, name)
+            found = await self._api.get(FINE_TUNE_JOBS, owner.namespace, owner.name)
         except NotFoundError:
-            return False
-        return bool(found["metadata"]["uid"] == uid)
+            return None
+        return found if found["metadata"]["uid"] == owner.uid else None
+
+
+def _owner(run: Run) -> _Owner | None:
+    """None when a tag is missing: nobody can tell whose run it is."""
+    owner = _Owner(*(run.tags.get(f"{TAG_PREFIX}{name}", "") for name in _Owner._fields))
+    return owner if all(owner) else None
+
+
+def _usage(job: Object | None) -> UsageStatus | None:
+    """Asked for when it is needed: a cache of thousands of finished jobs does not hold it."""
+    usage = (job or {}).get("status", {}).get("usage")
+    return UsageStatus.model_validate(usage) if usage else None

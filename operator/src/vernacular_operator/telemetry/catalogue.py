@@ -72,7 +72,12 @@ JOB_LOSS = Metric("job_loss", Kind.GAUGE, "Latest loss of each running training.
 JOB_EVAL_LOSS = Metric("job_eval_loss", Kind.GAUGE, "Its latest loss on rows that were kept back.", _JOB)
 JOB_SPEED = Metric("job_tokens_per_second", Kind.GAUGE, "Its speed over all ranks.", _JOB)
 JOB_LEFT = Metric("job_eta_seconds", Kind.GAUGE, "Seconds until it ends, estimated.", _JOB)
-JOB_REPORT_AGE = Metric("job_report_age_seconds", Kind.GAUGE, "Seconds since it last reported progress.", _JOB)
+JOB_REPORT_AGE = Metric(
+    "job_report_age_seconds",
+    Kind.GAUGE,
+    "Seconds since it last reported progress, or got its nodes after that; none while it waits for them.",
+    _JOB,
+)
 QUEUE_DEPTH = Metric("queue_depth", Kind.GAUGE, "Jobs that wait for a worker.")
 QUEUE_AGE = Metric("queue_oldest_seconds", Kind.GAUGE, "How long the oldest of them waits; 0 when none does.")
 RECONCILE_SECONDS = Metric(
@@ -97,7 +102,7 @@ WATCH_AGE = Metric(
 POLL_AGE = Metric(
     "mlflow_poll_age_seconds",
     Kind.GAUGE,
-    "Seconds since the progress of trainings was last read from MLflow, or none ran.",
+    "Seconds since MLflow last answered: it is read for the progress of trainings, and asked when none runs.",
 )
 POLL_SECONDS = Metric(
     "mlflow_poll_duration_seconds", Kind.GAUGE, "How long MLflow took to answer the last reading of progress."

@@ -14,7 +14,9 @@ from vernacular_operator.manifests.runtime import stage_gpus
 
 @dataclass(frozen=True)
 class Training:
-    """One running training. Ages in seconds, `progress` from 0 to 1; None: not reported."""
+    """One running training. `progress` from 0 to 1; None: not reported. `report_age`: how many seconds it says nothing,
+    None while it waits for its nodes.
+    """
 
     namespace: str
     name: str
@@ -46,12 +48,12 @@ def running(jobs: Iterable[FineTuneJob], now: datetime) -> Running:
             if held and record.running_since:
                 gpus[job.metadata.namespace, record.name] += held
             if record.name == Stage.TRAIN and job.status.progress:
-                trainings.append(_training(job, job.status.progress, now))
+                trainings.append(_training(job, job.status.progress, record.running_since, now))
     return Running(gpus, tuple(trainings))
 
 
-def _training(job: FineTuneJob, progress: Progress, now: datetime) -> Training:
-    reported = progress.reported_at
+def _training(job: FineTuneJob, progress: Progress, since: str | None, now: datetime) -> Training:
+    """`since`: when it got its nodes, None while it waits for them."""
     return Training(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
@@ -60,5 +62,13 @@ def _training(job: FineTuneJob, progress: Progress, now: datetime) -> Training:
         eval_loss=float(progress.eval_loss) if progress.eval_loss else None,
         tokens_per_second=progress.tokens_per_second,
         eta_seconds=progress.eta_seconds,
-        report_age=(now - datetime.fromisoformat(reported)).total_seconds() if reported else None,
+        report_age=_report_age(progress.reported_at, since, now),
     )
+
+
+def _report_age(reported: str | None, since: str | None, now: datetime) -> float | None:
+    """What an earlier attempt reported says nothing of this one: it has been silent since it got its nodes."""
+    if reported is None or since is None:
+        return None
+    latest = max(datetime.fromisoformat(reported), datetime.fromisoformat(since))
+    return (now - latest).total_seconds()

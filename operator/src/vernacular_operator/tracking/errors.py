@@ -19,5 +19,9 @@ class TrackingNotFoundError(TrackingError):
     """MLflow does not know the experiment or run."""
 
 
+class TrackingRefusedError(TrackingError):
+    """MLflow refuses the call itself, such as one about a deleted run; trying again is useless."""
+
+
 class TrackingConflictError(TrackingError):
     """The name is taken already."""

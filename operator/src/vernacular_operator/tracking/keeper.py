@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from vernacular_operator.domain.cost import recorded
@@ -16,11 +16,13 @@ from vernacular_operator.tracking.errors import (
     TrackingDeniedError,
     TrackingError,
     TrackingNotFoundError,
+    TrackingRefusedError,
 )
-from vernacular_operator.tracking.mlflow import MlflowClient, RunStatus
+from vernacular_operator.tracking.mlflow import MlflowClient, Run, RunStatus
 
 _log = logging.getLogger(__name__)
 CURRENCY_TAG = f"{TAG_PREFIX}currency"
+_UID_TAG = f"{TAG_PREFIX}uid"
 _AT_ONCE = 8
 _ENDED = frozenset({RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED})
 
@@ -56,10 +58,13 @@ class RunKeeper:
             self._start(f"open {request.uid}", lambda: self._open(request))
 
     def end(self, end: RunEnd) -> None:
-        """Close the run in the background; the sweep does it later when MLflow is away."""
+        """Close the run in the background; the sweep does it later when MLflow is away.
+
+        A job that ended before its run was named has the one that MLflow knows; others are removed.
+        """
         if end.uid:
             self._known.setdefault(end.uid, None)
-        self._start(f"end {end.run_id}", lambda: self._quietly(self._end(end)))
+        self._start(f"end {end.run_id or end.uid}", lambda: self._quietly(self._end(end)))
 
     def discard(self, run_id: str) -> None:
         """Remove a run that no job uses."""
@@ -87,16 +92,46 @@ class RunKeeper:
         task.add_done_callback(lambda _: self._tasks.pop(name, None))
 
     async def _end(self, end: RunEnd) -> None:
+        if not end.run_id and self._is_opening(end.uid):
+            # its answer says which run is to be closed
+            return
         try:
-            if end.usage and (metrics := recorded(end.usage)):
-                tags = {CURRENCY_TAG: end.usage.currency} if end.usage.currency else {}
-                await self._client.log_batch(end.run_id, metrics, tags, end.end_ms)
-            await self._client.update_run(end.run_id, RunStatus(end.status), end.end_ms)
-        except (TrackingDeniedError, TrackingNotFoundError) as error:
-            _log.warning("MLflow: run %s stays as it is: %s", end.run_id, error)
+            if run_id := end.run_id or await self._unnamed(end.uid):
+                await self._note_usage(run_id, end)
+                await self._client.update_run(run_id, RunStatus(end.status), end.end_ms)
+        except (TrackingDeniedError, TrackingNotFoundError, TrackingRefusedError) as error:
+            _log.warning("MLflow: run %s stays as it is: %s", end.run_id or f"of job {end.uid}", error)
         # a job that was forgotten meanwhile is not remembered again
         if end.uid in self._known:
             self._known[end.uid] = RunClosed()
+
+    async def _note_usage(self, run_id: str, end: RunEnd) -> None:
+        """Before the run is closed: the sweep finds one that is open, and tries again."""
+        if end.usage is None or not (metrics := recorded(end.usage)):
+            return
+        tags = {CURRENCY_TAG: end.usage.currency} if end.usage.currency else {}
+        try:
+            await self._client.log_batch(run_id, metrics, tags, end.end_ms)
+        except TrackingRefusedError as error:
+            _log.warning("MLflow: run %s does not tell what its job used: %s", run_id, error)
+
+    def _is_opening(self, uid: str) -> bool:
+        return f"open {uid}" in self._tasks and not isinstance(self._known.get(uid), RunOpened)
+
+    async def _unnamed(self, uid: str) -> str:
+        """The run of a job whose status names none, "" when there is none. What MLflow opened beside it, after the
+        operator had stopped waiting, is removed first: the sweep finds a run that stays open.
+        """
+        experiments = await self._client.experiments()
+        found = await self._runs_of(uid, experiments) if experiments else []
+        # one that was closed before is the one that people know
+        ordered = sorted(found, key=lambda run: (run.status not in _ENDED, run.run_id))
+        for run in ordered[1:]:
+            await self._client.delete_run(run.run_id)
+        return ordered[0].run_id if ordered else ""
+
+    async def _runs_of(self, uid: str, experiments: Sequence[str]) -> list[Run]:
+        return await self._client.search_runs(experiments, f"tags.`{_UID_TAG}` = '{uid}'")
 
     async def _open(self, request: RunRequest) -> None:
         before = self._known.get(request.uid)
@@ -114,14 +149,13 @@ class RunKeeper:
     async def _find_or_create(self, request: RunRequest) -> RunOpened:
         try:
             return await self._in_experiment(request, await self._experiment(request.experiment))
-        except TrackingNotFoundError:
+        except (TrackingNotFoundError, TrackingRefusedError):
             # deleted since it was asked for: another one is looked up, or created, the next time
             self._experiments.pop(request.experiment, None)
             raise
 
     async def _in_experiment(self, request: RunRequest, experiment: str) -> RunOpened:
-        uid_tag = f"{TAG_PREFIX}uid"
-        found = await self._client.search_runs([experiment], f"tags.`{uid_tag}` = '{request.uid}'")
+        found = await self._runs_of(request.uid, [experiment])
         run = found[0] if found else None
         if run is None:
             run = await self._client.create_run(experiment, request.name, request.start_ms, request.tags)

@@ -20,6 +20,7 @@ from vernacular_operator.tracking.errors import (
     TrackingDeniedError,
     TrackingError,
     TrackingNotFoundError,
+    TrackingRefusedError,
     TrackingUnavailableError,
 )
 
@@ -97,6 +98,10 @@ class MlflowClient:
         """The ids of all active experiments."""
         body = {"max_results": _PAGE}
         return [str(item["experiment_id"]) async for item in self._pages("experiments/search", "experiments", body)]
+
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        await self._call("POST", "experiments/search", {"max_results": 1})
 
     async def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Open a run, with status RUNNING."""
@@ -187,6 +192,8 @@ def _error_type(status: int, code: str) -> type[TrackingError]:
         return TrackingConflictError
     if code == "RESOURCE_DOES_NOT_EXIST":
         return TrackingNotFoundError
+    if status == 400:
+        return TrackingRefusedError
     return TrackingUnavailableError
 
 

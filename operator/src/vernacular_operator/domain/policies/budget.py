@@ -17,8 +17,8 @@ def spent(draft: Draft, stage: Stage) -> bool:
     if limit is None or not gpus:
         return False
     left = limit[0] * _HOUR - draft.usage.gpu_seconds
-    if since := usage.uncounted_since(draft, stage):
-        left -= round(gpus * (draft.now - since).total_seconds())
+    if held := usage.uncounted(draft, stage):
+        left -= round(gpus * held.seconds)
         draft.requeue(max(1.0, left / gpus))
     return left <= 0
 

@@ -52,12 +52,14 @@ def run_status(succeeded: bool) -> str:
     return "FINISHED" if succeeded else "FAILED"
 
 
-def close_run(draft: Draft) -> None:
-    """Have the run of a job that ended closed in MLflow, as of then."""
-    if draft.run_id and draft.status.completion_time:
-        end_ms = round(datetime.fromisoformat(draft.status.completion_time).timestamp() * 1000)
-        status = run_status(draft.status.is_true(ConditionType.COMPLETE))
-        draft.end_run = RunEnd(draft.run_id, status, end_ms, draft.world.job.metadata.uid)
+def close_run(draft: Draft) -> bool:
+    """Have the run of a job that ended closed in MLflow, as of then; False when none was ever asked for."""
+    if not (draft.run_id or draft.status.start_time) or draft.status.completion_time is None:
+        return False
+    end_ms = round(datetime.fromisoformat(draft.status.completion_time).timestamp() * 1000)
+    status = run_status(draft.status.is_true(ConditionType.COMPLETE))
+    draft.end_run = RunEnd(draft.run_id, status, end_ms, draft.world.job.metadata.uid)
+    return True
 
 
 def _end(draft: Draft) -> None:

@@ -33,7 +33,7 @@ def explain(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
         attempt=attempt,
         job_name=job.name,
         start_time=record.start_time or timestamp(draft.now),
-        running_since=_running_since(pods, record.running_since),
+        running_since=None if draft.world.queued(stage, attempt) else _running_since(pods, record.running_since),
         completion_time=None,
     )
     if any(_fail_if_hopeless(draft, stage, pod) for pod in pods):

@@ -25,8 +25,7 @@ def apply(draft: Draft) -> None:
     over = datetime.fromisoformat(ended) + timedelta(seconds=seconds)
     if draft.now < over:
         draft.requeue((over - draft.now).total_seconds())
-    elif not draft.run_id or isinstance(draft.world.run, RunClosed):
+    elif isinstance(draft.world.run, RunClosed) or not ending.close_run(draft):
         draft.delete_job_itself = True
     else:
-        ending.close_run(draft)
         draft.requeue(_AGAIN_SECONDS)

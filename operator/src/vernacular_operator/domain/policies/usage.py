@@ -3,12 +3,13 @@
 What a checkpoint, the result or a finished evaluation holds is productive. GPUs that are held while pods wait for an
 image or for each other are waiting; so is what a training that finished spent on loading and saving. What an
 interrupted attempt leaves is lost, once the next one begins or the job has failed: until then its last checkpoint may
-still be told of. Every figure only grows.
+still be told of. An attempt that a queue holds back holds no GPU. Every figure only grows.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from vernacular.api import FailureCode, Reason, Stage, StageState
 from vernacular.api.base import timestamp
@@ -40,17 +41,53 @@ def apply(draft: Draft) -> None:
         draft.set(usage=priced(draft.status, usage, draft.gpus(Stage.TRAIN)))
 
 
-def uncounted_since(draft: Draft, stage: Stage) -> datetime | None:
-    """From when on the GPU time of the stage's attempt is not in the usage; None while it holds no GPU."""
+class Held(NamedTuple):
+    """A time for which an attempt held its GPUs; `until` is never before `since`."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long that was."""
+        return (self.until - self.since).total_seconds()
+
+
+def uncounted(draft: Draft, stage: Stage) -> Held | None:
+    """For how long the stage's attempt held GPUs that are not in the usage; None while it holds none."""
     stored, record = draft.world.job.status.stage(stage), draft.record(stage)
-    placed = stored.running_since or record.running_since
-    if placed is None and stored.attempt < record.attempt:
-        # an attempt that began and ended before any status could say so
-        pods = draft.world.pods_of(stage, record.attempt)
-        placed = min((timestamp(pod.scheduled_at) for pod in pods if pod.scheduled_at), default=None)
+    placed = stored.running_since or record.running_since or _placed_unseen(draft, stage)
     if placed is None:
         return None
-    return max(datetime.fromisoformat(moment) for moment in (placed, draft.usage.counted_until) if moment)
+    since = max(datetime.fromisoformat(moment) for moment in (placed, draft.usage.counted_until) if moment)
+    if record.state != StageState.RUNNING and record.completion_time:
+        until = datetime.fromisoformat(record.completion_time)
+    else:
+        until = _left_for_queue(draft, stage) or draft.now
+    return Held(since, max(since, until))
+
+
+def _placed_unseen(draft: Draft, stage: Stage) -> str | None:
+    """When an attempt got its nodes of which no status tells that it has any: the operator was away, or not so fast."""
+    stored, record = draft.world.job.status.stage(stage), draft.record(stage)
+    same = stored.attempt == record.attempt
+    if same and stored.state != StageState.RUNNING:
+        return None
+    # what the pods of an earlier admission by a queue held is counted
+    counted = draft.usage.counted_until if same else None
+    pods = draft.world.pods_of(stage, record.attempt)
+    moments = [timestamp(pod.scheduled_at) for pod in pods if pod.scheduled_at]
+    return min((moment for moment in moments if moment >= (counted or "")), default=None)
+
+
+def _left_for_queue(draft: Draft, stage: Stage) -> datetime | None:
+    """When the pods of an attempt that a queue holds back were gone, as far as they told."""
+    attempt = draft.record(stage).attempt
+    queued = draft.world.queued(stage, attempt)
+    if queued is None or queued.suspended_at is None:
+        return None
+    ends = (pod.terminated.finished_at for pod in draft.world.pods_of(stage, attempt) if pod.terminated)
+    return max((queued.suspended_at, *ends))
 
 
 def _counted(draft: Draft, stage: Stage, usage: UsageStatus) -> UsageStatus:
@@ -70,16 +107,12 @@ def _counted(draft: Draft, stage: Stage, usage: UsageStatus) -> UsageStatus:
 
 def _held(draft: Draft, stage: Stage, usage: UsageStatus) -> UsageStatus:
     """What was held since the last count went by what was told then: a status tells of each new reason."""
-    since, record, stored = uncounted_since(draft, stage), draft.record(stage), draft.world.job.status.stage(stage)
-    if since is None:
+    found, stored = uncounted(draft, stage), draft.world.job.status.stage(stage)
+    if found is None or not (held := draft.gpus(stage) * int(found.seconds)):
         return usage
-    ended = record.completion_time if record.state != StageState.RUNNING else None
-    until = datetime.fromisoformat(ended or timestamp(draft.now))
-    held = draft.gpus(stage) * max(0, int((until - since).total_seconds()))
-    if not held:
-        return usage
-    waited = held if stored.state == StageState.RUNNING and stored.reason in _WAITS else 0
-    return evolve(_grown(usage, gpu_seconds=held, waiting_gpu_seconds=waited), counted_until=timestamp(until))
+    # of what was held unseen nobody knows whether it waited
+    waited = held if stored.running_since and stored.reason in _WAITS else 0
+    return evolve(_grown(usage, gpu_seconds=held, waiting_gpu_seconds=waited), counted_until=timestamp(found.until))
 
 
 def _open(usage: UsageStatus) -> int:
