@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Shell:
         process = subprocess.Popen(
             [PROGRAM, *arguments],
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=self.home, close_fds=True,
+            # what a shell runs in the background ignores Ctrl-C, and so do its children
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         os.close(theirs)
         screen = Screen(ours, process)
@@ -106,16 +108,9 @@ class Screen:
             pass
         return self.process.wait(max(1, deadline - time.monotonic()))
 
-    def interrupt(self, seconds: float = 30) -> int:
-        """Ctrl-C, pressed again as a person does while nothing happens: a signal between Python's last look at signals
-        and a system call that waits is seen when that call returns. The exit status.
-        """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
-                break
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit status."""
+        self.process.send_signal(signal.SIGINT)
         return self.end()
 
     def type(self, text: str) -> None:
