@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from support.answering_server import AnsweringServer
 from support.apiserver import ApiServer
 from support.command_line import Shell, shell_at
 from support.finetunejobs import finetunejob
@@ -166,29 +165,17 @@ def test_a_server_that_is_away(tmp_path: Path) -> None:
     assert "kubectl cluster-info" in done.stderr
 
 
-class _WithoutTheCrd(BaseHTTPRequestHandler):
+class _WithoutTheCrd(AnsweringServer):
     """Answers as an API server does for a group that it does not know."""
 
-    def do_GET(self) -> None:
-        body = b"404 page not found\n"
-        self.send_response(404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+        return 404, "404 page not found\n"
 
 
 @pytest.fixture
 def without_the_crd() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _WithoutTheCrd)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with _WithoutTheCrd() as server:
+        yield server.uri
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("describe", "hr-bot")])

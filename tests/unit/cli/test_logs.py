@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from support.answering_server import AnsweringServer
 from support.cli_jobs import TRAINING
 from support.command_line import Shell, shell_at
 
@@ -22,15 +21,19 @@ SELECTOR = (
 LOG = "step 1\nüstep 2\nwithout an end"
 
 
-class Server(HTTPServer):
+class Server(AnsweringServer):
     """Has one job with one pod; `asked` are the queries for its log."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.state: dict[str, Any] = {"running": {}}
         self.asked: list[dict[str, list[str]]] = []
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> str:
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+        parts = urlsplit(path.removeprefix("/k8s/clusters/c-1"))
+        return 200, self._document(parts.path, parse_qs(parts.query))
+
+    def _document(self, path: str, query: dict[str, list[str]]) -> str:
         if path.endswith("/finetunejobs/hr-bot"):
             return json.dumps(TRAINING)
         if path == "/api/v1/namespaces/demo/pods":
@@ -44,34 +47,15 @@ class Server(HTTPServer):
         return LOG
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path.removeprefix("/k8s/clusters/c-1"))
-        body = self.server.answer(parts.path, parse_qs(parts.query)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as made:
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def shell(server: Server, tmp_path: Path) -> Shell:
-    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
+    return shell_at(server.uri, tmp_path)
 
 
 def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
@@ -85,7 +69,7 @@ def test_the_log_of_a_rank(server: Server, shell: Shell) -> None:
 def test_a_server_below_a_path(server: Server, shell: Shell) -> None:
     config = shell.kubeconfig.read_text() if shell.kubeconfig else ""
     path = shell.home / "below"
-    path.write_text(config.replace(f":{server.server_port}", f":{server.server_port}/k8s/clusters/c-1"))
+    path.write_text(config.replace(f":{server.port}", f":{server.port}/k8s/clusters/c-1"))
 
     assert Shell(path, shell.home).run("logs", "hr-bot", "--rank", "1").stdout == LOG + "\n"
 

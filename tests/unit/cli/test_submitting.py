@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.answering_server import AnsweringServer
 from support.command_line import Shell, shell_at
 
 JOB = """\
@@ -24,11 +23,11 @@ spec:
 ROWS = '{"text": "Привет"}\n'
 
 
-class Server(HTTPServer):
+class Server(AnsweringServer):
     """Keeps ConfigMaps and jobs; answers the creation of a job with `status`, once it is made."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.status = 201
         self.config_maps: dict[str, Any] = {}
         self.jobs: list[str] = []
@@ -43,45 +42,25 @@ class Server(HTTPServer):
             return self.status
         return 201
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        found = self.server.config_maps.get(self.path.rpartition("/")[2])
-        self._answer(200 if found else 404, found or {})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(body)
-        self._answer(self.server.create(self.path, json.loads(body)), {"message": "so it is", "reason": "Test"})
-
-    def _answer(self, status: int, document: Any) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+        if method == "GET":
+            found = self.config_maps.get(path.rpartition("/")[2])
+            return 200 if found else 404, json.dumps(found or {})
+        self.bodies.append(body)
+        return self.create(path, json.loads(body)), json.dumps({"message": "so it is", "reason": "Test"})
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as made:
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def shell(server: Server, tmp_path: Path) -> Shell:
     (tmp_path / "job.yaml").write_text(JOB)
     (tmp_path / "rows.jsonl").write_text(ROWS)
-    return shell_at(f"http://127.0.0.1:{server.server_port}", tmp_path)
+    return shell_at(server.uri, tmp_path)
 
 
 @pytest.mark.parametrize(("status", "says"), [(504, "the cluster cannot answer now"), (409, "hr-bot in namespace")])
