@@ -197,6 +197,18 @@ def test_a_model_that_mixes_packed_rows_is_found_to(config: Any) -> None:
     assert not tried(config)
 
 
+def test_an_output_layer_with_an_adapter_gives_logits_of_supervised_positions(tiny_model: Path, batch: Batch) -> None:
+    torch.manual_seed(0)
+    adapter = LoraConfig(r=4, target_modules=["lm_head"], init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), adapter)
+    expected = plain_loss(model, batch).item()
+    loss = SupervisedLoss(model)
+    seen: list[torch.Size] = []
+    model.get_output_embeddings().register_forward_hook(lambda _m, _i, output: seen.append(output.shape))
+    assert loss(model, batch).item() == pytest.approx(expected, rel=1e-6)
+    assert seen == [(batch.supervised, model.config.vocab_size)]
+
+
 def test_a_model_that_hides_its_output_layer(tiny_model: Path, batch: Batch) -> None:
     model = load(tiny_model, lora=False)
     expected = plain_loss(model, batch).item()

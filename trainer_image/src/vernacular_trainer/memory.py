@@ -133,6 +133,11 @@ GPU = Device(gpu=True, runtime=1 * GIB, zero_runtime=0, half_runtime=0, fragment
 CPU = Device(gpu=False, runtime=974 * MIB, zero_runtime=57 * MIB, half_runtime=40 * MIB, fragmentation_percent=2)
 
 
+def logit_rows(vocabulary: int, device: str) -> int:
+    """Positions whose logits are there at once on a "cpu" or "cuda" device."""
+    return max(1, LOGIT_CHUNK[device] // (vocabulary * FULL_PRECISION))
+
+
 def predict(shape: ModelShape, plan: ResolvedPlan, batch: LargestBatch, device: Device) -> Memory:
     """The memory of one rank at the training's highest moment."""
     needs = _Needs(shape, plan, batch, device)
@@ -307,7 +312,7 @@ class _Needs:
         of a trained output layer is made while theirs is still there.
         """
         if self.shape.plain_logits:
-            rows = max(1, LOGIT_CHUNK["cuda" if self.device.gpu else "cpu"] // (self.shape.vocabulary * FULL_PRECISION))
+            rows = logit_rows(self.shape.vocabulary, "cuda" if self.device.gpu else "cpu")
             rounded = 0 if self.compute_bytes == FULL_PRECISION else 2 * self.compute_bytes
             scores = min(rows, self.batch.supervised) * self.shape.vocabulary
             of_input = self.batch.supervised * self.shape.hidden * self.compute_bytes

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from vernacular_trainer.memory import FULL_PRECISION, LOGIT_CHUNK
+from vernacular_trainer.memory import logit_rows
 
 
 def linear_cross_entropy(hidden: torch.Tensor, head: nn.Linear, targets: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def _both(ctx: Any, factors: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
 
 
 def _parts(positions: int, matrix: torch.Tensor) -> Iterator[slice]:
-    size = max(1, LOGIT_CHUNK[matrix.device.type] // (len(matrix) * FULL_PRECISION))
+    size = logit_rows(len(matrix), matrix.device.type)
     return (slice(start, min(start + size, positions)) for start in range(0, positions, size))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,10 +30,8 @@ class SupervisedLoss:
         self._losses: torch.Tensor | None = None
         head = model.get_output_embeddings()  # type: ignore[operator]
         self._fused = type(head) is nn.Linear
-        if self._fused:
-            head.forward = self._losses_of(head)
-        elif head is not None:
-            head.register_forward_pre_hook(self._select)
+        if head is not None:
+            head.forward = self._on_supervised(head, head.forward)
 
     def __call__(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Sum of the losses, a float32 scalar."""
@@ -72,23 +71,20 @@ class SupervisedLoss:
             self._targets = None
         return logits
 
-    def _losses_of(self, head: nn.Linear) -> Any:
-        def forward(hidden: torch.Tensor) -> torch.Tensor:
+    def _on_supervised(self, head: Any, plain: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """What the layer does instead of `plain`, its own forward, while a loss is computed."""
+
+        def forward(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             targets = self._targets
             if targets is None or hidden.shape[:2] != targets.shape:
-                return nn.Linear.forward(head, hidden)
+                return plain(hidden, *args, **kwargs)
             mask = targets != IGNORED
             if not self._fused:
-                return nn.Linear.forward(head, hidden[mask])
+                return plain(hidden[mask], *args, **kwargs)
             self._losses = linear_cross_entropy(hidden[mask], head, targets[mask])
             return self._losses
 
         return forward
-
-    def _select(self, _head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self._targets is None or inputs[0].shape[:2] != self._targets.shape:
-            return None
-        return (inputs[0][self._targets != IGNORED], *inputs[1:])
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:
