@@ -42,7 +42,9 @@ _CODES = frozenset(FailureCode)
 
 
 def evolve(model: M, **changes: Any) -> M:
-    """A copy with changes; unlike `model_copy` it checks and cuts the new values."""
+    """A copy with changes, or the model itself where they change nothing. Unlike `model_copy` it checks and cuts."""
+    if all(getattr(model, name) == value for name, value in changes.items()):
+        return model
     kept = {name: getattr(model, name) for name in type(model).model_fields}
     return type(model)(**{**kept, **changes})
 
