@@ -28,8 +28,9 @@ def file_source(field: str, wrap: Any) -> list[Case]:
     bucket, hub = {"uri": "s3://rows/2026/a b.jsonl"}, {"uri": "hf://acme/rows/data/train.jsonl"}
     endpoint, for_buckets = (
         "must be an address like https://minio.example.com:9000",
-        "credentials are for s3:// and hf:// files",
+        "credentials are for files of servers",
     )
+    web = {"uri": "https://files.example.com:8443/hr/a%20b~1.jsonl"}
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
     def config_map(**changes: Any) -> dict[str, Any]:
@@ -47,6 +48,10 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.uri", plain(bucket)),
         Accepted(f"{field}.uri", plain(hub)),
         Accepted(f"{field}.uri", plain({"uri": "hf://acme/rows/a--b..c.git"})),
+        Accepted(f"{field}.uri", plain(web)),
+        Accepted(f"{field}.credentials", plain({**web, "credentials": {"secretName": "files"}})),
+        Refused(f"{field}.revision", plain({**web, "revision": "v1"}), "revision belongs to hf:// data sets"),
+        Refused(f"{field}.endpoint", plain({**web, "endpoint": "https://a"}), "endpoint is the address of"),
         Accepted(f"{field}.revision", plain({**hub, "revision": "refs/pr/1"})),
         Accepted(f"{field}.credentials", plain({**hub, "credentials": {"secretName": "hf-token"}})),
         Refused(f"{field}.revision", plain({**hub, "revision": "-x"}), "must be a branch, tag or commit"),
@@ -95,6 +100,17 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "s3://rows/a/../x",
                 "hf://acme/my--rows/a.jsonl",
                 "hf://acme/rows.git/a.jsonl",
+                "http://files.example.com/a.jsonl",
+                "https://files.example.com",
+                "https://files.example.com/",
+                "https://files.example.com/a/",
+                "https://files.example.com//a",
+                "https://files.example.com/a?token=b",
+                "https://files.example.com/a#b",
+                "https://user:key@files.example.com/a",
+                "https://files.example.com:0/a",
+                "https://FILES.example.com/a",
+                "https://[::1]/a",
             )
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
@@ -332,7 +348,10 @@ STORAGE: list[Case] = [
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
     *refuses(
-        "storage", "modelCache is for models and rows at", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
+        "storage",
+        "modelCache is for models and rows of servers",
+        {"modelCache": {"claimName": "models"}},
+        given=ON_CLAIM,
     ),
     *accepts("storage", {"modelCache": {"claimName": "models"}}, given=both(ON_CLAIM, beside_rows(10))),
     *accepts("storage", {"modelCache": {"claimName": "models"}, "workspace": {"claimName": "mine"}}, given=IN_BUCKET),

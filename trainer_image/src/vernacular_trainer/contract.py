@@ -97,6 +97,7 @@ class StageFailure(StrEnum):
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
@@ -183,6 +184,26 @@ class FileSource:
     credentials_name: str = ""
     credentials_path: str = ""
     share_percent: int | None = None
+
+
+@dataclass(frozen=True)
+class HttpsConfig:
+    """Where https:// uris may lead. `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without
+    a port 443 is meant. `max_file_gib`: the size of a file beyond which it is refused.
+    """
+
+    hosts: tuple[str, ...] = ()
+    max_file_gib: int = 10
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether the server is listed by its own name."""
+        return f"{host}:{port}" in self.hosts or (port == 443 and host in self.hosts)
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the server is listed, by its name or with others of its domain."""
+        domains = [entry.partition(":") for entry in self.hosts if entry.startswith("*.")]
+        listed = any(host.endswith(domain[1:]) and port == int(number or 443) for domain, _, number in domains)
+        return listed or self.names(host, port)
 
 
 @dataclass(frozen=True)
@@ -420,6 +441,7 @@ class JobConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     repair: RepairConfig | None = None
     trainer: TrainerConfig | None = None
+    https: HttpsConfig = field(default_factory=HttpsConfig)
     grace_period_seconds: int = 120
     contract: int = CONTRACT_VERSION
 

@@ -751,7 +751,7 @@ class FineTuneJobSpec(SpecModel):
             cel(
                 "!has(self.storage) || !has(self.storage.modelCache) || !self.model.uri.startsWith('pvc://')"
                 " || self.dataset.train.exists(source, has(source.uri) && !source.uri.startsWith('pvc://'))",
-                "modelCache is for models and rows at hf:// and s3://; remove it, what lies on a claim is read there",
+                "modelCache is for models and rows of servers; remove it, what lies on a claim is read there",
             ),
             cel(
                 "!has(self.method) || self.method.type != 'QLoRA' || !has(self.compute)"

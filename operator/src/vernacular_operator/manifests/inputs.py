@@ -29,6 +29,8 @@ TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
 _KEYS_BY_SCHEME: dict[str, tuple[str, ...]] = {
     "hf": ("HF_TOKEN",),
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"),
+    # names of their own: with those of other kinds of Secrets a job could have any of them sent to a server
+    "https": ("HTTPS_TOKEN", "HTTPS_USERNAME", "HTTPS_PASSWORD", "ca.crt"),
 }
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
 _FETCHING = frozenset({Stage.PREPARE})

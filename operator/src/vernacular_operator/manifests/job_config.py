@@ -22,6 +22,7 @@ from vernacular_trainer.contract import (
     EarlyStoppingConfig,
     EvaluationConfig,
     GateConfig,
+    HttpsConfig,
     JobConfig,
     JobIdentity,
     MethodConfig,
@@ -90,6 +91,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         ),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
+        https=https_config(config) if attempt.stage == ApiStage.PREPARE else HttpsConfig(),
         grace_period_seconds=grace_period(job, config),
     )
 
@@ -97,6 +99,11 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
 def grace_period(job: FineTuneJob, config: OperatorConfig) -> int:
     """Seconds that a training has to save when it is asked to stop."""
     return job.spec.checkpoints.grace_period_seconds or config.grace_period_seconds
+
+
+def https_config(config: OperatorConfig) -> HttpsConfig:
+    """Where https:// files may lead."""
+    return HttpsConfig(config.https.hosts, config.https.max_file_gib)
 
 
 def _model(attempt: Attempt, workspace: str) -> ModelConfig:

@@ -12,7 +12,7 @@ from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record
-from vernacular_trainer.data.remote.fetch import fetch, list_source
+from vernacular_trainer.data.remote.fetch import NO_SERVERS, Servers, fetch, list_source
 from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -46,17 +46,17 @@ class Copied:
     ignored: tuple[str, ...] = ()
 
 
-def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, cache: str = "") -> Copied:
-    """Copy the training files into the workspace, those of servers by way of the `cache` that jobs share, if any.
+def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, servers: Servers = NO_SERVERS) -> Copied:
+    """Copy the training files into the workspace, those of servers by way of the cache that jobs share, if any.
 
     Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable,
-    ArgumentRefused).
+    SourceNotAllowed, ArgumentRefused).
     """
     copies: list[InputCopy] = []
     ignored: list[str] = []
     for number, source in enumerate(sources):
         if source.uri:
-            found, passed_over = _copy_remote(source, number, workspace, cache)
+            found, passed_over = _copy_remote(source, number, workspace, servers)
             copies += found
             ignored += passed_over
         else:
@@ -67,13 +67,13 @@ def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, cache: s
 
 
 def _copy_remote(
-    source: FileSource, number: int, workspace: Workspace, cache: str
+    source: FileSource, number: int, workspace: Workspace, servers: Servers
 ) -> tuple[list[InputCopy], tuple[str, ...]]:
-    listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
+    listing = list_source(source, StageFailure.DATASET_NOT_FOUND, servers)
     copies = []
     for part, file in enumerate(listing.files):
         target = workspace.inputs / f"train-{number}-{part:05}{_suffix(file.name)}"
-        copies.append(replace(fetch(file, target, workspace, cache), source=number))
+        copies.append(replace(fetch(file, target, workspace, servers.cache), source=number))
     return copies, listing.ignored
 
 

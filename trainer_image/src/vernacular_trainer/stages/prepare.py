@@ -36,7 +36,7 @@ from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
-from vernacular_trainer.data.remote.fetch import copy_one
+from vernacular_trainer.data.remote.fetch import Servers, copy_one
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
@@ -90,7 +90,7 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.DOWNLOADING, lambda: "data")
-    copied = copy_sources(config.dataset.train, workspace, config.dataset.cache)
+    copied = copy_sources(config.dataset.train, workspace, _servers(config))
     phases.enter(Phase.CHECKING_DATA)
     checked, mixed, reviewed, questions = _check(config, workspace, copied, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
@@ -194,6 +194,10 @@ def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
     return mixed
 
 
+def _servers(config: JobConfig) -> Servers:
+    return Servers(config.https, config.dataset.cache)
+
+
 def _seed(config: JobConfig) -> int:
     return config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED
 
@@ -211,7 +215,7 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     glossary = Glossary()
 
     def read(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
-        copy = copy_one(source, target, unreadable, workspace, config.dataset.cache)
+        copy = copy_one(source, target, unreadable, workspace, _servers(config))
         return copy, read_text(copy, unreadable)
 
     if source := config.evaluation.questions:
