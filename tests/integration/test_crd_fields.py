@@ -30,6 +30,7 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         "must be an address like https://minio.example.com:9000",
         "credentials are for files of servers",
     )
+    run_file = {"uri": f"mlflow://runs/{'0a' * 16}/reports/collect-next.jsonl"}
     web = {"uri": "https://files.example.com:8443/hr/a%20b~1.jsonl"}
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
@@ -49,6 +50,12 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.uri", plain(hub)),
         Accepted(f"{field}.uri", plain({"uri": "hf://acme/rows/a--b..c.git"})),
         Accepted(f"{field}.uri", plain(web)),
+        Accepted(f"{field}.uri", plain(run_file)),
+        Refused(
+            f"{field}.credentials",
+            plain({**run_file, "credentials": {"secretName": "a"}}),
+            "files of runs are read with the login of tracking.mlflow.credentialsSecretName",
+        ),
         Accepted(f"{field}.credentials", plain({**web, "credentials": {"secretName": "files"}})),
         Refused(f"{field}.revision", plain({**web, "revision": "v1"}), "revision belongs to hf:// data sets"),
         Refused(f"{field}.endpoint", plain({**web, "endpoint": "https://a"}), "endpoint is the address of"),
@@ -100,6 +107,10 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "s3://rows/a/../x",
                 "hf://acme/my--rows/a.jsonl",
                 "hf://acme/rows.git/a.jsonl",
+                "mlflow://runs/abc/a.jsonl",
+                f"mlflow://runs/{'0a' * 16}",
+                f"mlflow://runs/{'0a' * 16}/a/../b",
+                "mlflow://hr-bot@champion",
                 "http://files.example.com/a.jsonl",
                 "https://files.example.com",
                 "https://files.example.com/",

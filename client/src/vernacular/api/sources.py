@@ -55,6 +55,10 @@ _SOURCE_RULES = (
         "!has(self.credentials) || (has(self.uri) && !self.uri.startsWith('pvc://'))",
         "credentials are for files of servers; remove them, a ConfigMap or a pvc:// path needs none",
     ),
+    cel(
+        "!has(self.credentials) || !has(self.uri) || !self.uri.startsWith('mlflow://')",
+        "files of runs are read with the login of tracking.mlflow.credentialsSecretName; remove credentials",
+    ),
 )
 _ENDPOINT = (
     "Address of the server of an s3:// uri, like https://minio.example.com:9000. Default: the operator's, else AWS."
@@ -69,7 +73,8 @@ _FILE_CREDENTIALS = (
 )
 _FILES = (
     "pvc://CLAIM/PATH/FILE: a file on a claim in this namespace. s3://BUCKET/KEY: an object. https://HOST/PATH/FILE: a"
-    " file of a web server that the platform team allows."
+    " file of a web server that the platform team allows. mlflow://runs/RUN/PATH/FILE: a file of a run of this"
+    " namespace."
 )
 
 

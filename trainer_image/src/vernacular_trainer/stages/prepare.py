@@ -37,6 +37,7 @@ from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.remote.fetch import Servers, copy_one
+from vernacular_trainer.data.remote.runs import Tracking
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
@@ -195,7 +196,7 @@ def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
 
 
 def _servers(config: JobConfig) -> Servers:
-    return Servers(config.https, config.dataset.cache)
+    return Servers(config.https, Tracking(config.tracking, config.identity.namespace), config.dataset.cache)
 
 
 def _seed(config: JobConfig) -> int:

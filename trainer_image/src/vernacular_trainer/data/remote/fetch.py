@@ -10,18 +10,19 @@ from pathlib import Path
 from vernacular_trainer.contract import FileSource, HttpsConfig, StageFailure
 from vernacular_trainer.data.files import InputCopy, copy_input, take_over, write_json
 from vernacular_trainer.data.model_cache import SOURCE_FILE, shared_entry
-from vernacular_trainer.data.remote import https, hub, s3
+from vernacular_trainer.data.remote import https, hub, runs, s3
 from vernacular_trainer.data.remote.files import Access, Listing, RemoteFile, is_data_file
 from vernacular_trainer.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Servers:
-    """What holds for all sources of a job: where https:// may lead, and the folder that jobs share for what is fetched
-    ("" when there is none).
+    """What holds for all sources of a job: where https:// may lead, whose runs mlflow:// may read (None: there is no
+    MLflow server), and the folder that jobs share for what is fetched ("" when there is none).
     """
 
     https: HttpsConfig = field(default_factory=HttpsConfig)
+    tracking: runs.Tracking | None = None
     cache: str = ""
 
 
@@ -33,6 +34,9 @@ def list_source(source: FileSource, missing: StageFailure, servers: Servers) -> 
     access = Access.of_file(source, missing)
     if source.uri.startswith(https.SCHEME):
         return https.list_source(access, servers.https)
+    if source.uri.startswith(runs.SCHEME):
+        assert servers.tracking
+        return runs.list_source(access, servers.tracking)
     if source.uri.startswith(hub.SCHEME):
         return hub.list_source(access, is_data_file)
     return s3.list_source(access, is_data_file)
