@@ -484,6 +484,14 @@ class PlanValue:
 
 
 @dataclass(frozen=True)
+class Readiness:
+    """Whether fine-tuning fits the data. `verdict`: Train, MendFirst, RetrieveFirst or PromptFirst; `reasons`: why."""
+
+    verdict: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PrepareSummary:
     """Counts after checking and splitting, and the resolved plan. Of the `rows` that were read, `dropped` are not used;
     all others are in `train` or `validation`. `tokens`: of the training split, per epoch.
@@ -500,6 +508,7 @@ class PrepareSummary:
     plan_summary: str = ""
     plan: tuple[PlanValue, ...] = ()
     problems: tuple[Problem, ...] = ()
+    readiness: Readiness | None = None
 
 
 @dataclass(frozen=True)

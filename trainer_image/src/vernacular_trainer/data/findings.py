@@ -151,6 +151,11 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         "LengthOutlier": Finding(
             Severity.INFO, "has an answer many times longer than usual", "see whether the row is what it should be"
         ),
+        "OtherLanguage": Finding(
+            Severity.INFO,
+            "has an answer in a language that fewer than one in twenty answers is in",
+            "see whether it is meant; of more than 20,000 rows only as many are looked at",
+        ),
         "LeftOutByShare": Finding(
             Severity.INFO,
             "is more than the sharePercent of its source asks for, and left out",

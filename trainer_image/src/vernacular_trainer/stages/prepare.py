@@ -34,6 +34,7 @@ from vernacular_trainer.data.files import InputCopy, combined_digest, read_text,
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.mixing import Mixed, mix
+from vernacular_trainer.data.overview import overview
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.remote.fetch import Servers, copy_one
@@ -116,6 +117,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     coverage = cover(questions.glossary.terms, tokenised.conversations)
     note_terms(coverage, tokenised.conversations, problems)
     write_missing_wordings(tokenised.conversations, split, workspace)
+    facts_taught = config.dataset.teaches == "Facts" and not config.objective.compares
+    whole = overview(tokenised.conversations, split, facts=facts_taught, problems=problems)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(
         len(split.train) if config.objective.compares else len(train),
@@ -150,6 +153,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         plan_summary=planning.summarise(plan),
         plan=values,
         problems=problems.problems(),
+        readiness=whole.readiness,
     )
     write_clean_rows(workspace.clean_rows, tokenised.conversations)
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
@@ -162,6 +166,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         "personal_data": reviewed.personal_data,
         "samples": sample_texts(reviewed.samples),
         "glossary": term_table(coverage, tokenizer),
+        **whole.report(),
     }
     report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
     write_report({**report, **findings}, workspace)
@@ -309,7 +314,8 @@ def _fitted(summary: PrepareSummary, shares: int) -> PrepareSummary:
         dataclasses.replace(summary, problems=(), plan=silent),
     ]
     return next(
-        (candidate for candidate in candidates if _fits(candidate)), dataclasses.replace(summary, problems=(), plan=())
+        (candidate for candidate in candidates if _fits(candidate)),
+        dataclasses.replace(summary, problems=(), plan=(), readiness=None),
     )
 
 
