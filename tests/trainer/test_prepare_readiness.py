@@ -29,13 +29,13 @@ ENGLISH = "The notice period of senior consultants is ninety days to the end of 
         ({"rows": 50, "changing": 0, "contradicting": 0, "worded_once": 0}, Fit.TRAIN, ()),
         ({"rows": 49, "contradicting": 0, "worded_once": 0}, Fit.PROMPT_FIRST, ("49 rows are few",)),
         ({"changing": 60}, Fit.RETRIEVE_FIRST, ("60 of 200 answers hold dates, prices, versions",)),
-        ({"contradicting": 4}, Fit.MEND_FIRST, ("4 rows contradict another",)),
+        ({"contradicting": 4}, Fit.MEND_FIRST, ("4 of 200 rows contradict another",)),
         ({"worded_once": 101}, Fit.MEND_FIRST, ("101 of 200 rows teach facts that are worded once",)),
         ({"facts": False, "changing": 200, "worded_once": 0}, Fit.TRAIN, ()),
         (
             {"rows": 10, "looked_at": 10, "changing": 10, "contradicting": 1, "worded_once": 10},
             Fit.PROMPT_FIRST,
-            ("10 rows are few", "10 of 10 answers", "1 rows contradict", "10 of 10 rows teach"),
+            ("10 rows are few", "10 of 10 answers", "1 of 10 rows contradict", "10 of 10 rows teach"),
         ),
     ],
 )
@@ -110,9 +110,7 @@ def test_check_prints_the_verdict_and_the_page_shows_it(tmp_path: Path, capsys: 
 
     assert main(["check", str(file), "--reports", str(tmp_path / "reports")]) == 0
 
-    verdict = (
-        "PromptFirst: write the rows into the prompt first, and measure; 9 rows are few: all of them fit into a prompt"
-    )
+    verdict = "PromptFirst: write the rows into the prompt first, and measure; 9 rows are few: all fit into a prompt"
     assert verdict in capsys.readouterr().out
     assert verdict in (tmp_path / "reports/data.html").read_text()
     report = json.loads((tmp_path / "reports/data.json").read_text())

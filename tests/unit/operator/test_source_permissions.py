@@ -19,6 +19,11 @@ OTHER_PORT = {"uri": "https://files.example.com:8443/a.jsonl"}
     ("spec", "field", "server"),
     [
         ({"dataset": {"train": [ROWS, FILE]}}, "spec.dataset.train[1]", "files.example.com"),
+        (
+            {"dataset": {"train": [ROWS], "validation": {"sources": [ROWS, FILE]}}},
+            "spec.dataset.validation.sources[1]",
+            "files.example.com",
+        ),
         ({"evaluation": {"questions": FILE}}, "spec.evaluation.questions", "files.example.com"),
         ({"evaluation": {"glossary": OTHER_PORT}}, "spec.evaluation.glossary", "files.example.com:8443"),
     ],

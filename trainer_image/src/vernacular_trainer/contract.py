@@ -227,7 +227,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill".
+    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill". `validation`:
+    sources of the rows that are held out; when there are none, a part of the training rows is.
 
     `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
@@ -246,6 +247,7 @@ class DatasetConfig:
     personal_data: str = "Report"
     max_bad_rows_percent: int = 0
     cache: str = ""
+    validation: tuple[FileSource, ...] = ()
 
 
 @dataclass(frozen=True)

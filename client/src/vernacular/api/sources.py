@@ -103,7 +103,7 @@ class FileRef(SpecModel):
     credentials: SecretRef | None = Field(default=None, description=_FILE_CREDENTIALS)
 
 
-class TrainingSource(FileRef):
+class RowsRef(FileRef):
     """A file of rows, or all files of rows in a folder of a bucket or of a data set."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_SOURCE_RULES))
@@ -113,6 +113,11 @@ class TrainingSource(FileRef):
         description=f"{_FILES} hf://ORGANISATION/DATASET/FILE: a file of a hub. With '/' at the end: all data files"
         " below it in the order of their names. hf://ORGANISATION/DATASET: those of its training split.",
     )
+
+
+class TrainingSource(RowsRef):
+    """Rows to train on, and how much they count beside others."""
+
     share_percent: int | None = Field(
         default=None,
         ge=1,

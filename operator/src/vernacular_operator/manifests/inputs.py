@@ -53,6 +53,12 @@ def file_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
     )
 
 
+def validation_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
+    """The files of rows that are kept back, in the user's order."""
+    sources = job.spec.dataset.validation.sources or ()
+    return tuple(_source(reference, f"validation-{i}", stage) for i, reference in enumerate(sources))
+
+
 def questions_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
     """The file of held-out questions; None when the job names none."""
     reference = job.spec.evaluation.questions
@@ -181,6 +187,8 @@ def _references(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
     """All files that the job names, each with the name of its volume."""
     evaluation = job.spec.evaluation
     yield from ((f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train))
+    kept_back = job.spec.dataset.validation.sources or ()
+    yield from ((f"validation-{i}", reference) for i, reference in enumerate(kept_back))
     for name, reference in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
         if reference:
             yield name, reference

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vernacular.api import FineTuneJob
 from vernacular.api import Stage as ApiStage
-from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS
+from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS, DEFAULT_SPLIT_PERCENT
 from vernacular.api.names import child_name, tracking_name
-from vernacular.api.spec import TrainingSpec
+from vernacular.api.spec import TrainingSpec, ValidationSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
 from vernacular_operator.manifests.repair import repair_of
@@ -125,7 +125,8 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
     return DatasetConfig(
         train=inputs.file_sources(attempt.job, attempt.stage),
         teaches=dataset.teaches.value,
-        validation_split_percent=dataset.validation.split_percent,
+        validation=inputs.validation_sources(attempt.job, attempt.stage),
+        validation_split_percent=_split_percent(dataset.validation),
         format=dataset.format.value,
         columns=dict(dataset.columns or {}),
         system_prompt=dataset.system_prompt or "",
@@ -134,6 +135,13 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
         max_bad_rows_percent=dataset.max_bad_rows_percent,
         cache=_cache(attempt),
     )
+
+
+def _split_percent(validation: ValidationSpec) -> int:
+    """The percentage of training rows to keep back; none where rows of their own are."""
+    if validation.sources:
+        return 0
+    return DEFAULT_SPLIT_PERCENT if validation.split_percent is None else validation.split_percent
 
 
 def _cache(attempt: Attempt) -> str:

@@ -65,13 +65,11 @@ def described(verdict: Readiness) -> str:
 def _reasons(figures: Figures) -> Iterator[tuple[Fit, str]]:
     rows = figures.rows
     if rows < FEW_ROWS:
-        yield Fit.PROMPT_FIRST, f"{rows} rows are few: all of them fit into a prompt"
+        yield Fit.PROMPT_FIRST, f"{rows} rows are few: all fit into a prompt"
     if figures.facts and 100 * figures.changing >= MANY_CHANGING * max(1, figures.looked_at):
-        what = f"{figures.changing:,} of {figures.looked_at:,} answers hold dates, prices, versions or what holds now"
-        yield Fit.RETRIEVE_FIRST, f"{what}: a model forgets them no sooner than it is trained again"
+        what = "answers hold dates, prices, versions or what holds now"
+        yield Fit.RETRIEVE_FIRST, f"{figures.changing:,} of {figures.looked_at:,} {what}"
     if figures.contradicting and 100 * figures.contradicting >= MANY_CONTRADICTING * rows:
-        what = f"{figures.contradicting:,} rows contradict another"
-        yield Fit.MEND_FIRST, f"{what}: the model learns to be sure of either"
+        yield Fit.MEND_FIRST, f"{figures.contradicting:,} of {rows:,} rows contradict another"
     if figures.facts and 100 * figures.worded_once > MANY_WORDED_ONCE * rows:
-        what = f"{figures.worded_once:,} of {rows:,} rows teach facts that are worded once"
-        yield Fit.MEND_FIRST, f"{what}: the model learns the words, and no question tests them"
+        yield Fit.MEND_FIRST, f"{figures.worded_once:,} of {rows:,} rows teach facts that are worded once"

@@ -35,14 +35,16 @@ from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
+from vernacular_trainer.data.own_validation import own_split, require_apart
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.remote.fetch import Servers, copy_one
 from vernacular_trainer.data.remote.runs import Tracking
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
+from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
-from vernacular_trainer.data.split import provable_points, split_rows
+from vernacular_trainer.data.split import Split, provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
@@ -93,8 +95,10 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.DOWNLOADING, lambda: "data")
     copied = copy_sources(config.dataset.train, workspace, _servers(config))
+    own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
+    require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
-    checked, mixed, reviewed, questions = _check(config, workspace, copied, problems)
+    checked, mixed, reviewed, questions, held_out = _check(config, workspace, copied, own, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
@@ -104,14 +108,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     tokenised = tokenise(config, model, tokenizer, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
-    split = split_rows(
-        tokenised.conversations,
-        tokenised.similar,
-        config.dataset.validation_split_percent,
-        # which of two answers is better is a skill, however many rows say so
-        "Skill" if config.objective.compares else config.dataset.teaches,
-        _seed(config),
-    )
+    split = _split(config, tokenised, held_out, problems)
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
@@ -159,7 +156,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     findings = {
-        "ignored_files": copied.ignored,
+        "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
@@ -173,20 +170,45 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     return _fitted(summary, len(shares))
 
 
+def _split(config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], problems: ProblemLog) -> Split:
+    """What is held out: rows of their own when the job names some, else a part of the training rows."""
+    if config.dataset.validation:
+        split = own_split(tokenised.conversations, held_out, problems)
+        _require_rows(len(split.train), "keeps, without what is held out,")
+        return split
+    return split_rows(
+        tokenised.conversations,
+        tokenised.similar,
+        config.dataset.validation_split_percent,
+        # which of two answers is better is a skill, however many rows say so
+        "Skill" if config.objective.compares else config.dataset.teaches,
+        _seed(config),
+    )
+
+
 def _check(
-    config: JobConfig, workspace: Workspace, copied: Copied, problems: ProblemLog
-) -> tuple[Checked, Mixed, Reviewed, Questions]:
-    """Read and check everything that the user gave, before the model is touched."""
+    config: JobConfig, workspace: Workspace, copied: Copied, own: Copied, problems: ProblemLog
+) -> tuple[Checked, Mixed, Reviewed, Questions, frozenset[str]]:
+    """Read and check everything that the user gave, before the model is touched. Last: the places of rows that the job
+    holds out by name.
+    """
     checked = check_sources(copied.copies, config.dataset, problems, pairs=config.objective.compares)
+    held: tuple[Conversation, ...] = ()
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     mixed = _mix(config, checked, problems)
     rows = [checked.conversations[index] for index in mixed.kept]
+    if own.copies:
+        apart = check_sources(own.copies, config.dataset, problems, pairs=config.objective.compares)
+        # behind the training rows, so that of two that say the same it is the training row that stays
+        held = apart.conversations
+        rows += held
+        checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_rows(len(mixed.kept), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
-    return checked, mixed, reviewed, questions
+    return checked, mixed, reviewed, questions, frozenset(row.row for row in held)
 
 
 def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
@@ -298,15 +320,21 @@ def _plain(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
 def _fitted(summary: PrepareSummary, shares: int) -> PrepareSummary:
     """The summary, less what a termination message has no room for; the report in the workspace keeps everything.
 
-    `shares`: how many values at the end of the plan are shares. They go first: the other values are what the next
-    attempt is planned by.
+    The reasons of the readiness go first. `shares`: how many values at the end of the plan are shares. They go next:
+    the other values are what the next attempt is planned by.
     """
     plan = summary.plan[: len(summary.plan) - shares]
     short = tuple(dataclasses.replace(problem, first_rows=_first_place(problem)) for problem in summary.problems)
     silent = tuple(dataclasses.replace(value, reason="") for value in plan)
     bare = tuple(dataclasses.replace(problem, advice="") for problem in short)
+    if summary.readiness:
+        # the verdict stays; why, the report says too
+        brief = dataclasses.replace(summary, readiness=dataclasses.replace(summary.readiness, reasons=()))
+    else:
+        brief = summary
     candidates = [
         summary,
+        brief,
         dataclasses.replace(summary, plan=plan),
         dataclasses.replace(summary, problems=short, plan=plan),
         dataclasses.replace(summary, problems=short, plan=silent),

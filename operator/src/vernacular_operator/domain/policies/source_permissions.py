@@ -32,6 +32,8 @@ def _files(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
     """All files that a job names, by their fields."""
     dataset, evaluation = job.spec.dataset, job.spec.evaluation
     yield from ((f"spec.dataset.train[{index}]", source) for index, source in enumerate(dataset.train))
+    kept_back = dataset.validation.sources or ()
+    yield from ((f"spec.dataset.validation.sources[{index}]", source) for index, source in enumerate(kept_back))
     for name, source in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
         if source:
             yield f"spec.evaluation.{name}", source
