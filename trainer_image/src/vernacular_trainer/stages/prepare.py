@@ -103,7 +103,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     model = provide(config.model)
     _check_targets(config, model)
     tokenizer = load_tokenizer(model.folder, config.model.uri)
-    require_askable(tokenizer, config.dataset.system_prompt, questions.asked, questions.glossary)
+    prompt = config.dataset.system_prompt
+    require_askable(tokenizer, model.max_length, prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
     tokenised = tokenise(config, model, tokenizer, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
