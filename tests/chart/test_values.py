@@ -63,6 +63,9 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.huggingFace.endpoint", "mirror", "does not match pattern"),
         ("config.s3.endpoint", "minio:9000", "does not match pattern"),
         ("config.s3.region", "Frankfurt", "does not match pattern"),
+        ("config.https.hosts", ["https://files.example.com"], "does not match pattern"),
+        ("config.https.hosts", ["*"], "does not match pattern"),
+        ("config.https.maxFileGiB", 0, "minimum: got 0, want 1"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, path: str, value: Any, says: str) -> None:
@@ -109,6 +112,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
         "podOverrides": {"env": True, "volumes": True, "serviceAccountNames": ["s3-reader"]},
         "huggingFace": {"endpoint": "https://mirror.example.com"},
         "s3": {"endpoint": "https://minio.example.com:9000", "region": "eu-central-1"},
+        "https": {"hosts": ["files.example.com", "*.example.org:8443"], "maxFileGiB": 50},
         "runAsUser": 1_000_680_000,
         "gracePeriodSeconds": 600,
         "workers": 16,

@@ -28,8 +28,10 @@ def file_source(field: str, wrap: Any) -> list[Case]:
     bucket, hub = {"uri": "s3://rows/2026/a b.jsonl"}, {"uri": "hf://acme/rows/data/train.jsonl"}
     endpoint, for_buckets = (
         "must be an address like https://minio.example.com:9000",
-        "credentials are for s3:// and hf:// files",
+        "credentials are for files of servers",
     )
+    run_file = {"uri": f"mlflow://runs/{'0a' * 16}/reports/collect-next.jsonl"}
+    web = {"uri": "https://files.example.com:8443/hr/a%20b~1.jsonl"}
     key, name = "must be a key of the ConfigMap", "must be the name of an object in this namespace"
 
     def config_map(**changes: Any) -> dict[str, Any]:
@@ -47,6 +49,16 @@ def file_source(field: str, wrap: Any) -> list[Case]:
         Accepted(f"{field}.uri", plain(bucket)),
         Accepted(f"{field}.uri", plain(hub)),
         Accepted(f"{field}.uri", plain({"uri": "hf://acme/rows/a--b..c.git"})),
+        Accepted(f"{field}.uri", plain(web)),
+        Accepted(f"{field}.uri", plain(run_file)),
+        Refused(
+            f"{field}.credentials",
+            plain({**run_file, "credentials": {"secretName": "a"}}),
+            "files of runs are read with the login of tracking.mlflow.credentialsSecretName",
+        ),
+        Accepted(f"{field}.credentials", plain({**web, "credentials": {"secretName": "files"}})),
+        Refused(f"{field}.revision", plain({**web, "revision": "v1"}), "revision belongs to hf:// data sets"),
+        Refused(f"{field}.endpoint", plain({**web, "endpoint": "https://a"}), "endpoint is the address of"),
         Accepted(f"{field}.revision", plain({**hub, "revision": "refs/pr/1"})),
         Accepted(f"{field}.credentials", plain({**hub, "credentials": {"secretName": "hf-token"}})),
         Refused(f"{field}.revision", plain({**hub, "revision": "-x"}), "must be a branch, tag or commit"),
@@ -95,6 +107,21 @@ def file_source(field: str, wrap: Any) -> list[Case]:
                 "s3://rows/a/../x",
                 "hf://acme/my--rows/a.jsonl",
                 "hf://acme/rows.git/a.jsonl",
+                "mlflow://runs/abc/a.jsonl",
+                f"mlflow://runs/{'0a' * 16}",
+                f"mlflow://runs/{'0a' * 16}/a/../b",
+                "mlflow://hr-bot@champion",
+                "http://files.example.com/a.jsonl",
+                "https://files.example.com",
+                "https://files.example.com/",
+                "https://files.example.com/a/",
+                "https://files.example.com//a",
+                "https://files.example.com/a?token=b",
+                "https://files.example.com/a#b",
+                "https://user:key@files.example.com/a",
+                "https://files.example.com:0/a",
+                "https://FILES.example.com/a",
+                "https://[::1]/a",
             )
         ),
         Refused(f"{field}.uri", plain({"uri": "pvc://d/" + "a" * 1017}), "may not be more than 1024"),
@@ -179,12 +206,20 @@ MODEL: list[Case] = [
 DATASET: list[Case] = [
     *choice("dataset.teaches", "Facts", "Skill"),
     *integer("dataset.validation.splitPercent", 0, 50),
+    *refuses(
+        "dataset.validation",
+        "sources are the rows that are kept back; remove splitPercent, or sources",
+        {"splitPercent": 10, "sources": [{"uri": "pvc://d/x"}]},
+    ),
+    *refuses("dataset.validation.sources", "should have at least 1 items", []),
+    *refuses("dataset.validation.sources", "must have at most 8 items", [{"uri": "pvc://d/x"}] * 9),
     *accepts("dataset.train", [{"uri": "pvc://d/x"}] * 16),
     *refuses("dataset.train", "must have at most 16 items", [{"uri": "pvc://d/x"}] * 17),
     *refuses("dataset.train", "should have at least 1 items", []),
     *refuses("dataset.train", "must be of type array", "pvc://d/x"),
     *refuses("dataset", "spec.dataset.train: Required value", {"train": None}),
     *file_source("dataset.train", lambda source: [source]),
+    *file_source("dataset.validation.sources", lambda source: [source]),
     *accepts("dataset.train", [{"uri": "s3://rows/2026/"}], [{"uri": "s3://rows/"}], [{"uri": "hf://acme/rows"}]),
     *accepts("dataset.train", [{"uri": "hf://acme/rows/main/"}], [{"uri": "hf://acme/rows/"}]),
     *refuses("evaluation.questions", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/2026/"}),
@@ -332,7 +367,10 @@ STORAGE: list[Case] = [
     *text("storage.modelCache.claimName", 253, ("models",), ("Models",), OBJECT_NAME),
     *refuses("storage.modelCache", "storage.modelCache.claimName: Required value", {}),
     *refuses(
-        "storage", "modelCache is for models and rows at", {"modelCache": {"claimName": "models"}}, given=ON_CLAIM
+        "storage",
+        "modelCache is for models and rows of servers",
+        {"modelCache": {"claimName": "models"}},
+        given=ON_CLAIM,
     ),
     *accepts("storage", {"modelCache": {"claimName": "models"}}, given=both(ON_CLAIM, beside_rows(10))),
     *accepts("storage", {"modelCache": {"claimName": "models"}, "workspace": {"claimName": "mine"}}, given=IN_BUCKET),

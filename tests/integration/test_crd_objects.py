@@ -24,6 +24,7 @@ from vernacular.api.status import (
     Plan,
     PlanValue,
     Progress,
+    ReadinessStatus,
     RuntimeStatus,
     UsageStatus,
 )
@@ -76,6 +77,7 @@ FULL_STATUS = FineTuneJobStatus(
     dataset=DatasetStatus(
         rows=812, dropped=9, duplicates=14, train=720, validation=78, tokens=2**40, digest=LONG,
         problems=[DatasetProblem(code="EmptyAnswer", count=2, first_rows=[LONG] * 40, advice=LONG)] * 50,
+        readiness=ReadinessStatus(verdict="MendFirst", reasons=[LONG] * 10),
     ),
     evaluation=EvaluationStatus(
         verdict="Promote", summary=LONG, base=AnswerCounts(correct=16, wrong=40, declined=22),

@@ -48,6 +48,7 @@ TRAINING_STATUS: Json = {
                 "firstRows": ["train.jsonl line 7", "train.jsonl line 19"],
             }
         ],
+        "readiness": {"verdict": "MendFirst", "reasons": ["20 rows contradict another"]},
     },
     "plan": {
         "summary": "LoRA rank 16 over 8 GPUs",

@@ -23,6 +23,7 @@ from vernacular_trainer.contract import (
     PlanValue,
     PrepareSummary,
     PublishSummary,
+    Readiness,
     Stage,
     StageReport,
     Summary,
@@ -92,6 +93,7 @@ SUMMARIES: Mapping[Stage, Callable[[JobConfig], Summary]] = {
     Stage.PREPARE: lambda _: PrepareSummary(
         rows=100, dropped=1, duplicates=2, train=89, validation=10, tokens=4000, digest="sha256:00",
         total_steps=TOTAL_STEPS, plan_summary="LoRA, 40 steps", plan=PLAN,
+        readiness=Readiness("MendFirst", ("20 rows contradict another",)),
     ),
     Stage.TRAIN: lambda _: TrainSummary(
         step=TOTAL_STEPS, total_steps=TOTAL_STEPS, loss="0.41", eval_loss="0.48", tokens=4000, training_seconds=5,

@@ -15,7 +15,7 @@ from support.hub_server import HubServer
 from support.stage_jobs import handbook_rows, write_lines
 from vernacular_trainer.contract import FileSource, Outcome, StageFailure
 from vernacular_trainer.data.files import InputCopy
-from vernacular_trainer.data.remote.fetch import copy_one
+from vernacular_trainer.data.remote.fetch import Servers, copy_one
 from vernacular_trainer.data.sources import Copied, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -97,7 +97,10 @@ def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, hub: HubServer) -
 
 def test_jobs_with_a_cache_fetch_a_data_set_once(tmp_path: Path, hub: HubServer) -> None:
     source = (FileSource(URI, "", URI),)
-    one, two = (copy_sources(source, Workspace(tmp_path / job), str(tmp_path / "cache")) for job in ("one", "two"))
+    one, two = (
+        copy_sources(source, Workspace(tmp_path / job), Servers(cache=str(tmp_path / "cache")))
+        for job in ("one", "two")
+    )
 
     assert names(one.copies) == names(two.copies) == list(FILES[1:3])
     assert sorted(hub.downloads) == sorted(FILES[1:3])
@@ -115,9 +118,9 @@ def test_a_cache_gives_nothing_to_those_that_have_not_accepted_the_terms(
     cache = str(tmp_path / "cache")
     with HubServer("acme/rows", folder, token="hf_right", gated=True, kind="datasets") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        copy_sources((allowed,), Workspace(tmp_path / "one"), cache)
+        copy_sources((allowed,), Workspace(tmp_path / "one"), Servers(cache=cache))
         with pytest.raises(StageError) as caught:
-            copy_sources((FileSource(URI, "", URI),), Workspace(tmp_path / "two"), cache)
+            copy_sources((FileSource(URI, "", URI),), Workspace(tmp_path / "two"), Servers(cache=cache))
 
     assert caught.value.code is StageFailure.DATASET_ACCESS_DENIED
     assert caught.value.message == f"{URI} may not be read without a token"
@@ -126,7 +129,9 @@ def test_a_cache_gives_nothing_to_those_that_have_not_accepted_the_terms(
 def test_a_file_in_the_cache_may_have_the_name_of_what_describes_it(tmp_path: Path, hub: HubServer) -> None:
     rows = write_lines(hub.folder / "vernacular_source.json", [{"name": "vernacular_source.json"}])
     uri = f"{URI}/vernacular_source.json"
-    found = copy_sources((FileSource(uri, "", uri),), Workspace(tmp_path / "one"), str(tmp_path / "cache"))
+    found = copy_sources(
+        (FileSource(uri, "", uri),), Workspace(tmp_path / "one"), Servers(cache=str(tmp_path / "cache"))
+    )
 
     assert found.copies[0].path.read_bytes() == rows.read_bytes()
 

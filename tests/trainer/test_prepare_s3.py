@@ -27,6 +27,7 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.base_model import downloaded, provide
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.remote import download
+from vernacular_trainer.data.remote.fetch import Servers
 from vernacular_trainer.data.sources import Copied, check_sources, copy_sources
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import prepare
@@ -114,7 +115,7 @@ def test_keys_longer_than_names_of_files_can_be_are_fetched(
         server.put(f"{long}/{file.name}", file.read_bytes())
     cache = str(tmp_path / "cache")
 
-    found = copy_sources((source("long/"),), Workspace(tmp_path / "workspace"), cache)
+    found = copy_sources((source("long/"),), Workspace(tmp_path / "workspace"), Servers(cache=cache))
     model = provide(model_config(server, tmp_path, f"s3://rows/{long}", cache=cache))
 
     assert sorted(copy.path.read_bytes() for copy in found.copies) == sorted([lines(3), lines(2)])
@@ -568,7 +569,7 @@ def test_jobs_with_a_cache_share_files_of_a_bucket_and_each_asks_whether_it_may(
     cache = str(tmp_path / "cache")
 
     def copied_by(job: str, **changes: str) -> bytes:
-        found = copy_sources((source("shared.jsonl", **changes),), Workspace(tmp_path / job), cache)
+        found = copy_sources((source("shared.jsonl", **changes),), Workspace(tmp_path / job), Servers(cache=cache))
         return found.copies[0].path.read_bytes()
 
     with relayed(server.endpoint, allowed=1 << 30) as relay:
@@ -590,11 +591,13 @@ def test_a_cache_gives_nothing_to_those_that_may_only_list(
 ) -> None:
     server.put("listed/a.jsonl", lines(3))
     cache, only_lists = str(tmp_path / "cache"), server.secret(tmp_path / "lister", "lister")
-    copy_sources((source("listed/"),), Workspace(tmp_path / "one"), cache)
+    copy_sources((source("listed/"),), Workspace(tmp_path / "one"), Servers(cache=cache))
     provide(model_config(server, tmp_path / "one", model, cache=cache))
 
     with pytest.raises(StageError) as rows:
-        copy_sources((source("listed/", credentials_path=only_lists),), Workspace(tmp_path / "two"), cache)
+        copy_sources(
+            (source("listed/", credentials_path=only_lists),), Workspace(tmp_path / "two"), Servers(cache=cache)
+        )
     with pytest.raises(StageError) as weights:
         provide(model_config(server, tmp_path / "two", model, cache=cache, credentials_path=only_lists))
 

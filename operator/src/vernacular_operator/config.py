@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+_WEB_SERVER = r"^([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[1-9][0-9]{0,4})?$"
+
 
 class ConfigError(ValueError):
     """The configuration file cannot be used; the text says where and why."""
@@ -115,6 +117,15 @@ class S3(_Section):
         return _without_login(value)
 
 
+class Https(_Section):
+    """Web servers that https:// files of jobs may be on, and lead to: HOST, HOST:PORT or *.DOMAIN. None: there are no
+    such files. `max_file_gib`: the size beyond which a file is refused.
+    """
+
+    hosts: tuple[Annotated[str, Field(pattern=_WEB_SERVER, max_length=260)], ...] = Field(default=(), max_length=64)
+    max_file_gib: Annotated[int, Field(alias="maxFileGiB", ge=1, le=1024)] = 10
+
+
 class OperatorConfig(_Section):
     """The whole file. Unknown keys are refused."""
 
@@ -126,6 +137,7 @@ class OperatorConfig(_Section):
     pod_overrides: PodOverridePermissions = PodOverridePermissions()
     hugging_face: HuggingFace = HuggingFace()
     s3: S3 = S3()
+    https: Https = Https()
     run_as_user: Annotated[int, Field(ge=1)] = 65532
     grace_period_seconds: Annotated[int, Field(ge=1)] = 120
     workers: Annotated[int, Field(ge=1, le=64)] = 16

@@ -76,6 +76,7 @@ def test_everything_of_a_job() -> None:
     assert "  Train     Running     2         49m    Training" in lines
     assert "  step 120 of 300 (40%), loss 0.412, held-out loss 0.48, 15,300 tokens/s, 9m left" in lines
     assert "  Warning LongRow: 2 rows (train.jsonl line 7, train.jsonl line 19)" in lines
+    assert "  Readiness: MendFirst; 20 rows contradict another" in lines
     assert "  Run:          https://mlflow.example.org/#/experiments/3/runs/abc" in lines
     assert not any("2e-4" in text for text in lines)
 

@@ -32,6 +32,7 @@ FULL = fine_tune_job(
             {"uri": "pvc://mine/d.jsonl"},
             {"uri": "s3://rows/2026/", "endpoint": "https://minio", "credentials": {"secretName": "bucket"}},
             {"uri": "hf://acme/rows", "revision": "v2", "credentials": {"secretName": "hub"}, "sharePercent": 20},
+            {"uri": "https://files.example.org:8443/a.jsonl", "credentials": {"secretName": "files"}},
         ],
         "validation": {"splitPercent": 20},
         "format": "PromptCompletion",
@@ -117,6 +118,7 @@ FULL_CONFIG = config(
     },
     huggingFace={"endpoint": "https://hub.example.org"},
     s3={"endpoint": "https://minio.example.org:9000", "region": "eu-central-1"},
+    https={"hosts": ["files.example.org:8443", "*.example.com"], "maxFileGiB": 5},
     gracePeriodSeconds=90,
 )
 OWN_TRAINER = fine_tune_job(
@@ -208,7 +210,10 @@ def test_only_prepare_sees_the_credentials_of_files_by_the_keys_that_it_reads() 
     bucket = {"uri": "s3://rows/x", "credentials": {"secretName": "bucket"}}
     job = fine_tune_job(
         model={"uri": "s3://models/tiny", "credentials": {"secretName": "models"}},
-        dataset={"train": [bucket]},
+        dataset={
+            "train": [bucket, {"uri": "https://files/x", "credentials": {"secretName": "files"}}],
+            "validation": {"sources": [bucket]},
+        },
         evaluation={"questions": bucket, "glossary": bucket},
     )
     secrets = {
@@ -221,9 +226,24 @@ def test_only_prepare_sees_the_credentials_of_files_by_the_keys_that_it_reads() 
     }
 
     keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"]
-    names = ("model", "train-0", "questions", "glossary")
-    assert secrets.pop(Stage.PREPARE) == {f"{name}-credentials": keys for name in names}
+    names = ("model", "train-0", "validation-0", "questions", "glossary")
+    assert secrets.pop(Stage.PREPARE) == {
+        **{f"{name}-credentials": keys for name in names},
+        "train-1-credentials": ["HTTPS_TOKEN", "HTTPS_USERNAME", "HTTPS_PASSWORD", "ca.crt"],
+    }
     assert not any(secrets.values())
+
+
+def test_rows_that_are_held_out_by_name_are_read_where_prepare_sees_them() -> None:
+    kept_back = [{"configMap": {"name": "held", "key": "a.jsonl"}}, {"uri": "pvc://held/b.jsonl"}]
+    job = fine_tune_job(dataset={"train": [{"uri": "pvc://rows/a"}], "validation": {"sources": kept_back}})
+    found = job_config(Attempt(job, Stage.PREPARE, 1), config()).dataset
+    mounts = pod_spec(job, Stage.PREPARE)["containers"][0]["volumeMounts"]
+
+    assert [source.path for source in found.validation] == ["/inputs/validation-0/a.jsonl", "/claims/held/b.jsonl"]
+    assert found.validation_split_percent == 0
+    assert {"/inputs/validation-0", "/claims/held"} <= {mount["mountPath"] for mount in mounts}
+    assert job_config(Attempt(SMALL, Stage.PREPARE, 1), config()).dataset.validation_split_percent == 10
 
 
 def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:

@@ -64,6 +64,9 @@ def test_results_of_prepare_are_in_the_status_that_starts_training() -> None:
     status = snapshot.job.status
     assert status.dataset is not None
     assert status.dataset.rows == 100
+    assert status.dataset.readiness is not None
+    assert status.dataset.readiness.verdict == "MendFirst"
+    assert status.dataset.readiness.reasons == ("20 rows contradict another",)
     assert status.plan is not None
     assert status.plan.summary == "LoRA, 40 steps"
     assert status.state == JobState.STARTING

@@ -19,8 +19,10 @@ from vernacular_trainer.data.exports import write_clean_rows, write_rejected_row
 from vernacular_trainer.data.files import copy_input, read_text
 from vernacular_trainer.data.findings import FINDINGS
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
+from vernacular_trainer.data.overview import Overview, overview
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
+from vernacular_trainer.data.readiness import described
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import check_sources, copy_sources
@@ -78,8 +80,10 @@ def _check(wanted: Wanted, config: DatasetConfig, workspace: Workspace, problems
     note_split(reviewed.conversations, split, number, problems)
     write_missing_wordings(reviewed.conversations, split, workspace)
     write_clean_rows(workspace.clean_rows, reviewed.conversations)
-    _report(workspace, checked.rows, reviewed, split, number, problems)
-    out.writelines(_lines(checked.rows, len(reviewed.conversations), split, number, problems.problems()))
+    facts = wanted.teaches == "Facts" and not pairs
+    whole = overview(reviewed.conversations, split, facts=facts, problems=problems)
+    _report(workspace, checked.rows, reviewed, split, number, problems, whole)
+    out.writelines(_lines(checked.rows, len(reviewed.conversations), split, number, problems.problems(), whole))
     require_few_bad_rows(problems, checked.rows, config.max_bad_rows_percent)
 
 
@@ -92,7 +96,13 @@ def _questions(path: Path | None, workspace: Workspace) -> tuple[Question, ...]:
 
 
 def _report(
-    workspace: Workspace, rows: int, reviewed: Reviewed, split: Split, questions: int, problems: ProblemLog
+    workspace: Workspace,
+    rows: int,
+    reviewed: Reviewed,
+    split: Split,
+    questions: int,
+    problems: ProblemLog,
+    whole: Overview,
 ) -> None:
     write_report(
         {
@@ -105,16 +115,20 @@ def _report(
             "held_out": {"questions": questions, "provable_points": provable_points(questions)},
             "personal_data": reviewed.personal_data,
             "samples": sample_texts(reviewed.samples),
+            **whole.report(),
         },
         workspace,
     )
 
 
-def _lines(rows: int, kept: int, split: Split, questions: int, problems: Sequence[Problem]) -> list[str]:
+def _lines(
+    rows: int, kept: int, split: Split, questions: int, problems: Sequence[Problem], whole: Overview
+) -> list[str]:
     gain = provable_gain(questions)
     lines = [
         f"{rows} rows: {kept} can be used, {rows - kept} cannot",
         f"held out for the test: {len(split.validation)}; provable gain: {gain.value} ({gain.reason})",
+        described(whole.readiness),
     ]
     for problem in problems:
         places = f" ({', '.join(problem.first_rows)})" if problem.first_rows else ""

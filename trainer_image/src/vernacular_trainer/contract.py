@@ -97,6 +97,7 @@ class StageFailure(StrEnum):
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     ARGUMENT_REFUSED = "ArgumentRefused"
     DOES_NOT_FIT = "DoesNotFit"
@@ -186,6 +187,26 @@ class FileSource:
 
 
 @dataclass(frozen=True)
+class HttpsConfig:
+    """Where https:// uris may lead. `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without
+    a port 443 is meant. `max_file_gib`: the size of a file beyond which it is refused.
+    """
+
+    hosts: tuple[str, ...] = ()
+    max_file_gib: int = 10
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether the server is listed by its own name."""
+        return f"{host}:{port}" in self.hosts or (port == 443 and host in self.hosts)
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the server is listed, by its name or with others of its domain."""
+        domains = [entry.partition(":") for entry in self.hosts if entry.startswith("*.")]
+        listed = any(host.endswith(domain[1:]) and port == int(number or 443) for domain, _, number in domains)
+        return listed or self.names(host, port)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The base model. `path` is its folder in the pod: the mounted claim, or for hf:// and s3:// the copy that prepare
     makes.
@@ -206,7 +227,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill".
+    """Training sources, how their rows are read, and how to split them. `teaches` is "Facts" or "Skill". `validation`:
+    sources of the rows that are held out; when there are none, a part of the training rows is.
 
     `format`: Auto or the format of all rows. `columns`: the user's names of columns and the names they stand for.
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
@@ -225,6 +247,7 @@ class DatasetConfig:
     personal_data: str = "Report"
     max_bad_rows_percent: int = 0
     cache: str = ""
+    validation: tuple[FileSource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -420,6 +443,7 @@ class JobConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     repair: RepairConfig | None = None
     trainer: TrainerConfig | None = None
+    https: HttpsConfig = field(default_factory=HttpsConfig)
     grace_period_seconds: int = 120
     contract: int = CONTRACT_VERSION
 
@@ -462,6 +486,14 @@ class PlanValue:
 
 
 @dataclass(frozen=True)
+class Readiness:
+    """Whether fine-tuning fits the data. `verdict`: Train, MendFirst, RetrieveFirst or PromptFirst; `reasons`: why."""
+
+    verdict: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PrepareSummary:
     """Counts after checking and splitting, and the resolved plan. Of the `rows` that were read, `dropped` are not used;
     all others are in `train` or `validation`. `tokens`: of the training split, per epoch.
@@ -478,6 +510,7 @@ class PrepareSummary:
     plan_summary: str = ""
     plan: tuple[PlanValue, ...] = ()
     problems: tuple[Problem, ...] = ()
+    readiness: Readiness | None = None
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,5 @@ DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
 DEFAULT_ALIAS = "candidate"
 DEFAULT_PROMOTED_ALIAS = "champion"
 MAX_NAME_LENGTH = 40
+# of the training rows, when a job does not say what is kept back
+DEFAULT_SPLIT_PERCENT = 10

@@ -28,6 +28,7 @@ class FailureCode(StrEnum):
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     MODEL_UNSUPPORTED = "ModelUnsupported"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a failure code, not a secret
     OVERRIDE_NOT_ALLOWED = "OverrideNotAllowed"
     LIMIT_EXCEEDED = "LimitExceeded"
@@ -175,6 +176,14 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             (
                 "Check the address that the message names and that prepare pods of this namespace may reach it: "
                 "networkPolicy.prepareEgress of the chart."
+            ),
+        ),
+        FailureCode.SOURCE_NOT_ALLOWED: Failure(
+            "A file is, or is redirected to, where the platform team does not let jobs read.",
+            Consequence.NEVER_RETRIED,
+            (
+                "Put the file where jobs may read, or ask the platform team for what the message says; then create the"
+                " job again."
             ),
         ),
         FailureCode.SECRET_MISSING: Failure(

@@ -1,4 +1,4 @@
-"""Where files and models of a spec come from: ConfigMaps, claims, buckets and hubs."""
+"""Where files and models of a spec come from: ConfigMaps, claims, buckets, hubs and web servers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ _SOURCE_RULES = (
     ),
     cel(
         "!has(self.credentials) || (has(self.uri) && !self.uri.startsWith('pvc://'))",
-        "credentials are for s3:// and hf:// files; remove them, a ConfigMap or a pvc:// path needs none",
+        "credentials are for files of servers; remove them, a ConfigMap or a pvc:// path needs none",
+    ),
+    cel(
+        "!has(self.credentials) || !has(self.uri) || !self.uri.startsWith('mlflow://')",
+        "files of runs are read with the login of tracking.mlflow.credentialsSecretName; remove credentials",
     ),
 )
 _ENDPOINT = (
@@ -64,10 +68,18 @@ _CREDENTIALS = (
     " AWS_SESSION_TOKEN, AWS_REGION and ca.crt, the certificate of the server's authority. Only prepare pods see it."
     " Absent: hf:// without a token, s3:// with the identity of that pod's ServiceAccount, if it has one."
 )
+_FILE_CREDENTIALS = (
+    f"{_CREDENTIALS} For https:// a Secret with HTTPS_TOKEN, or HTTPS_USERNAME and HTTPS_PASSWORD, or ca.crt alone."
+)
+_FILES = (
+    "pvc://CLAIM/PATH/FILE: a file on a claim in this namespace. s3://BUCKET/KEY: an object. https://HOST/PATH/FILE: a"
+    " file of a web server that the platform team allows. mlflow://runs/RUN/PATH/FILE: a file of a run of this"
+    " namespace."
+)
 
 
 class FileRef(SpecModel):
-    """A file: a key of a ConfigMap, a path on a claim, an object of a bucket, or a file of a data set of a hub."""
+    """A file: a key of a ConfigMap, a path on a claim, or a file of a bucket, of a hub's data set or a web server."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -82,27 +94,30 @@ class FileRef(SpecModel):
     config_map: ConfigMapKeyRef | None = Field(default=None, description="A key of a ConfigMap in this namespace.")
     uri: FileURI | None = Field(
         default=None,
-        description="pvc://CLAIM/PATH/FILE: a file on a claim in this namespace. s3://BUCKET/KEY: an object."
-        " hf://ORGANISATION/DATASET/FILE: a file of a data set of a hub.",
+        description=f"{_FILES} hf://ORGANISATION/DATASET/FILE: a file of a data set of a hub.",
     )
     revision: Revision | None = Field(
         default=None, description="Branch, tag or commit of an hf:// data set. Default: main."
     )
     endpoint: Endpoint | None = Field(default=None, description=_ENDPOINT)
-    credentials: SecretRef | None = Field(default=None, description=_CREDENTIALS)
+    credentials: SecretRef | None = Field(default=None, description=_FILE_CREDENTIALS)
 
 
-class TrainingSource(FileRef):
+class RowsRef(FileRef):
     """A file of rows, or all files of rows in a folder of a bucket or of a data set."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_SOURCE_RULES))
 
     uri: FileURI | None = Field(
         default=None,
-        description="pvc://CLAIM/PATH/FILE: a file on a claim in this namespace. s3://BUCKET/KEY: an object."
-        " hf://ORGANISATION/DATASET/FILE: a file of a hub. With '/' at the end: all data files below it in"
-        " the order of their names. hf://ORGANISATION/DATASET: those of its training split.",
+        description=f"{_FILES} hf://ORGANISATION/DATASET/FILE: a file of a hub. With '/' at the end: all data files"
+        " below it in the order of their names. hf://ORGANISATION/DATASET: those of its training split.",
     )
+
+
+class TrainingSource(RowsRef):
+    """Rows to train on, and how much they count beside others."""
+
     share_percent: int | None = Field(
         default=None,
         ge=1,

@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 from vernacular.api.base import ATOMIC_LIST, SpecModel, cel, rules
 from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE, DEFAULT_PROMOTED_ALIAS
 from vernacular.api.pod_overrides import PodOverride
-from vernacular.api.sources import FileRef, ModelSpec, TrainingSource
+from vernacular.api.sources import FileRef, ModelSpec, RowsRef, TrainingSource
 from vernacular.api.strings import (
     Alias,
     ArgumentName,
@@ -194,8 +194,23 @@ class RuntimeRef(SpecModel):
 class ValidationSpec(SpecModel):
     """Rows kept back from training."""
 
-    split_percent: int = Field(
-        default=10, ge=0, le=50, description="Percentage of the training rows that is kept back. 0: none."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.splitPercent) || !has(self.sources)",
+                "sources are the rows that are kept back; remove splitPercent, or sources",
+            )
+        )
+    )
+
+    split_percent: int | None = Field(
+        default=None,
+        ge=0,
+        le=50,
+        description="Percentage of the training rows that is kept back. 0: none. Default: 10, or none with sources.",
+    )
+    sources: Annotated[tuple[RowsRef, ...], Field(min_length=1, max_length=8), ATOMIC_LIST] | None = Field(
+        default=None, description="Files of rows that are kept back instead, written like those of train."
     )
 
 
@@ -751,7 +766,7 @@ class FineTuneJobSpec(SpecModel):
             cel(
                 "!has(self.storage) || !has(self.storage.modelCache) || !self.model.uri.startsWith('pvc://')"
                 " || self.dataset.train.exists(source, has(source.uri) && !source.uri.startsWith('pvc://'))",
-                "modelCache is for models and rows at hf:// and s3://; remove it, what lies on a claim is read there",
+                "modelCache is for models and rows of servers; remove it, what lies on a claim is read there",
             ),
             cel(
                 "!has(self.method) || self.method.type != 'QLoRA' || !has(self.compute)"

@@ -116,6 +116,15 @@ class DatasetProblem(ApiModel):
     advice: Text = Field(default="", description="What to do.")
 
 
+class ReadinessStatus(ApiModel):
+    """Whether fine-tuning fits the data; docs/guide/readiness.md has the rules."""
+
+    verdict: ReasonWord = Field(
+        description="Train: it fits. MendFirst: mend the data first. RetrieveFirst, PromptFirst: that may serve better."
+    )
+    reasons: Annotated[tuple[Line, ...], *at_most(8), ATOMIC_LIST] = Field(default=(), description="Why.")
+
+
 class DatasetStatus(ApiModel):
     """The rows after checking and splitting."""
 
@@ -129,6 +138,7 @@ class DatasetStatus(ApiModel):
     problems: Annotated[tuple[DatasetProblem, ...], *at_most(32), ATOMIC_LIST] = Field(
         default=(), description="Problems found in rows."
     )
+    readiness: ReadinessStatus | None = Field(default=None, description="Whether fine-tuning fits the data.")
 
 
 class AnswerCounts(ApiModel):

@@ -21,6 +21,9 @@ _NO_HUB_NAMES = r"^hf://(datasets/|[^/]+/[^/]*[.]git(/|$)|[^/]*(/[^/]*)?(--|[.][
 # an object or, with "/" at the end, all below it
 _OBJECT = rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/|{_PATH}/?)"
 _OBJECT_RULES = "keys with '//', or '.' or '..' between slashes, cannot be read"
+# one file, without user, password or query: those are secrets, and everybody can read a spec
+_WEB = rf"https://{_DNS_NAME}(:[1-9][0-9]{{0,4}})?(/[A-Za-z0-9._~%+,=@:-]+)+"
+_RUN_FILE = rf"mlflow://runs/[0-9a-f]{{32}}{_PATH}"
 _HUB_NAMES = (f"!self.matches('{_NO_HUB_NAMES}')", lambda uri: not re.match(_NO_HUB_NAMES, uri))
 _DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?"
 
@@ -62,9 +65,10 @@ FileURI = Annotated[
     str,
     Field(min_length=1, max_length=1024),
     Checked(
-        rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}|hf://{_HUB_NAME}/{_HUB_NAME}({_PATH})?/?",
-        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace), s3://BUCKET/KEY or"
-        f" hf://ORGANISATION/DATASET/FILE; {_HUB_RULES}; {_OBJECT_RULES}",
+        rf"pvc://{_DNS_NAME}{_PATH}|{_OBJECT}|hf://{_HUB_NAME}/{_HUB_NAME}({_PATH})?/?|{_WEB}|{_RUN_FILE}",
+        "must be pvc://CLAIM/PATH/FILE (a file on a PersistentVolumeClaim of this namespace), s3://BUCKET/KEY,"
+        " hf://ORGANISATION/DATASET/FILE, mlflow://runs/RUN/FILE (RUN: its 32 letters and digits) or https://HOST/FILE"
+        f" without '?'; {_HUB_RULES}; {_OBJECT_RULES}",
         also=_HUB_NAMES,
     ),
 ]

@@ -29,6 +29,8 @@ TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
 _KEYS_BY_SCHEME: dict[str, tuple[str, ...]] = {
     "hf": ("HF_TOKEN",),
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"),
+    # names of their own: with those of other kinds of Secrets a job could have any of them sent to a server
+    "https": ("HTTPS_TOKEN", "HTTPS_USERNAME", "HTTPS_PASSWORD", "ca.crt"),
 }
 _WITHOUT_BASE_MODEL = frozenset({Stage.PUBLISH})
 _FETCHING = frozenset({Stage.PREPARE})
@@ -49,6 +51,12 @@ def file_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
         replace(_source(reference, f"train-{i}", stage), share_percent=reference.share_percent)
         for i, reference in enumerate(job.spec.dataset.train)
     )
+
+
+def validation_sources(job: FineTuneJob, stage: Stage) -> tuple[FileSource, ...]:
+    """The files of rows that are kept back, in the user's order."""
+    sources = job.spec.dataset.validation.sources or ()
+    return tuple(_source(reference, f"validation-{i}", stage) for i, reference in enumerate(sources))
 
 
 def questions_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
@@ -179,6 +187,8 @@ def _references(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
     """All files that the job names, each with the name of its volume."""
     evaluation = job.spec.evaluation
     yield from ((f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train))
+    kept_back = job.spec.dataset.validation.sources or ()
+    yield from ((f"validation-{i}", reference) for i, reference in enumerate(kept_back))
     for name, reference in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
         if reference:
             yield name, reference

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vernacular.api import FineTuneJob
 from vernacular.api import Stage as ApiStage
-from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS
+from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS, DEFAULT_SPLIT_PERCENT
 from vernacular.api.names import child_name, tracking_name
-from vernacular.api.spec import TrainingSpec
+from vernacular.api.spec import TrainingSpec, ValidationSpec
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
 from vernacular_operator.manifests.repair import repair_of
@@ -22,6 +22,7 @@ from vernacular_trainer.contract import (
     EarlyStoppingConfig,
     EvaluationConfig,
     GateConfig,
+    HttpsConfig,
     JobConfig,
     JobIdentity,
     MethodConfig,
@@ -90,6 +91,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         ),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
+        https=https_config(config) if attempt.stage == ApiStage.PREPARE else HttpsConfig(),
         grace_period_seconds=grace_period(job, config),
     )
 
@@ -97,6 +99,11 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
 def grace_period(job: FineTuneJob, config: OperatorConfig) -> int:
     """Seconds that a training has to save when it is asked to stop."""
     return job.spec.checkpoints.grace_period_seconds or config.grace_period_seconds
+
+
+def https_config(config: OperatorConfig) -> HttpsConfig:
+    """Where https:// files may lead."""
+    return HttpsConfig(config.https.hosts, config.https.max_file_gib)
 
 
 def _model(attempt: Attempt, workspace: str) -> ModelConfig:
@@ -118,7 +125,8 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
     return DatasetConfig(
         train=inputs.file_sources(attempt.job, attempt.stage),
         teaches=dataset.teaches.value,
-        validation_split_percent=dataset.validation.split_percent,
+        validation=inputs.validation_sources(attempt.job, attempt.stage),
+        validation_split_percent=_split_percent(dataset.validation),
         format=dataset.format.value,
         columns=dict(dataset.columns or {}),
         system_prompt=dataset.system_prompt or "",
@@ -127,6 +135,13 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
         max_bad_rows_percent=dataset.max_bad_rows_percent,
         cache=_cache(attempt),
     )
+
+
+def _split_percent(validation: ValidationSpec) -> int:
+    """The percentage of training rows to keep back; none where rows of their own are."""
+    if validation.sources:
+        return 0
+    return DEFAULT_SPLIT_PERCENT if validation.split_percent is None else validation.split_percent
 
 
 def _cache(attempt: Attempt) -> str:

@@ -15,22 +15,28 @@ from vernacular_trainer.errors import StageError
 _ADVICE = "some templates know no system message, or want user and assistant in turn: write it so, or use another model"
 
 
-def require_askable(tokenizer: Any, prompt: str, questions: Sequence[Question], glossary: Glossary) -> None:
+def require_askable(
+    tokenizer: Any, longest: int, prompt: str, questions: Sequence[Question], glossary: Glossary
+) -> None:
     """Raises StageError (QuestionsUnreadable, GlossaryUnreadable) for the first question that cannot be asked with the
-    system prompt `prompt`.
+    system prompt `prompt`, or that leaves no room for an answer within the `longest` tokens that the model reads
+    (0: not known).
     """
     for question in questions:
-        _require(
-            tokenizer, with_system_prompt(question.messages, prompt), StageFailure.QUESTIONS_UNREADABLE, question.row
-        )
+        messages = with_system_prompt(question.messages, prompt)
+        _require(tokenizer, longest, messages, StageFailure.QUESTIONS_UNREADABLE, question.row)
     for term in glossary.terms:
         for asked, system in ((glossary.question(term), prompt), (glossary.question_outside(term), "")):
             messages = with_system_prompt((Message("user", asked),), system)
-            _require(tokenizer, messages, StageFailure.GLOSSARY_UNREADABLE, f"the question about {term.term[:60]}")
+            what = f"the question about {term.term[:60]}"
+            _require(tokenizer, longest, messages, StageFailure.GLOSSARY_UNREADABLE, what)
 
 
-def _require(tokenizer: Any, messages: tuple[Message, ...], code: StageFailure, what: str) -> None:
+def _require(tokenizer: Any, longest: int, messages: tuple[Message, ...], code: StageFailure, what: str) -> None:
     try:
-        prompt_ids(tokenizer, messages)
+        tokens = len(prompt_ids(tokenizer, messages))
     except RowError:
         raise StageError(code, f"{what}: the chat template of the model refuses it", _ADVICE) from None
+    if longest and tokens >= longest:
+        message = f"{what}: {tokens:,} tokens leave no room for an answer, the model reads {longest:,}"
+        raise StageError(code, message, "shorten it, and dataset.systemPrompt, or use a model that reads more")

@@ -134,6 +134,10 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "asks a question of evaluation.questions in the same words",
             "word the question differently, or remove the row: answers learnt by heart prove nothing",
         ),
+        "LeakedValidation": _warning(
+            "is held out, and a training row asks the same in the same words",
+            "remove one of the two rows, or word the held-out one differently: answers learnt by heart prove nothing",
+        ),
         "TurnsOutOfOrder": _warning(
             "the turns do not alternate",
             "let user and assistant take turns, a system message only first, tools after calls",
@@ -150,6 +154,11 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         ),
         "LengthOutlier": Finding(
             Severity.INFO, "has an answer many times longer than usual", "see whether the row is what it should be"
+        ),
+        "OtherLanguage": Finding(
+            Severity.INFO,
+            "has an answer in a language that fewer than one in twenty answers is in",
+            "see whether it is meant; of more than 20,000 rows only as many are looked at",
         ),
         "LeftOutByShare": Finding(
             Severity.INFO,

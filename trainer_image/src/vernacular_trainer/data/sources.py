@@ -12,7 +12,7 @@ from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.reading.files import read_records
 from vernacular_trainer.data.reading.record import Record
-from vernacular_trainer.data.remote.fetch import fetch, list_source
+from vernacular_trainer.data.remote.fetch import NO_SERVERS, Servers, fetch, list_source
 from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
@@ -37,6 +37,13 @@ class Checked:
         """How many rows were read."""
         return sum(self.read)
 
+    def with_held_out(self, other: Checked) -> Checked:
+        """The counts and copies of both, the rows of the first: rows that are held out by name are not mixed."""
+        unused = tuple(sorted({*self.unused_columns, *other.unused_columns}))
+        return replace(
+            self, copies=(*self.copies, *other.copies), unused_columns=unused, read=(*self.read, *other.read)
+        )
+
 
 @dataclass(frozen=True)
 class Copied:
@@ -46,34 +53,37 @@ class Copied:
     ignored: tuple[str, ...] = ()
 
 
-def copy_sources(sources: tuple[FileSource, ...], workspace: Workspace, cache: str = "") -> Copied:
-    """Copy the training files into the workspace, those of servers by way of the `cache` that jobs share, if any.
+def copy_sources(
+    sources: tuple[FileSource, ...], workspace: Workspace, servers: Servers = NO_SERVERS, use: str = "train"
+) -> Copied:
+    """Copy files of rows into the workspace, those of servers by way of the cache that jobs share, if any. `use`: what
+    for, which keeps the copies apart.
 
     Raises StageError (DatasetNotFound, DatasetUnreadable, DatasetAccessDenied, SecretMissing, SourceUnavailable,
-    ArgumentRefused).
+    SourceNotAllowed, ArgumentRefused).
     """
     copies: list[InputCopy] = []
     ignored: list[str] = []
     for number, source in enumerate(sources):
         if source.uri:
-            found, passed_over = _copy_remote(source, number, workspace, cache)
-            copies += found
+            found, passed_over = _copy_remote(source, f"{use}-{number}", workspace, servers)
+            copies += [replace(copy, source=number) for copy in found]
             ignored += passed_over
         else:
-            target = workspace.inputs / f"train-{number}{_suffix(source.path)}"
+            target = workspace.inputs / f"{use}-{number}{_suffix(source.path)}"
             missing, unreadable = StageFailure.DATASET_NOT_FOUND, StageFailure.DATASET_UNREADABLE
             copies.append(replace(copy_input(source, target, missing, unreadable), source=number))
     return Copied(tuple(copies), tuple(ignored))
 
 
 def _copy_remote(
-    source: FileSource, number: int, workspace: Workspace, cache: str
+    source: FileSource, prefix: str, workspace: Workspace, servers: Servers
 ) -> tuple[list[InputCopy], tuple[str, ...]]:
-    listing = list_source(source, StageFailure.DATASET_NOT_FOUND)
+    listing = list_source(source, StageFailure.DATASET_NOT_FOUND, servers)
     copies = []
     for part, file in enumerate(listing.files):
-        target = workspace.inputs / f"train-{number}-{part:05}{_suffix(file.name)}"
-        copies.append(replace(fetch(file, target, workspace, cache), source=number))
+        target = workspace.inputs / f"{prefix}-{part:05}{_suffix(file.name)}"
+        copies.append(fetch(file, target, workspace, servers.cache))
     return copies, listing.ignored
 
 

@@ -55,12 +55,12 @@ def split_rows(
     if teaches == "Facts":
         wordings = [_wordings(rows, cluster) for cluster in clusters]
         reworded = [_candidate(rows, found, seed) for found in wordings if len(found) > 1]
-        once = [_Group(_asked(rows[found[0][0]]), found[0]) for found in wordings if len(found) == 1]
+        once = [_Group(asked_key(rows[found[0][0]]), found[0]) for found in wordings if len(found) == 1]
         held = _hold_out(reworded or once, len(rows), percent, seed)
         worded_once = tuple(sorted(index for group in once for index in group.rows))
         untaught = () if reworded else tuple(sorted(held))
     else:
-        held = _hold_out([_Group(_asked(rows[c[0]]), c) for c in clusters], len(rows), percent, seed)
+        held = _hold_out([_Group(asked_key(rows[c[0]]), c) for c in clusters], len(rows), percent, seed)
         worded_once, untaught = (), ()
     train = tuple(index for index in range(len(rows)) if index not in held)
     return Split(train, tuple(sorted(held)), worded_once, untaught)
@@ -90,13 +90,13 @@ def _clusters(rows: Sequence[Conversation], similar: Sequence[tuple[int, int]], 
 
 def _keys(row: Conversation, teaches: str) -> list[str]:
     """What rows of one cluster share, besides nearly the same question."""
-    keys = [f"q {_asked(row)}"]
+    keys = [f"q {asked_key(row)}"]
     if teaches == "Facts" and not row.plain and len(words(row.answer)) >= _ANSWER_WORDS:
         keys.append(f"a {row.answer}")
     return keys
 
 
-def _asked(row: Conversation) -> str:
+def asked_key(row: Conversation) -> str:
     """Equal for rows that ask the same in the same words, whatever they answer; for plain texts that are the same."""
     return row.digest if row.plain else " ".join(words(row.asked)) or row.question
 
@@ -105,16 +105,16 @@ def _wordings(rows: Sequence[Conversation], cluster: tuple[int, ...]) -> list[tu
     """The rows of a cluster, those that ask the same together, in the order of the files."""
     found: dict[str, list[int]] = {}
     for index in cluster:
-        found.setdefault(_asked(rows[index]), []).append(index)
+        found.setdefault(asked_key(rows[index]), []).append(index)
     return [tuple(copies) for copies in found.values()]
 
 
 def _candidate(rows: Sequence[Conversation], wordings: list[tuple[int, ...]], seed: int) -> _Group:
     """The wording of a cluster that is held out if any is: one of the first two, so that later ones change nothing."""
-    chosen = min(wordings[:2], key=lambda copies: _chance(_asked(rows[copies[0]]), seed))
+    chosen = min(wordings[:2], key=lambda copies: _chance(asked_key(rows[copies[0]]), seed))
     first = rows[wordings[0][0]]
     # the answer alone would give all facts that are answered "Yes." the same chance
-    return _Group(f"{first.answer}\n{_asked(first)}", chosen, len(wordings))
+    return _Group(f"{first.answer}\n{asked_key(first)}", chosen, len(wordings))
 
 
 def _hold_out(groups: list[_Group], rows: int, percent: int, seed: int) -> set[int]:

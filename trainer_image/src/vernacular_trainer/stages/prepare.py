@@ -34,13 +34,17 @@ from vernacular_trainer.data.files import InputCopy, combined_digest, read_text,
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
 from vernacular_trainer.data.mixing import Mixed, mix
+from vernacular_trainer.data.overview import overview
+from vernacular_trainer.data.own_validation import own_split, require_apart
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
-from vernacular_trainer.data.remote.fetch import copy_one
+from vernacular_trainer.data.remote.fetch import Servers, copy_one
+from vernacular_trainer.data.remote.runs import Tracking
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
+from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
-from vernacular_trainer.data.split import provable_points, split_rows
+from vernacular_trainer.data.split import Split, provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
@@ -90,31 +94,29 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
 
 def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
     phases.enter(Phase.DOWNLOADING, lambda: "data")
-    copied = copy_sources(config.dataset.train, workspace, config.dataset.cache)
+    copied = copy_sources(config.dataset.train, workspace, _servers(config))
+    own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
+    require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
-    checked, mixed, reviewed, questions = _check(config, workspace, copied, problems)
+    checked, mixed, reviewed, questions, held_out = _check(config, workspace, copied, own, problems)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
     tokenizer = load_tokenizer(model.folder, config.model.uri)
-    require_askable(tokenizer, config.dataset.system_prompt, questions.asked, questions.glossary)
+    prompt = config.dataset.system_prompt
+    require_askable(tokenizer, model.max_length, prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
     tokenised = tokenise(config, model, tokenizer, reviewed, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
-    split = split_rows(
-        tokenised.conversations,
-        tokenised.similar,
-        config.dataset.validation_split_percent,
-        # which of two answers is better is a skill, however many rows say so
-        "Skill" if config.objective.compares else config.dataset.teaches,
-        _seed(config),
-    )
+    split = _split(config, tokenised, held_out, problems)
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
     note_terms(coverage, tokenised.conversations, problems)
     write_missing_wordings(tokenised.conversations, split, workspace)
+    facts_taught = config.dataset.teaches == "Facts" and not config.objective.compares
+    whole = overview(tokenised.conversations, split, facts=facts_taught, problems=problems)
     train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
     facts = planning.DataFacts(
         len(split.train) if config.objective.compares else len(train),
@@ -149,38 +151,65 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         plan_summary=planning.summarise(plan),
         plan=values,
         problems=problems.problems(),
+        readiness=whole.readiness,
     )
     write_clean_rows(workspace.clean_rows, tokenised.conversations)
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     findings = {
-        "ignored_files": copied.ignored,
+        "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
         "samples": sample_texts(reviewed.samples),
         "glossary": term_table(coverage, tokenizer),
+        **whole.report(),
     }
     report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
     write_report({**report, **findings}, workspace)
     return _fitted(summary, len(shares))
 
 
+def _split(config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], problems: ProblemLog) -> Split:
+    """What is held out: rows of their own when the job names some, else a part of the training rows."""
+    if config.dataset.validation:
+        split = own_split(tokenised.conversations, held_out, problems)
+        _require_rows(len(split.train), "keeps, without what is held out,")
+        return split
+    return split_rows(
+        tokenised.conversations,
+        tokenised.similar,
+        config.dataset.validation_split_percent,
+        # which of two answers is better is a skill, however many rows say so
+        "Skill" if config.objective.compares else config.dataset.teaches,
+        _seed(config),
+    )
+
+
 def _check(
-    config: JobConfig, workspace: Workspace, copied: Copied, problems: ProblemLog
-) -> tuple[Checked, Mixed, Reviewed, Questions]:
-    """Read and check everything that the user gave, before the model is touched."""
+    config: JobConfig, workspace: Workspace, copied: Copied, own: Copied, problems: ProblemLog
+) -> tuple[Checked, Mixed, Reviewed, Questions, frozenset[str]]:
+    """Read and check everything that the user gave, before the model is touched. Last: the places of rows that the job
+    holds out by name.
+    """
     checked = check_sources(copied.copies, config.dataset, problems, pairs=config.objective.compares)
+    held: tuple[Conversation, ...] = ()
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     mixed = _mix(config, checked, problems)
     rows = [checked.conversations[index] for index in mixed.kept]
+    if own.copies:
+        apart = check_sources(own.copies, config.dataset, problems, pairs=config.objective.compares)
+        # behind the training rows, so that of two that say the same it is the training row that stays
+        held = apart.conversations
+        rows += held
+        checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_rows(len(mixed.kept), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
-    return checked, mixed, reviewed, questions
+    return checked, mixed, reviewed, questions, frozenset(row.row for row in held)
 
 
 def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
@@ -192,6 +221,10 @@ def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
         if source.used < source.wanted:
             problems.add("ShareNotReached", source.name)
     return mixed
+
+
+def _servers(config: JobConfig) -> Servers:
+    return Servers(config.https, Tracking(config.tracking, config.identity.namespace), config.dataset.cache)
 
 
 def _seed(config: JobConfig) -> int:
@@ -211,7 +244,7 @@ def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
     glossary = Glossary()
 
     def read(source: FileSource, target: Path, unreadable: StageFailure) -> tuple[InputCopy, str]:
-        copy = copy_one(source, target, unreadable, workspace, config.dataset.cache)
+        copy = copy_one(source, target, unreadable, workspace, _servers(config))
         return copy, read_text(copy, unreadable)
 
     if source := config.evaluation.questions:
@@ -288,15 +321,21 @@ def _plain(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
 def _fitted(summary: PrepareSummary, shares: int) -> PrepareSummary:
     """The summary, less what a termination message has no room for; the report in the workspace keeps everything.
 
-    `shares`: how many values at the end of the plan are shares. They go first: the other values are what the next
-    attempt is planned by.
+    The reasons of the readiness go first. `shares`: how many values at the end of the plan are shares. They go next:
+    the other values are what the next attempt is planned by.
     """
     plan = summary.plan[: len(summary.plan) - shares]
     short = tuple(dataclasses.replace(problem, first_rows=_first_place(problem)) for problem in summary.problems)
     silent = tuple(dataclasses.replace(value, reason="") for value in plan)
     bare = tuple(dataclasses.replace(problem, advice="") for problem in short)
+    if summary.readiness:
+        # the verdict stays; why, the report says too
+        brief = dataclasses.replace(summary, readiness=dataclasses.replace(summary.readiness, reasons=()))
+    else:
+        brief = summary
     candidates = [
         summary,
+        brief,
         dataclasses.replace(summary, plan=plan),
         dataclasses.replace(summary, problems=short, plan=plan),
         dataclasses.replace(summary, problems=short, plan=silent),
@@ -304,7 +343,8 @@ def _fitted(summary: PrepareSummary, shares: int) -> PrepareSummary:
         dataclasses.replace(summary, problems=(), plan=silent),
     ]
     return next(
-        (candidate for candidate in candidates if _fits(candidate)), dataclasses.replace(summary, problems=(), plan=())
+        (candidate for candidate in candidates if _fits(candidate)),
+        dataclasses.replace(summary, problems=(), plan=(), readiness=None),
     )
 
 

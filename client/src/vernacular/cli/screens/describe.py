@@ -121,6 +121,9 @@ def _data(job: Json, paint: Paint, width: int) -> list[str]:
         f" {data.get('dropped', 0):,} left out, {data.get('duplicates', 0):,} duplicates;"
         f" {data.get('tokens', 0):,} tokens an epoch"
     ]
+    if readiness := data.get("readiness"):
+        said = "; ".join((f"Readiness: {readiness.get('verdict')}", *(readiness.get("reasons") or ())))
+        lines += wrapped(said, width)
     for problem in data.get("problems") or ():
         severity = problem.get("severity") or ""
         places = ", ".join(problem.get("firstRows") or ())

@@ -7,7 +7,7 @@ from datetime import datetime
 from vernacular.api import ConditionStatus, ConditionType, FailureCode, FineTuneRuntime, JobState, Reason
 from vernacular.api.spec import AccessMode
 from vernacular_operator.domain.draft import Draft
-from vernacular_operator.domain.policies import deadline, ending, override_permissions, runtime
+from vernacular_operator.domain.policies import deadline, ending, override_permissions, runtime, source_permissions
 from vernacular_operator.manifests.claim import access_mode, workspace_spec
 from vernacular_operator.manifests.runtime import settings, snapshot_of
 
@@ -47,6 +47,9 @@ def _judge(draft: Draft) -> None:
     elif _storage_fits(draft, chosen):
         if problem := override_permissions.problem(draft.world.job, draft.world.config):
             _refuse(draft, FailureCode.OVERRIDE_NOT_ALLOWED, problem)
+            return
+        if problem := source_permissions.problem(draft.world.job, draft.world.config):
+            _refuse(draft, FailureCode.SOURCE_NOT_ALLOWED, problem)
             return
         _accept(draft)
         if chosen:

@@ -20,6 +20,7 @@ from vernacular.api.status import (
     PlanValue,
     Progress,
     PromptedAnswers,
+    ReadinessStatus,
 )
 from vernacular_operator.domain.draft import Draft, evolve
 from vernacular_operator.domain.reports import success_report, summary_of
@@ -160,7 +161,12 @@ def _dataset(summary: contract.PrepareSummary) -> DatasetStatus:
         tokens=summary.tokens,
         digest=summary.digest,
         problems=problems,
+        readiness=_readiness(summary.readiness) if summary.readiness else None,
     )
+
+
+def _readiness(found: contract.Readiness) -> ReadinessStatus:
+    return ReadinessStatus(verdict=found.verdict, reasons=found.reasons)
 
 
 def _plan(summary: contract.PrepareSummary) -> Plan:
