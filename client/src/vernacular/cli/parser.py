@@ -97,6 +97,19 @@ VERBS = (
         ("vernacular watch hr-bot",),
     ),
     Verb(
+        "compare",
+        "show jobs side by side",
+        "Show jobs side by side: the settings that differ, the courses of the losses on one scale, the answers of base"
+        " and tuned model with the interval of the gain, time and cost. A job that was deleted is compared by its run"
+        " in MLflow, the newest of its name; a run may also be named by its id.",
+        (
+            _argument("jobs", nargs="+", metavar="JOB", help="names of FineTuneJobs, or ids of their runs"),
+            _output("table", "json"),
+            _MLFLOW,
+        ),
+        ("vernacular compare hr-bot hr-bot-2",),
+    ),
+    Verb(
         "explain",
         "say why a job waits or has failed, and what mends it",
         "Say why a job waits or has failed: what was seen, what it means, what to do, and the commands for it.",
