@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vernacular.cli.errors import CliError
-from vernacular.cli.localfiles import FILE, LocalFile, named_files, read_files, with_references
+from vernacular.cli.localfiles import FILE, LocalFile, find_files, named_files, read_files, with_references
 from vernacular.cli.validation import Problem, check_job
 from vernacular.cli.yamlfile import Document, YamlError, documents
 
@@ -55,6 +55,44 @@ def jobs_of(
         return [JobFile({}, (), (Problem(error.line, "", error.message),))]
     typed = [str(Path(path).absolute()) for path in data]
     return [_job_file(_changed(document, name, typed), folder, schema, typed) for document in found]
+
+
+@dataclass(frozen=True)
+class JobInPlace:
+    """A job whose local files stay where they are: in it they are ConfigMaps of the name that was given, each with a
+    key of its own, and `files` has the path behind each key.
+    """
+
+    job: Json
+    files: Mapping[str, Path]
+    problems: tuple[Problem, ...]
+
+
+def job_in_place(
+    text: str, folder: Path, schema: Mapping[str, Any], config_map: str, name: str | None, data: Sequence[str]
+) -> list[JobInPlace]:
+    """As `jobs_of`, with local files of any size, which are not read. Raises CliError for those it may not name."""
+    try:
+        found = list(documents(text))
+    except YamlError as error:
+        return [JobInPlace({}, {}, (Problem(error.line, "", error.message),))]
+    typed = [str(Path(path).absolute()) for path in data]
+    return [_in_place(_changed(document, name, typed), folder, schema, config_map, typed) for document in found]
+
+
+def _in_place(
+    document: Document, folder: Path, schema: Mapping[str, Any], config_map: str, typed: Collection[str]
+) -> JobInPlace:
+    found = find_files(list(dict.fromkeys(named_files(document.value, schema))), folder, typed)
+    for place in found.values():
+        if not place.is_file():
+            raise CliError(f"{place} cannot be read: there is no such file", "name a file that is there")
+    keys = {path: f"file-{number}" for number, path in enumerate(found)}
+    references = {path: {"configMap": {"name": config_map, "key": key}} for path, key in keys.items()}
+    value = with_references(document.value, schema, references)
+    problems = check_job(replace(document, value=value), schema)
+    files = {keys[path]: place.resolve() for path, place in found.items()}
+    return JobInPlace(value, files, tuple(problems))
 
 
 def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:

@@ -67,7 +67,12 @@ def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) 
 
 
 def read_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()) -> dict[str, LocalFile]:
-    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit.
+    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit."""
+    return {path: _read(place) for path, place in find_files(paths, folder, typed).items()}
+
+
+def find_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()) -> dict[str, Path]:
+    """Where the files of a job are, by the path that it has. Raises CliError for one that it may not name.
 
     A job may come from somebody else, so that only what the person `typed` may lie anywhere.
     """
@@ -79,7 +84,7 @@ def read_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()
                 f"the job names {path}, which is hidden or outside of its folder and of the working directory",
                 "copy it to the job's folder, or name the rows to train on with --data",
             )
-    return {path: _read(place) for path, place in found.items()}
+    return found
 
 
 def may_be_named(file: Path, folder: Path) -> bool:

@@ -167,6 +167,45 @@ VERBS = (
         cluster=False,
     ),
     Verb(
+        "plan",
+        "show what a job comes to, before it runs",
+        "Show every setting of a job with its reason, and the memory of a rank; what to change when it does not fit."
+        " The sizes of a model of a hub are read from the heads of its files, without a download. Time and cost are"
+        " known by a job that has run: --like. It needs the extra [data], and a cluster for --like alone.",
+        (
+            _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, to say whether it fits"),
+            _argument("--model", metavar="FOLDER", help="where the base model is on this machine"),
+            _argument("--like", metavar="JOB", help="a job with the same model on the same GPUs, whose pace is taken"),
+        ),
+        ("vernacular plan job.yaml --gpu-memory 80GiB", "vernacular plan job.yaml --like hr-bot"),
+    ),
+    Verb(
+        "run",
+        "run a job on this machine, without a cluster",
+        "Run all stages of a job on this machine: prepare, train, evaluate, publish, with the same settings and"
+        " records, in an MLflow file of the work folder or a server. Ctrl-C saves what was learnt and ends with 85;"
+        " the same command goes on from there. It needs the extra [local].",
+        (
+            _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _argument("--name", metavar="NEW", help="another name for the job"),
+            _argument(
+                "--data",
+                action="append",
+                metavar="FILE",
+                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
+            ),
+            _argument("--model", metavar="FOLDER", help="where the base model is, instead of spec.model.uri"),
+            _argument(
+                "--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: as many as the job says"
+            ),
+            _argument("--work", metavar="FOLDER", help="folder of the job (default: vernacular-runs/NAME)"),
+            _argument("--mlflow", metavar="URL", help="an MLflow server; default: a file in the work folder"),
+        ),
+        ("vernacular run job.yaml", "vernacular run job.yaml --gpus 0 --model ./SmolLM2-135M-Instruct"),
+        cluster=False,
+    ),
+    Verb(
         "submit",
         "create a job from a file",
         "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
