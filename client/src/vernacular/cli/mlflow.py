@@ -47,6 +47,21 @@ class Mlflow:
         """Change something, or search."""
         return self._decoded(self._answer("POST", f"{_API}{path}", json=body))
 
+    def delete(self, path: str, body: Mapping[str, Any]) -> None:
+        """Remove something."""
+        self._decoded(self._answer("DELETE", f"{_API}{path}", json=body))
+
+    def artifact(self, run_id: str, path: str) -> str:
+        """The text of an artifact of a run, as MLflow gives it to its own pages."""
+        response = self._answer("GET", "/get-artifact", params={"run_uuid": run_id, "path": path})
+        if response.status_code != 200:
+            raise CliError(f"MLflow does not give {path} of run {run_id}: {response.status_code}", "")
+        return response.text
+
+    def delete_artifacts(self, path: str) -> None:
+        """Remove a folder of the store that MLflow itself keeps."""
+        self._decoded(self._answer("DELETE", f"/api/2.0/mlflow-artifacts/artifacts/{path}"))
+
     def pages(
         self, path: str, field: str, query: Mapping[str, Any], *, searches: bool = False, size: int = _PAGE
     ) -> Iterator[Json]:

@@ -314,6 +314,30 @@ VERBS = (
         ("vernacular doctor -n team",),
     ),
     Verb(
+        "who-trained-on",
+        "find the models that were made of given rows",
+        "Say which jobs were trained on the rows of files or tested with them, with their runs and the versions that"
+        " they registered, deleted jobs and runs in MLflow's trash included. Rows are known by digests, which jobs"
+        " leave in their runs; white space, case, format and system prompt do not matter. It needs the extra [data].",
+        (
+            _argument("files", nargs="+", metavar="FILE", help="the rows, in any form that a job can read"),
+            _argument("--column", action="append", default=[], metavar="NAME=MEANS", help="as in spec.dataset.columns"),
+            _argument("-A", "--all-namespaces", action="store_true", help="jobs of all namespaces"),
+            _output("table", "json"),
+            _MLFLOW,
+        ),
+        ("vernacular who-trained-on row.jsonl -A",),
+    ),
+    Verb(
+        "purge",
+        "remove everything that is left of a job",
+        "Remove a job with its workspace, the ConfigMaps that submit made for it alone, its registered versions, its"
+        " artifacts and its run, and say what could not be removed and how a person can. It asks for the job's name. A"
+        " job that was deleted is known by its runs in MLflow: those of all jobs of this name.",
+        (_JOB, _argument("--dry-run", action="store_true", help="only say what would be removed"), _MLFLOW, _YES),
+        ("vernacular purge hr-bot --dry-run", "vernacular purge hr-bot"),
+    ),
+    Verb(
         "completion",
         "write the completion for a shell",
         "Write what a shell is to evaluate, so that Tab completes verbs, flags and names of jobs.",

@@ -59,6 +59,22 @@ class Registry:
         )
         return sorted((_version(item, aliases) for item in found), key=lambda version: -version.number)
 
+    def versions_of(self, run_id: str) -> list[Version]:
+        """Versions of any model that a run has made, with their aliases."""
+        found = self._mlflow.pages("model-versions/search", "model_versions", {"filter": f"run_id = '{run_id}'"})
+        models = dict.fromkeys(item["name"] for item in found)
+        return [version for model in models for version in self.versions(model) if version.run_id == run_id]
+
+    def delete_version(self, version: Version) -> None:
+        """Remove a version, and with it the aliases that point to it."""
+        for alias in version.aliases:
+            self._mlflow.delete("registered-models/alias", {"name": version.model, "alias": alias})
+        self._mlflow.delete("model-versions/delete", {"name": version.model, "version": str(version.number)})
+
+    def delete_model(self, model: str) -> None:
+        """Remove a registered model with all its versions."""
+        self._mlflow.delete("registered-models/delete", {"name": model})
+
     def verdict(self, version: Version) -> str:
         """The verdict on a version, as its run keeps it; "" when there is none."""
         try:

@@ -35,6 +35,7 @@ class Run:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    deleted: bool = False
 
 
 class Runs:
@@ -50,13 +51,34 @@ class Runs:
         except MissingError:
             return None
 
-    def tagged(self, **tags: str) -> list[Run]:
-        """All runs of jobs with these tags, like namespace, name or uid; the newest first."""
-        condition = " and ".join(f"tags.`{TAG_PREFIX}{name}` = '{value}'" for name, value in tags.items())
+    def tagged(self, *, trash: bool = False, **tags: str) -> list[Run]:
+        """Runs of jobs with these tags, like namespace or name, the newest first; of all jobs when none are given.
+
+        `trash`: deleted ones too.
+        """
+        wanted = [f"tags.`{TAG_PREFIX}{name}` = '{value}'" for name, value in tags.items()]
+        condition = " and ".join(wanted or [f"tags.`{TAG_PREFIX}uid` LIKE '%'"])
         experiments = self._mlflow.pages("experiments/search", "experiments", {}, searches=True, size=_PAGE)
         query = {"experiment_ids": [item["experiment_id"] for item in experiments], "filter": condition}
+        query["run_view_type"] = "ALL" if trash else "ACTIVE_ONLY"
         found = self._mlflow.pages("runs/search", "runs", query, searches=True, size=_PAGE)
         return sorted((_run(item) for item in found), key=lambda run: -run.started_ms)
+
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """Paths of the artifacts in a folder of a run; empty when they cannot be listed."""
+        try:
+            document = self._mlflow.get("artifacts/list", {"run_id": run_id, "path": folder})
+        except MissingError:
+            return []
+        return [item["path"] for item in document.get("files") or ()]
+
+    def artifact(self, run_id: str, path: str) -> str:
+        """The text of an artifact."""
+        return self._mlflow.artifact(run_id, path)
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to MLflow's trash; one that is there already stays there."""
+        self._mlflow.post("runs/delete", {"run_id": run_id})
 
     def course(self, run_id: str, metric: str) -> Curve:
         """Every finite value of a metric with its step; empty when it was never measured."""
@@ -83,4 +105,5 @@ def _run(document: Json) -> Run:
         {item["key"]: item["value"] for item in data.get("params") or ()},
         {item["key"]: float(item["value"]) for item in data.get("metrics") or ()},
         tags,
+        info.get("lifecycle_stage") == "deleted",
     )

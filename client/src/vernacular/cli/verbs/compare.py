@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vernacular.cli.cluster.client import ApiError
-from vernacular.cli.cluster.jobs import Jobs, open_jobs
+from vernacular.cli.cluster.jobs import Jobs, open_jobs, unless_missing
 from vernacular.cli.comparing import HELD_OUT_LOSS, TRAINING_LOSS, Subject, as_document, of_job, of_run
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.mlflow import open_mlflow
@@ -21,7 +20,6 @@ from vernacular.cli.terminal import Terminal, printable
 
 Json = dict[str, Any]
 
-_NOT_FOUND = 404
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -50,15 +48,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
 
 def _resource(jobs: Jobs, name: str) -> Json | None:
     """The job; None when there is none of this name."""
-    if _RUN_ID.fullmatch(name):
-        return None
-    try:
-        return jobs.one(name)
-    except CliError as error:
-        unknown = isinstance(error.__cause__, ApiError) and error.__cause__.code == _NOT_FOUND
-        if unknown and error.code != ExitCode.NO_ACCESS:
-            return None
-        raise
+    return None if _RUN_ID.fullmatch(name) else unless_missing(lambda: jobs.one(name))
 
 
 def _subject(name: str, job: Json | None, runs: Runs, jobs: Jobs) -> Subject:
