@@ -216,6 +216,17 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     assert "nowhere is no folder of a model" in done.stderr
 
 
+def test_a_login_is_not_written_down(tmp_path: Path) -> None:
+    write_job(tmp_path)
+
+    done = Shell(None, tmp_path).run("run", "job.json", "--model", "tiny", "--mlflow", "https://me:secret@mlflow")
+
+    assert done.returncode == 1
+    assert "holds a login" in done.stderr
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "vernacular-runs").exists()
+
+
 def test_rows_that_are_not_there(tmp_path: Path) -> None:
     write_job(tmp_path)
     (tmp_path / "rows.jsonl").unlink()

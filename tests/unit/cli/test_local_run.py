@@ -28,6 +28,23 @@ spec:
 """
 
 
+def test_a_job_that_a_person_must_mend(tmp_path: Path) -> None:
+    build_tiny_model(tmp_path / "tiny")
+    write_lines(tmp_path / "rows.jsonl", handbook_rows(3))
+    (tmp_path / "job.yaml").write_text(JOB)
+
+    done = Shell(None, tmp_path).run("run", "job.yaml", "--model", "tiny", "--work", "work")
+
+    assert done.returncode == 3, done.stderr
+    assert "Prepare has failed: DatasetTooSmall: the data set has 3 usable rows; at least 8 are needed" in done.stdout
+    assert "add rows" in done.stdout
+    state = json.loads((tmp_path / "work" / "state.json").read_text())
+    # what a person must mend is not tried again
+    assert (state["attempts"], state["restarts"]) == ({"Prepare": 1}, 0)
+    client = MlflowClient(f"sqlite:///{tmp_path}/work/mlflow.db")
+    assert client.get_run(state["run_id"]).info.status == "FAILED"
+
+
 def test_stopped_and_run_again(tmp_path: Path) -> None:
     build_tiny_model(tmp_path / "tiny")
     write_lines(tmp_path / "rows.jsonl", handbook_rows(16))

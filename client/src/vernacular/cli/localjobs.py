@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from vernacular.cli.errors import CliError
 from vernacular.cli.jobfile import JobInPlace, job_in_place, lines_of, read_text
@@ -50,7 +51,15 @@ def checked_job(options: Namespace, terminal: Terminal) -> JobInPlace:
 
 
 def request_of(found: JobInPlace, model: str | None, gpus: int | None = None, mlflow: str | None = None) -> Json:
-    """The document that vernacular_local reads. Raises CliError for a folder of a model that is not there."""
+    """The document that vernacular_local reads.
+
+    Raises CliError for a folder of a model that is not there, and for a login in an address, which would be written.
+    """
+    if mlflow and urlsplit(mlflow).username:
+        raise CliError(
+            "the address of MLflow holds a login, which would be written to the work folder",
+            "leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
     if model and not (Path(model) / "config.json").is_file():
         raise CliError(f"{model} is no folder of a model: it has no config.json", "name another folder with --model")
     files = {key: {"name": path.name, "path": str(path)} for key, path in found.files.items()}
