@@ -101,12 +101,22 @@ def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:
 
 
 def _job_file(document: Document, folder: Path, schema: Mapping[str, Any], typed: Collection[str]) -> JobFile:
-    files = read_files(list(named_files(document.value, schema)), folder, typed)
+    named = list(named_files(document.value, schema))
+    # questions and glossaries are not read packed
+    rows = {path for path in named if named.count(path) == _rows(document.value).count(path)}
+    files = read_files(named, folder, typed, rows)
     references = {path: file.reference for path, file in files.items()}
     value = with_references(document.value, schema, references)
     problems = check_job(replace(document, value=value), schema)
     unique = {file.config_map["metadata"]["name"]: file for file in files.values()}
     return JobFile(value, tuple(unique.values()), tuple(problems))
+
+
+def _rows(value: Any) -> list[str]:
+    """Local files that the job trains on."""
+    for name in ("spec", "dataset", "train"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return [item[FILE] for item in value if isinstance(item, dict) and FILE in item] if isinstance(value, list) else []
 
 
 def _changed(document: Document, name: str | None, data: Sequence[str]) -> Document:

@@ -210,7 +210,7 @@ VERBS = (
         "create a job from a file",
         "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
         " by a ConfigMap or an uri, {file: PATH} may stand instead: the file, of at most 1 MiB, goes into a ConfigMap"
-        " that is named after its content.",
+        " that is named after its content; larger files of rows are packed if that makes them fit.",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
