@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ REQUEST_FILE = "request.json"
 _STAGES = (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.PUBLISH)
 # what the Secrets of a job hold, by the names of the environment
 _SECRETS = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+# what the stages log themselves; libraries and traces of errors are for the log file alone
+_FOR_PEOPLE = re.compile(r"[-0-9]+ [0-9:,]+ \[0\] vernacular_trainer\.(?:stages|training)[.\w]*: (.*)")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -91,14 +94,31 @@ class Pipeline:
         command = (sys.executable, "-m", "vernacular_trainer", stage.lower(), "--config", str(path))
         # a group of its own: Ctrl-C of a terminal reaches it once, from here
         process = subprocess.Popen(
-            (*command, "--termination-log", str(report)), env=dict(self.environment), process_group=0
+            (*command, "--termination-log", str(report)),
+            env=dict(self.environment),
+            process_group=0,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         stops.pass_on_to(process)
-        process.wait()
+        self._follow(process, path.with_suffix(".log"))
         stops.pass_on_to(None)
         if not report.is_file():
             return StageReport(Outcome.INTERNAL, message=f"the process ended with {process.returncode} and no report")
         return StageReport.from_json(report.read_text(encoding="utf-8"))
+
+    def _follow(self, process: subprocess.Popen[str], log: Path) -> None:
+        """Keep everything that the stage says, and show what is for people."""
+        assert process.stdout is not None
+        with process.stdout, log.open("w", encoding="utf-8") as file:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                if found := _FOR_PEOPLE.match(line):
+                    self._say(f"  {found.group(1)}")
+        process.wait()
 
     def _config(self, stage: Stage) -> JobConfig:
         number = max(1, self._state.attempts.get(stage, 0))
@@ -135,7 +155,8 @@ class Pipeline:
 
     def _failed(self, stage: Stage, report: StageReport) -> ExitStatus:
         place = f" ({report.evidence})" if report.evidence else ""
-        self._say(f"{stage} has failed: {report.code}: {report.message}{place}", report.advice)
+        log = self.folder / "attempts" / f"{stage.lower()}-{self._state.attempts[stage]}.log"
+        self._say(f"{stage} has failed: {report.code}: {report.message}{place}", report.advice, f"log: {log}")
         return ExitStatus.FAILED
 
     def _ended(self) -> ExitStatus:
@@ -172,7 +193,7 @@ class _Stops:
 
     def __init__(self) -> None:
         self.requested = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> _Stops:
         self._before = {number: signal.signal(number, self._stop) for number in _STOP_SIGNALS}
@@ -182,7 +203,7 @@ class _Stops:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def pass_on_to(self, process: subprocess.Popen[bytes] | None) -> None:
+    def pass_on_to(self, process: subprocess.Popen[str] | None) -> None:
         """Who is told; None: nobody."""
         self._process = process
         if process and self.requested:
