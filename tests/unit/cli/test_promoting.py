@@ -11,8 +11,9 @@ from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS
 from vernacular.cli import promoting
 from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
+from vernacular.cli.mlflow import Mlflow, address_of
 from vernacular.cli.promoting import Promotion, alias_of, choose, decide, model_of
-from vernacular.cli.registry import Registry, Version, address_of
+from vernacular.cli.registry import Version
 
 MLFLOW = {"registeredModel": "demo.hr-bot", "modelVersion": "3", "url": "https://mlflow.example.org/x/#/experiments/1"}
 
@@ -110,7 +111,7 @@ def test_the_alias() -> None:
 
 def test_a_certificate_that_is_not_there() -> None:
     with pytest.raises(CliError, match="of MLFLOW_TRACKING_SERVER_CERT_PATH cannot be used: No such file"):
-        Registry("https://mlflow", {"MLFLOW_TRACKING_SERVER_CERT_PATH": "nowhere.pem"})
+        Mlflow("https://mlflow", {"MLFLOW_TRACKING_SERVER_CERT_PATH": "nowhere.pem"})
 
 
 def test_where_mlflow_is() -> None:

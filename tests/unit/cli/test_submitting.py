@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,44 @@ def test_other_content_under_the_name_of_a_file(server: Server, shell: Shell) ->
     assert done.returncode == 1
     assert f"the ConfigMap {name} in namespace demo is not what submit would make of rows.jsonl" in done.stderr
     assert server.jobs == ["hr-bot"]
+
+
+def test_rows_too_large_for_a_config_map_are_packed(server: Server, shell: Shell) -> None:
+    rows = ROWS * 60_000
+    (shell.home / "rows.jsonl").write_text(rows)
+
+    done = shell.run("submit", "job.yaml")
+
+    assert done.returncode == 0, done.stderr
+    ((name, made),) = server.config_maps.items()
+    assert done.stdout.splitlines()[0] == f"rows.jsonl is in ConfigMap {name}, packed."
+    assert gzip.decompress(base64.b64decode(made["binaryData"]["rows.jsonl.gz"])).decode() == rows
+    assert '"key": "rows.jsonl.gz"' in server.bodies[-1].decode()
+    # another machine packs the same rows into other bytes
+    made["binaryData"]["rows.jsonl.gz"] = base64.b64encode(gzip.compress(rows.encode(), 1)).decode()
+    assert shell.run("submit", "job.yaml", "--name", "again").returncode == 0
+    made["binaryData"]["rows.jsonl.gz"] = base64.b64encode(gzip.compress(b"other")).decode()
+    assert "is not what submit would make of rows.jsonl" in shell.run("submit", "job.yaml", "--name", "third").stderr
+
+
+def test_questions_are_not_packed(server: Server, shell: Shell) -> None:
+    (shell.home / "rows.jsonl").write_text(ROWS * 60_000)
+    (shell.home / "job.yaml").write_text(JOB + "  evaluation: {questions: {file: rows.jsonl}}\n")
+
+    done = shell.run("submit", "job.yaml")
+
+    assert done.returncode == 1
+    assert "has 1.4 MiB, and a ConfigMap holds 1 MiB" in done.stderr
+    assert server.config_maps == {}
+
+
+def test_rows_that_do_not_fit_packed_either(server: Server, shell: Shell) -> None:
+    (shell.home / "rows.jsonl").write_bytes(random.Random(0).randbytes(1_200_000))
+
+    done = shell.run("submit", "job.yaml")
+
+    assert done.returncode == 1
+    assert "has 1.1 MiB, 1.1 packed, and a ConfigMap holds 1 MiB" in done.stderr
 
 
 def test_letters_take_no_more_room_than_in_their_file(server: Server, shell: Shell) -> None:

@@ -5,12 +5,14 @@ The exit code says it in short (contract.ExitCode), the report in full: as the c
 where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
 
 `python -m vernacular_trainer plan --config job.json [--gpu-memory 80GiB] [--model FOLDER]` runs nothing: it shows what
-a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job.
+a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job, and `digests FILE...` says
+by which digests they are known.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +22,16 @@ from vernacular_trainer.errors import StageError, report_of
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
-PLAN, CHECK = "plan", "check"
+PLAN, CHECK, DIGESTS = "plan", "check", "digests"
 FORMATS = ("Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text", "Preference")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
     options = _parser().parse_args(arguments)
-    if options.stage in (PLAN, CHECK):
-        return _without_job(_plan if options.stage == PLAN else _check, options)
+    without_job = {PLAN: _plan, CHECK: _check, DIGESTS: _digests}
+    if show := without_job.get(options.stage):
+        return _without_job(show, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
         report = supervise(config, options.config)
@@ -64,6 +67,14 @@ def _check(options: argparse.Namespace) -> None:
         tuple(options.files), options.objective, options.teaches, options.format, options.questions, options.reports
     )
     check_files(wanted, sys.stdout)
+
+
+def _digests(options: argparse.Namespace) -> None:
+    from vernacular_trainer.data.lookup import digests_of
+
+    columns = dict(item.split("=", 1) for item in options.column)
+    for file in options.files:
+        sys.stdout.writelines(json.dumps(pair) + "\n" for pair in digests_of(file, columns))
 
 
 def load_config(path: Path, stage: Stage) -> JobConfig:
@@ -113,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--format", choices=FORMATS, default="Auto", help="the format of all rows")
     check.add_argument("--questions", type=Path, metavar="FILE", help="questions that the tuned model will be asked")
     check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
+    digests = commands.add_parser(DIGESTS, help="write place and digest of each row of files, as JSON lines")
+    digests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")
+    digests.add_argument("--column", action="append", default=[], metavar="NAME=MEANS", help="a column and its meaning")
     return parser
 
 

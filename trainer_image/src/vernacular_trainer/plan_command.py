@@ -24,8 +24,9 @@ ASSUMED_ROWS = 1000
 _MEMORY = re.compile(r"([1-9]\d{0,3}) ?(GiB|Gi)?")
 
 
-def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out: TextIO) -> None:
-    """Write every setting with its reason, and the memory of a rank. `gpu_memory` and `model` replace the job's own.
+def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out: TextIO) -> Resolution:
+    """Write every setting with its reason, and the memory of a rank; return what was written. `gpu_memory` and `model`
+    replace the job's own.
 
     Raises StageError (DoesNotFit after all was written, ArgumentRefused, ModelNotFound, ModelUnsupported).
     """
@@ -44,6 +45,7 @@ def show_plan(config: JobConfig, gpu_memory: str | None, model: Path | None, out
             _write(planning.resolve(unlimited, facts), config, remark, out)
         raise
     _write(resolution, config, remark, out)
+    return resolution
 
 
 def _facts(config: JobConfig) -> tuple[DataFacts, str]:

@@ -11,8 +11,8 @@ data/held_out.json            which lines of it are not trained on
 plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
-reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, training.json,
-                              evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
+reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, row-digests.csv,
+                              training.json, evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
 evaluation/                   the base's answers, for an evaluation that is repeated
 spool/                        metrics on their way to MLflow
 """
@@ -99,6 +99,10 @@ class Workspace:
     @property
     def rejected_rows(self) -> Path:
         return self.reports / "rejected.xlsx"
+
+    @property
+    def row_digests(self) -> Path:
+        return self.reports / "row-digests.csv"
 
     @property
     def questions_to_write(self) -> Path:

@@ -41,7 +41,7 @@ def script(shell: str) -> str:
 
 def _complete_jobs(parser: ArgumentParser) -> None:
     for action in _actions(parser):
-        if action.dest == "job":
+        if action.dest in ("job", "jobs"):
             action.completer = _job_names  # type: ignore[attr-defined]
 
 

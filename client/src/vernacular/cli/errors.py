@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     JOB_FAILED = 3
     NO_ACCESS = 4
+    PREEMPTED = 85
     INTERRUPTED = 130
 
 
@@ -23,6 +24,8 @@ EXIT_CODES = {
     ExitCode.USAGE: "The command line itself is wrong.",
     ExitCode.JOB_FAILED: "The job that was watched has failed.",
     ExitCode.NO_ACCESS: "No access to the cluster: no kubeconfig, no answer, not logged in, no right.",
+    ExitCode.PREEMPTED: "A job that ran on this machine was stopped, and what it learnt is saved: the same command goes"
+    " on.",
     ExitCode.INTERRUPTED: "Stopped with Ctrl-C. What runs in the cluster goes on.",
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vernacular.cli.errors import CliError
-from vernacular.cli.localfiles import FILE, LocalFile, named_files, read_files, with_references
+from vernacular.cli.localfiles import FILE, LocalFile, find_files, named_files, read_files, with_references
 from vernacular.cli.validation import Problem, check_job
 from vernacular.cli.yamlfile import Document, YamlError, documents
 
@@ -57,18 +57,66 @@ def jobs_of(
     return [_job_file(_changed(document, name, typed), folder, schema, typed) for document in found]
 
 
+@dataclass(frozen=True)
+class JobInPlace:
+    """A job whose local files stay where they are: in it they are ConfigMaps of the name that was given, each with a
+    key of its own, and `files` has the path behind each key.
+    """
+
+    job: Json
+    files: Mapping[str, Path]
+    problems: tuple[Problem, ...]
+
+
+def job_in_place(
+    text: str, folder: Path, schema: Mapping[str, Any], config_map: str, name: str | None, data: Sequence[str]
+) -> list[JobInPlace]:
+    """As `jobs_of`, with local files of any size, which are not read. Raises CliError for those it may not name."""
+    try:
+        found = list(documents(text))
+    except YamlError as error:
+        return [JobInPlace({}, {}, (Problem(error.line, "", error.message),))]
+    typed = [str(Path(path).absolute()) for path in data]
+    return [_in_place(_changed(document, name, typed), folder, schema, config_map, typed) for document in found]
+
+
+def _in_place(
+    document: Document, folder: Path, schema: Mapping[str, Any], config_map: str, typed: Collection[str]
+) -> JobInPlace:
+    found = find_files(list(dict.fromkeys(named_files(document.value, schema))), folder, typed)
+    for place in found.values():
+        if not place.is_file():
+            raise CliError(f"{place} cannot be read: there is no such file", "name a file that is there")
+    keys = {path: f"file-{number}" for number, path in enumerate(found)}
+    references = {path: {"configMap": {"name": config_map, "key": key}} for path, key in keys.items()}
+    value = with_references(document.value, schema, references)
+    problems = check_job(replace(document, value=value), schema)
+    files = {keys[path]: place.resolve() for path, place in found.items()}
+    return JobInPlace(value, files, tuple(problems))
+
+
 def lines_of(file: str, problems: Sequence[Problem]) -> list[str]:
     """Problems as editors and people read them."""
     return [f"{file}:{item.line}: {f'{item.field}: ' if item.field else ''}{item.message}" for item in problems]
 
 
 def _job_file(document: Document, folder: Path, schema: Mapping[str, Any], typed: Collection[str]) -> JobFile:
-    files = read_files(list(named_files(document.value, schema)), folder, typed)
+    named = list(named_files(document.value, schema))
+    # questions and glossaries are not read packed
+    rows = {path for path in named if named.count(path) == _rows(document.value).count(path)}
+    files = read_files(named, folder, typed, rows)
     references = {path: file.reference for path, file in files.items()}
     value = with_references(document.value, schema, references)
     problems = check_job(replace(document, value=value), schema)
     unique = {file.config_map["metadata"]["name"]: file for file in files.values()}
     return JobFile(value, tuple(unique.values()), tuple(problems))
+
+
+def _rows(value: Any) -> list[str]:
+    """Local files that the job trains on."""
+    for name in ("spec", "dataset", "train"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return [item[FILE] for item in value if isinstance(item, dict) and FILE in item] if isinstance(value, list) else []
 
 
 def _changed(document: Document, name: str | None, data: Sequence[str]) -> Document:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import gzip
 import hashlib
+import io
 import os
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +26,19 @@ FILE = "file"
 _REMOTE = {"configMap", "uri"}
 _DIGEST_LENGTH = 20
 _LONGEST_STEM = 40
+_PACKED = ".gz"
+# texts that become smaller; other kinds of files are packed already, or are not read when they are
+_TEXTS = frozenset({".jsonl", ".json", ".csv", ".tsv"})
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """One file with the ConfigMap that it becomes."""
+    """One file with the ConfigMap that it becomes. `packed`: its content, when the ConfigMap has it packed."""
 
     path: Path
     config_map: Json
     key: str
+    packed: bytes = b""
 
     @property
     def reference(self) -> Json:
@@ -39,6 +47,9 @@ class LocalFile:
 
     def is_in(self, config_map: Json) -> bool:
         """Whether a ConfigMap of the cluster has this content and no other."""
+        if self.packed:
+            # packed by another machine it may be other bytes
+            return not config_map.get("data") and _unpacked(config_map, self.key, len(self.packed)) == self.packed
         return all((config_map.get(part) or {}) == self.config_map.get(part, {}) for part in ("data", "binaryData"))
 
 
@@ -66,8 +77,19 @@ def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) 
     return value
 
 
-def read_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()) -> dict[str, LocalFile]:
-    """The files by the path that the job has, relative to its folder. Raises CliError for one that does not fit.
+def read_files(
+    paths: Collection[str], folder: Path, typed: Collection[str] = (), rows: Collection[str] = ()
+) -> dict[str, LocalFile]:
+    """The files by the path that the job has, relative to its folder; those in `rows` may be packed to fit.
+
+    Raises CliError for one that does not fit.
+    """
+    found = find_files(paths, folder, typed)
+    return {path: _read(place, may_be_packed=path in rows) for path, place in found.items()}
+
+
+def find_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()) -> dict[str, Path]:
+    """Where the files of a job are, by the path that it has. Raises CliError for one that it may not name.
 
     A job may come from somebody else, so that only what the person `typed` may lie anywhere.
     """
@@ -79,7 +101,7 @@ def read_files(paths: Collection[str], folder: Path, typed: Collection[str] = ()
                 f"the job names {path}, which is hidden or outside of its folder and of the working directory",
                 "copy it to the job's folder, or name the rows to train on with --data",
             )
-    return {path: _read(place) for path, place in found.items()}
+    return found
 
 
 def may_be_named(file: Path, folder: Path) -> bool:
@@ -96,20 +118,24 @@ def _is_local(value: Any, schema: Schema) -> bool:
     return takes_files and isinstance(value, dict) and isinstance(value.get(FILE), str) and not value.keys() & _REMOTE
 
 
-def _read(path: Path) -> LocalFile:
+def _read(path: Path, *, may_be_packed: bool) -> LocalFile:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CliError(f"{path} cannot be read: {error.strerror}", "name a file that is there") from None
-    if len(content) > LIMIT_BYTES:
+    key = re.sub(r"[^-._a-zA-Z0-9]", "-", path.name).lstrip(".") or "rows"
+    stored = content
+    if len(content) > LIMIT_BYTES and may_be_packed and path.suffix.lower() in _TEXTS:
+        key, stored = f"{key}{_PACKED}", gzip.compress(content, mtime=0)
+    if len(stored) > LIMIT_BYTES:
+        packed = f", {len(stored) / LIMIT_BYTES:.1f} packed" if stored is not content else ""
         raise CliError(
-            f"{path} has {len(content) / LIMIT_BYTES:.1f} MiB, and a ConfigMap holds 1 MiB",
+            f"{path} has {len(content) / LIMIT_BYTES:.1f} MiB{packed}, and a ConfigMap holds 1 MiB",
             f"copy it to a claim of the namespace and write uri: pvc://CLAIM/{path.name} instead of file,"
             " or pack it: .gz and .zst are read as well",
         )
     if not content:
         raise CliError(f"{path} is empty", "name a file with rows")
-    key = re.sub(r"[^-._a-zA-Z0-9]", "-", path.name).lstrip(".") or "rows"
     stem = re.sub(r"[^a-z0-9]+", "-", path.name.partition(".")[0].lower()).strip("-")[:_LONGEST_STEM].strip("-")
     digest = hashlib.sha256(key.encode() + b"\0" + content).hexdigest()[:_DIGEST_LENGTH]
     name = "-".join(filter(None, [stem, digest]))
@@ -119,9 +145,9 @@ def _read(path: Path) -> LocalFile:
         "metadata": {"name": name, "labels": {"app.kubernetes.io/created-by": "vernacular-cli"}},
         # its name says its content: it never needs to change
         "immutable": True,
-        **_content(key, content),
+        **_content(key, stored),
     }
-    return LocalFile(path, config_map, key)
+    return LocalFile(path, config_map, key, b"" if stored is content else content)
 
 
 def _content(key: str, content: bytes) -> Json:
@@ -129,3 +155,12 @@ def _content(key: str, content: bytes) -> Json:
         return {"data": {key: content.decode("utf-8")}}
     except UnicodeDecodeError:
         return {"binaryData": {key: base64.b64encode(content).decode()}}
+
+
+def _unpacked(config_map: Json, key: str, limit: int) -> bytes:
+    """What a key holds packed, not more than a byte beyond `limit`; empty when it holds nothing of that kind."""
+    try:
+        data = base64.b64decode((config_map.get("binaryData") or {}).get(key, ""))
+        return gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
+    except (binascii.Error, EOFError, OSError, zlib.error):
+        return b""

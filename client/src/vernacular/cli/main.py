@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Namespace, terminal: Terminal) -> ExitCode:
     try:
-        module = importlib.import_module(f"vernacular.cli.verbs.{options.verb}")
+        module = importlib.import_module(f"vernacular.cli.verbs.{options.verb.replace('-', '_')}")
     except ModuleNotFoundError as error:
         raise CliError(
             f"the Python package {error.name} is missing",

@@ -97,6 +97,19 @@ VERBS = (
         ("vernacular watch hr-bot",),
     ),
     Verb(
+        "compare",
+        "show jobs side by side",
+        "Show jobs side by side: the settings that differ, the courses of the losses on one scale, the answers of base"
+        " and tuned model with the interval of the gain, time and cost. A job that was deleted is compared by its run"
+        " in MLflow, the newest of its name; a run may also be named by its id.",
+        (
+            _argument("jobs", nargs="+", metavar="JOB", help="names of FineTuneJobs, or ids of their runs"),
+            _output("table", "json"),
+            _MLFLOW,
+        ),
+        ("vernacular compare hr-bot hr-bot-2",),
+    ),
+    Verb(
         "explain",
         "say why a job waits or has failed, and what mends it",
         "Say why a job waits or has failed: what was seen, what it means, what to do, and the commands for it.",
@@ -154,11 +167,50 @@ VERBS = (
         cluster=False,
     ),
     Verb(
+        "plan",
+        "show what a job comes to, before it runs",
+        "Show every setting of a job with its reason, and the memory of a rank; what to change when it does not fit."
+        " The sizes of a model of a hub are read from the heads of its files, without a download. Time and cost are"
+        " known by a job that has run: --like. It needs the extra [data], and a cluster for --like alone.",
+        (
+            _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, to say whether it fits"),
+            _argument("--model", metavar="FOLDER", help="where the base model is on this machine"),
+            _argument("--like", metavar="JOB", help="a job with the same model on the same GPUs, whose pace is taken"),
+        ),
+        ("vernacular plan job.yaml --gpu-memory 80GiB", "vernacular plan job.yaml --like hr-bot"),
+    ),
+    Verb(
+        "run",
+        "run a job on this machine, without a cluster",
+        "Run all stages of a job on this machine: prepare, train, evaluate, publish, with the same settings and"
+        " records, in an MLflow file of the work folder or a server. Ctrl-C saves what was learnt and ends with 85;"
+        " the same command goes on from there. It needs the extra [local].",
+        (
+            _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _argument("--name", metavar="NEW", help="another name for the job"),
+            _argument(
+                "--data",
+                action="append",
+                metavar="FILE",
+                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
+            ),
+            _argument("--model", metavar="FOLDER", help="where the base model is, instead of spec.model.uri"),
+            _argument(
+                "--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: as many as the job says"
+            ),
+            _argument("--work", metavar="FOLDER", help="folder of the job (default: vernacular-runs/NAME)"),
+            _argument("--mlflow", metavar="URL", help="an MLflow server; default: a file in the work folder"),
+        ),
+        ("vernacular run job.yaml", "vernacular run job.yaml --gpus 0 --model ./SmolLM2-135M-Instruct"),
+        cluster=False,
+    ),
+    Verb(
         "submit",
         "create a job from a file",
         "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
         " by a ConfigMap or an uri, {file: PATH} may stand instead: the file, of at most 1 MiB, goes into a ConfigMap"
-        " that is named after its content.",
+        " that is named after its content; larger files of rows are packed if that makes them fit.",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
@@ -260,6 +312,30 @@ VERBS = (
         " GPUs, storage classes, MLflow. What you may not see is unknown, not wrong.",
         (_MLFLOW,),
         ("vernacular doctor -n team",),
+    ),
+    Verb(
+        "who-trained-on",
+        "find the models that were made of given rows",
+        "Say which jobs were trained on the rows of files or tested with them, with their runs and the versions that"
+        " they registered, deleted jobs and runs in MLflow's trash included. Rows are known by digests, which jobs"
+        " leave in their runs; white space, case, format and system prompt do not matter. It needs the extra [data].",
+        (
+            _argument("files", nargs="+", metavar="FILE", help="the rows, in any form that a job can read"),
+            _argument("--column", action="append", default=[], metavar="NAME=MEANS", help="as in spec.dataset.columns"),
+            _argument("-A", "--all-namespaces", action="store_true", help="jobs of all namespaces"),
+            _output("table", "json"),
+            _MLFLOW,
+        ),
+        ("vernacular who-trained-on row.jsonl -A",),
+    ),
+    Verb(
+        "purge",
+        "remove everything that is left of a job",
+        "Remove a job with its workspace, the ConfigMaps that submit made for it alone, its registered versions, its"
+        " artifacts and its run, and say what could not be removed and how a person can. It asks for the job's name. A"
+        " job that was deleted is known by its runs in MLflow: those of all jobs of this name.",
+        (_JOB, _argument("--dry-run", action="store_true", help="only say what would be removed"), _MLFLOW, _YES),
+        ("vernacular purge hr-bot --dry-run", "vernacular purge hr-bot"),
     ),
     Verb(
         "completion",

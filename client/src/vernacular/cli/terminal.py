@@ -76,6 +76,16 @@ class Terminal:
         self.err.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def confirm_by(self, word: str, warning: str, yes: bool) -> bool:
+        """Whether the person types this very word; `yes` does it for them. Raises CliError when nobody can be asked."""
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise CliError(f"{printable(warning)} Nobody can be asked here", "add --yes to agree")
+        self.err.write(f"{printable(warning)} Type {printable(word)} to agree: ")
+        self.err.flush()
+        return sys.stdin.readline().strip() == word
+
 
 def printable(text: str) -> str:
     """Without control characters: text from a cluster must not move the cursor or change colours."""

@@ -33,6 +33,7 @@ from vernacular_trainer.data.exports import write_clean_rows, write_rejected_row
 from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
+from vernacular_trainer.data.lookup import TESTED, TRAINED, write_row_digests
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
 from vernacular_trainer.data.own_validation import own_split, require_apart
@@ -156,6 +157,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     write_clean_rows(workspace.clean_rows, tokenised.conversations)
     write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
+    write_row_digests(workspace.row_digests, checked.conversations, _uses(tokenised, split))
     findings = {
         "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
@@ -278,6 +280,13 @@ def _require_trainable(tokenised: Tokenised, before: int) -> None:
         raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, advice)
     if len(tokenised.rows) < before:
         _require_rows(len(tokenised.rows), "keeps, after cutting to training.maxSequenceLength,")
+
+
+def _uses(tokenised: Tokenised, split: Split) -> dict[str, str]:
+    """What each row that is kept is used for, by its place."""
+    rows = tokenised.conversations
+    parts = ((split.train, TRAINED), (split.validation, TESTED))
+    return {rows[index].row: use for part, use in parts for index in part}
 
 
 def _pick(tokenised: Tokenised, indexes: tuple[int, ...]) -> list[TokenRow]:

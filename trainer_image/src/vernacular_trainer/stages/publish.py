@@ -217,6 +217,7 @@ def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
     result = workspace.result / kind
     optional = (
         *(workspace.data_page, workspace.rejected_rows, workspace.questions_to_write, workspace.evaluation_page),
+        workspace.row_digests,
         *(workspace.review_sheet, workspace.collect_next, workspace.collect_next_sheet),
     )
     reports = (

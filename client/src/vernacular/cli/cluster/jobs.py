@@ -7,7 +7,7 @@ import json
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,17 @@ def open_jobs(options: Namespace) -> Jobs:
             f"{namespace!r} is no name of a namespace", "name one with --namespace: lower-case letters, digits and -"
         )
     return Jobs(Client(access), namespace, Commands.of(options, namespace))
+
+
+def unless_missing(read: Callable[[], Json]) -> Json | None:
+    """What is read, None when the namespace has no such job. Raises CliError when that cannot be known."""
+    try:
+        return read()
+    except CliError as error:
+        missing = isinstance(error.__cause__, ApiError) and error.__cause__.code == 404
+        if missing and error.code != ExitCode.NO_ACCESS:
+            return None
+        raise
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,3 +70,22 @@ def sparkline(values: list[float], width: int) -> str:
     low, high = min(shown), max(shown)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
+
+
+def bars(points: Sequence[tuple[int, float]], width: int, steps: tuple[int, int], scale: tuple[float, float]) -> str:
+    """Values over their steps as bars, the mean of each column; `steps` and `scale` are what the edges stand for.
+
+    A column between two points that has none shows the value before it; one before the first or behind the last is
+    empty.
+    """
+    (first, last), (low, high) = steps, scale
+    columns: list[list[float]] = [[] for _ in range(width)]
+    for step, value in points:
+        columns[round((step - first) * (width - 1) / max(1, last - first))].append(value)
+    filled = [index for index, column in enumerate(columns) if column]
+    shown, height = "", 0.0
+    for index, column in enumerate(columns):
+        height = sum(column) / len(column) if column else height
+        level = round((height - low) * (len(_BARS) - 1) / (high - low)) if high > low else 0
+        shown += _BARS[level] if filled and filled[0] <= index <= filled[-1] else " "
+    return shown

@@ -12,7 +12,8 @@ from vernacular.cli.checkup import RIGHTS, Health, Seen, field_names, findings
 from vernacular.cli.cluster.client import ApiError, Client
 from vernacular.cli.cluster.jobs import GROUP_PATH, PLURAL, Jobs, open_jobs, refusals
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.registry import Registry, address_of
+from vernacular.cli.mlflow import Mlflow, address_of
+from vernacular.cli.registry import Registry
 from vernacular.cli.screens.doctor import report
 from vernacular.cli.screens.values import pick
 from vernacular.cli.terminal import Terminal
@@ -104,7 +105,7 @@ def _mlflow(flag: str | None, jobs: Sequence[Json]) -> tuple[str, str]:
     except CliError:
         return "", ""
     try:
-        Registry(address, os.environ).models("")
+        Registry(Mlflow(address, os.environ)).models("")
     except CliError as error:
         return address, error.message
     return address, ""

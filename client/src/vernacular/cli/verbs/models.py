@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from vernacular.cli.cluster.jobs import open_jobs
 from vernacular.cli.errors import ExitCode
-from vernacular.cli.registry import open_registry
+from vernacular.cli.mlflow import open_mlflow
+from vernacular.cli.registry import Registry
 from vernacular.cli.screens.models import model_table
 from vernacular.cli.terminal import Terminal
 
@@ -15,7 +16,7 @@ from vernacular.cli.terminal import Terminal
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Show the registered models of a namespace, with their versions."""
     jobs = open_jobs(options)
-    registry = open_registry(options.mlflow, [] if options.mlflow else jobs.all())
+    registry = Registry(open_mlflow(options.mlflow, [] if options.mlflow else jobs.all()))
     prefix = "" if options.all else f"{jobs.namespace}."
     versions = [version for model in registry.models(prefix) for version in registry.versions(model)]
     if versions:

@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from vernacular.cli.cluster.jobs import open_jobs
 from vernacular.cli.errors import ExitCode
+from vernacular.cli.mlflow import open_mlflow
 from vernacular.cli.promoting import alias_of, choose, decide, is_own, model_of
-from vernacular.cli.registry import open_registry
+from vernacular.cli.registry import Registry
 from vernacular.cli.terminal import Terminal
 
 
@@ -16,7 +17,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     jobs = open_jobs(options)
     job = jobs.one(options.job)
     model, alias = model_of(job, options.version, jobs.commands), alias_of(job, options.alias)
-    registry = open_registry(options.mlflow, [job])
+    registry = Registry(open_mlflow(options.mlflow, [job]))
     versions = registry.versions(model)
     chosen = choose(job, versions, options.version, registry.address)
     verdict = "" if is_own(job, chosen) else registry.verdict(chosen)

@@ -32,7 +32,8 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
         _upload(jobs, file)
     _create(jobs, job, found.name)
     for file in found.files:
-        terminal.write([f"{file.path} is in ConfigMap {file.config_map['metadata']['name']}."])
+        packed = ", packed" if file.packed else ""
+        terminal.write([f"{file.path} is in ConfigMap {file.config_map['metadata']['name']}{packed}."])
     terminal.write([f"{found.name} is created in namespace {jobs.namespace}."])
     return follow(jobs, found.name, terminal) if options.watch else ExitCode.DONE
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from vernacular.cli.cluster.client import ApiError, UnreachableError
-from vernacular.cli.cluster.jobs import Jobs, open_jobs, refusals
+from vernacular.cli.cluster.following import versions
+from vernacular.cli.cluster.jobs import Jobs, open_jobs
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.screens.layout import rows_of
 from vernacular.cli.screens.watch import Course, ended, last_words, line, screen, succeeded
 from vernacular.cli.terminal import Terminal, printable
 
 Json = dict[str, Any]
-
-_PATIENCE_SECONDS = 300
-_PAUSE_SECONDS = 2
-_NOT_FOUND = 404
-# 410: the version to watch from is too old
-_PASSING = frozenset({410, 429, 500, 502, 503, 504})
 
 
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
@@ -32,7 +24,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
 def follow(jobs: Jobs, name: str, terminal: Terminal) -> ExitCode:
     """Show a job until it ends; whether it ended well. Raises CliError when it is deleted."""
     view = _Screen(terminal) if terminal.live else _Lines(terminal)
-    for job in _versions(jobs, name, view):
+    for job in versions(jobs, name, view.note):
         view.show(job)
         if ended(job):
             terminal.write(last_words(job, jobs.commands))
@@ -79,38 +71,3 @@ class _Lines:
 
     def note(self, text: str) -> None:
         self._terminal.note(text)
-
-
-def _versions(jobs: Jobs, name: str, view: _Screen | _Lines) -> Iterator[Json]:
-    """The job as it is and as it changes, until it is deleted. A server that goes away is waited for."""
-    uid, lost_at = "", 0.0
-    while True:
-        try:
-            job = jobs.one(name)
-            if job["metadata"]["uid"] != (uid or job["metadata"]["uid"]):
-                return
-            uid, lost_at = job["metadata"]["uid"], 0.0
-            yield job
-            with refusals(jobs.namespace):
-                for kind, seen in jobs.changes(name, job["metadata"]["resourceVersion"]):
-                    if kind == "DELETED":
-                        return
-                    yield seen
-        except CliError as error:
-            if uid and _status(error) == _NOT_FOUND:
-                return
-            lost_at = lost_at or time.monotonic()
-            if not (uid and _passes(error)) or time.monotonic() - lost_at > _PATIENCE_SECONDS:
-                raise
-            if isinstance(error, UnreachableError):
-                view.note(f"{error.message}; trying again")
-        # the server ends every watch after a while
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _passes(error: CliError) -> bool:
-    return isinstance(error, UnreachableError) or _status(error) in _PASSING
-
-
-def _status(error: CliError) -> int:
-    return error.__cause__.code if isinstance(error.__cause__, ApiError) else 0

@@ -1,0 +1,1 @@
+"""Jobs on this machine without a cluster: the same documents for the same stages, run one after the other."""
