@@ -39,6 +39,7 @@ from vernacular_trainer.evaluation.scoring import score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect
 from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, send_to_run
 from vernacular_trainer.tracking.spool import Spool
@@ -361,7 +362,7 @@ def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(
         return watched
 
     spool = Spool(workspace.spool, 2)
-    shipper = Shipper(spool, workspace.spool, connection, interval=0.05, longest_pause=0.5)
+    shipper = Shipper(spool, workspace.spool, connection, Allowance(6000), interval=0.05, longest_pause=0.5)
     sink = SpoolSink(spool, shipper, close_seconds=60)
     for step in range(4, 1501):
         sink.log(step, {"train/loss": step / 8, "train/grad_norm": 1.0})
@@ -384,6 +385,23 @@ def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(
     assert summary.model_version == "1"
     assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == list(range(1, 1522))
     assert [point.step for point in client.get_metric_history(run_id, "train/grad_norm")] == list(range(4, 1501))
+
+
+def test_a_run_that_was_deleted_meanwhile_is_restored_and_gets_everything(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = client.create_run(client.create_experiment(f"demo.{tmp_path.name}")).info.run_id
+    tracking = TrackingConfig(mlflow_server.uri, f"demo.{tmp_path.name}", run_id)
+    config, workspace = job_on(mlflow_server.uri, tmp_path, tracking=tracking)
+    client.delete_run(run_id)
+    with pytest.raises(Exception, match="must be in the 'active' state"):
+        publish.ship(workspace.spool, send_to_run(client, run_id))
+
+    assert publish.run(config, workspace).model_version == "1"
+
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == [1, 2, 3]
+    assert f"run {run_id} was deleted in MLflow" in caplog.text
 
 
 def test_rights_are_checked_by_writing_what_may_be_written_twice(

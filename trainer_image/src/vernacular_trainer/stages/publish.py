@@ -97,7 +97,7 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     patience = patience or Patience()
     findings = Findings.read(workspace)
     client = connect(config.tracking, timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
-    run_id = config.tracking.run_id or patience.call(lambda: own_run(client, config))
+    run_id = patience.call(lambda: _open_run(client, config))
     if lineage := patience.call(lambda: _lineage(client, config.publish, run_id, findings.evaluation)):
         findings = dataclasses.replace(findings, evaluation={**findings.evaluation, "lineage": lineage})
         write_report(workspace, findings.evaluation)
@@ -137,6 +137,15 @@ def _promote(client: Any, publish: PublishConfig, verdict: str, version: str) ->
     if publish.promotion != "Automatic" or verdict != "Promote":
         return Promotion(done=False)
     return promote(client, publish.registered_model, publish.promoted_alias, version)
+
+
+def _open_run(client: Any, config: JobConfig) -> str:
+    """The job's run. One that somebody deleted meanwhile is restored: the result has no other place."""
+    run_id = config.tracking.run_id or own_run(client, config)
+    if client.get_run(run_id).info.lifecycle_stage == "deleted":
+        log.warning("run %s was deleted in MLflow while the job went on, and is restored", run_id)
+        client.restore_run(run_id)
+    return run_id
 
 
 def own_run(client: Any, config: JobConfig) -> str:

@@ -18,6 +18,7 @@ from vernacular_trainer.memory import GIB, RowSizes
 from vernacular_trainer.model.base import add_adapter, load_base
 from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
@@ -45,12 +46,18 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
         checkpointing = "on" if plan.gradient_checkpointing else "off"
         log.info("repaired: %d rows at a time, gradient checkpointing %s", plan.micro_batch_size, checkpointing)
     ranks = join(config.compute, needs_group=plan.strategy in ZERO_STAGES)
-    with reporting(config, active=ranks.is_first) as phases:
-        return _train(config, workspace, plan, ranks, phases)
+    allowance = Allowance()
+    with reporting(config, allowance, active=ranks.is_first) as phases:
+        return _train(config, workspace, plan, ranks, phases, allowance)
 
 
 def _train(
-    config: JobConfig, workspace: Workspace, plan: ResolvedPlan, ranks: Ranks, phases: PhaseReporter
+    config: JobConfig,
+    workspace: Workspace,
+    plan: ResolvedPlan,
+    ranks: Ranks,
+    phases: PhaseReporter,
+    allowance: Allowance,
 ) -> TrainSummary:
     heartbeat = Heartbeat.of(os.environ)
     heartbeat.begin(LOADING)
@@ -64,7 +71,7 @@ def _train(
         _initialise_deepspeed(ranks)
     model = _load_model(plan, Path(config.model.path))
     stop = StopRequest()
-    sink = LoggedSink(open_sink(config, workspace), plan.total_steps) if ranks.is_first else NoSink()
+    sink = LoggedSink(open_sink(config, workspace, allowance), plan.total_steps) if ranks.is_first else NoSink()
     with stop.listen():
         try:
             trainer = StageTrainer(
