@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,9 @@ from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect
 from vernacular_trainer.tracking.spool import Point, Spool, unsent_batches
 from vernacular_trainer.workspace import Workspace
+
+# a server that many jobs ask at once answers late: to give up early would only make it do everything twice
+SHIP_TIMEOUT_SECONDS = 30
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Shipper:
         allowance: Allowance,
         interval: float = 5.0,
         longest_pause: float = 60.0,
+        spread: Callable[[], float] = lambda: random.uniform(0.5, 1.0),
     ) -> None:
         self._spool = spool
         self._allowance = allowance
@@ -65,6 +70,7 @@ class Shipper:
         self._open_connection = open_connection
         self._interval = interval
         self._longest_pause = longest_pause
+        self._spread = spread
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metric-shipper", daemon=True)
 
@@ -79,7 +85,8 @@ class Shipper:
     def _run(self) -> None:
         pause, send = self._interval, None
         while True:
-            last = self._stopping.wait(pause)
+            # hundreds of jobs that missed the server together must not come back together
+            last = self._stopping.wait(pause * self._spread())
             try:
                 self._spool.sync()
                 send = send or self._open_connection()
@@ -133,5 +140,9 @@ def open_sink(
     if not config.tracking.run_id:
         return SpoolSink(spool, None)
     run_id = config.tracking.run_id
-    shipper = Shipper(spool, workspace.spool, lambda: send_to_run(connect(config.tracking), run_id), allowance)
+
+    def connection() -> Send:
+        return send_to_run(connect(config.tracking, SHIP_TIMEOUT_SECONDS), run_id)
+
+    shipper = Shipper(spool, workspace.spool, connection, allowance)
     return SpoolSink(spool, shipper)
