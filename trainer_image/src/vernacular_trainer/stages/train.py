@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
@@ -19,6 +21,7 @@ from vernacular_trainer.model.base import add_adapter, load_base
 from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
 from vernacular_trainer.tracking.allowance import Allowance
+from vernacular_trainer.tracking.environment import environment
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
@@ -103,8 +106,13 @@ def _train(
         trainer.write_result(workspace.result)
         if ranks.is_first:
             write_json(workspace.training_report, summary_to_dict(summary))
+            write_json(workspace.environment_report, environment([_name(ranks.device)] * ranks.world_size))
         ranks.leave()
     return summary
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def _table(path: Path, plan: ResolvedPlan) -> Table:

@@ -53,6 +53,10 @@ class SpoolFile:
     def offset_path(self) -> Path:
         return self.path.with_suffix(".sent")
 
+    @property
+    def attempt(self) -> int:
+        return int(self.path.stem.removeprefix("attempt-"))
+
     def sent(self) -> int:
         """Number of bytes that MLflow has confirmed."""
         try:
@@ -93,8 +97,7 @@ class SpoolFile:
 
 def spool_files(folder: Path) -> list[SpoolFile]:
     """The files of all attempts so far, oldest attempt first."""
-    paths = sorted(folder.glob("attempt-*.jsonl"), key=lambda path: int(path.stem.removeprefix("attempt-")))
-    return [SpoolFile(path) for path in paths]
+    return sorted((SpoolFile(path) for path in folder.glob("attempt-*.jsonl")), key=lambda file: file.attempt)
 
 
 def unsent_batches(folder: Path) -> Iterator[Batch]:
