@@ -80,4 +80,7 @@ bench-evaluation: $(READY) ## how long base and tuned model take to answer 200 q
 bench-trainer: $(READY) ## the train stage beside TRL, LLaMA-Factory and transformers' Trainer (ROUNDS=2)
 	@PYTHONPATH=tests $(PYTHON) -m bench.trainer $(if $(ROUNDS),--rounds $(ROUNDS))
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer
+bench-tracking: $(READY) ## what tracking takes from a training, and 200 trainings from one MLflow server
+	@PYTHONPATH=tests $(PYTHON) -m bench.tracking
+
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer bench-tracking

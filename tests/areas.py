@@ -19,6 +19,8 @@ PREFIXES = {
     "tests/": "main job",
     "tests/integration/test_cli": "command line",
     "tests/integration/test_operator": "operator",
+    "tests/integration/test_tracking": "tracking",
+    "tests/chart/test_bundled_mlflow.py": "tracking",
     "tests/chaos/": "operator",
     "tests/chart/test_admission_policy.py": "operator",
     "tests/chart/test_monitoring.py": "operator",

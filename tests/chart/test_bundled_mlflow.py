@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from support.bundled_mlflow import served, status
 from support.helm import Helm, find
+from support.postgres import Postgres
+from support.s3_server import ROWS, S3Server
 
 pytestmark = pytest.mark.slow
 
@@ -25,49 +21,8 @@ VALUES = {"mlflow": {"externalUrl": EXTERNAL, "bundled": {"enabled": True, "allo
 
 @pytest.fixture(scope="module")
 def port(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Port of a server on loopback with the container's arguments and environment; its volume is a folder."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    deployment = find(helm.render(VALUES), "Deployment", "vernacular-mlflow")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = int(probe.getsockname()[1])
-    changes = {"/data": str(folder), "--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={number}"}
-    args = container["args"]
-    for old, new in changes.items():
-        args = [each.replace(old, new) for each in args]
-    env = {**os.environ, **{each["name"]: each["value"] for each in container["env"]}, "HOME": str(folder)}
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [str(Path(sys.executable).parent / container["command"][0]), *args],
-            stdout=output, stderr=output, env=env, cwd=folder, start_new_session=True,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 180
-        while status(number, container["startupProbe"]["httpGet"]["path"]) != 200:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield number
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def status(port: int, path: str, host: str = "", origin: str = "", data: bytes | None = None) -> int:
-    """HTTP status of a request; 0 when nothing answers."""
-    headers = {"Host": host or "pod-address:5000", "Content-Type": "application/json"}
-    if origin:
-        headers["Origin"] = origin
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+    with served(helm, VALUES, tmp_path_factory.mktemp("mlflow")) as port:
+        yield port
 
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -101,3 +56,48 @@ def test_only_its_own_pages_may_write(port: int) -> None:
 
     assert status(port, create, "localhost:5000", EXTERNAL, body % 1) == 200
     assert status(port, create, "localhost:5000", "https://evil.example.com", body % 2) == 403
+
+
+def test_database_and_artifacts_elsewhere_survive_the_server_and_need_no_volume(helm: Helm, tmp_path: Path) -> None:
+    with Postgres(tmp_path / "postgres") as database, S3Server(tmp_path / "s3") as bucket:
+        artifacts = {"destination": f"s3://{ROWS}/mlflow", "endpoint": bucket.endpoint, "secretName": "mlflow-bucket"}
+        bundled = {"enabled": True, "database": {"secretName": "mlflow-database"}, "artifacts": artifacts}
+        keys = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": bucket.keys["admin"]}
+        secrets = {"mlflow-database": {"uri": database.uri}, "mlflow-bucket": keys}
+        values = {"mlflow": {"bundled": bundled}}
+        rendered = helm.render(values)
+        assert not [each for each in rendered if each["kind"] == "PersistentVolumeClaim"]
+        pod = find(rendered, "Deployment", "vernacular-mlflow")["spec"]["template"]["spec"]
+        assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
+
+        source = tmp_path / "adapter_config.json"
+        source.write_text('{"r": 16}')
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        with served(helm, values, tmp_path / "first", secrets) as port:
+            client = MlflowClient(f"http://127.0.0.1:{port}")
+            run_id = client.create_run(client.create_experiment("demo.hr-bot")).info.run_id
+            client.log_metric(run_id, "train/loss", 2.5, step=1)
+            client.log_artifact(run_id, str(source), "adapter")
+            client.create_registered_model("demo.hr-bot")
+            client.create_model_version("demo.hr-bot", f"runs:/{run_id}/adapter", run_id)
+        assert database.query("SELECT value FROM metrics") == "2.5"
+
+        with served(helm, values, tmp_path / "second", secrets) as port:
+            client = MlflowClient(f"http://127.0.0.1:{port}")
+            assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.5]
+            assert client.get_model_version("demo.hr-bot", "1").run_id == run_id
+            copy = client.download_artifacts(run_id, "adapter/adapter_config.json", str(tmp_path / "second"))
+            assert Path(copy).read_text() == source.read_text()
+        assert not list(tmp_path.glob("*/artifacts"))
+
+
+def test_nothing_secret_is_among_the_arguments(helm: Helm) -> None:
+    bundled = {"enabled": True, "database": {"secretName": "mlflow-database"}}
+    rendered = find(helm.render({"mlflow": {"bundled": bundled}}), "Deployment", "vernacular-mlflow")
+    (container,) = rendered["spec"]["template"]["spec"]["containers"]
+
+    assert not [each for each in container["args"] if "backend-store" in each]
+    assert {each["name"]: each.get("valueFrom") for each in container["env"]}["MLFLOW_BACKEND_STORE_URI"] == {
+        "secretKeyRef": {"name": "mlflow-database", "key": "uri"}
+    }

@@ -391,6 +391,7 @@ STORAGE: list[Case] = [
     ),
 ]
 GATE = "a gate without a demand lets everything pass"
+WANDB = "tracking.weightsAndBiases"
 TRACKING: list[Case] = [
     *file_source("evaluation.questions", lambda source: source),
     *file_source("evaluation.glossary", lambda source: source),
@@ -403,6 +404,13 @@ TRACKING: list[Case] = [
     *refuses("tracking.mlflow.tags", "may not be more than 500", {"a": "v" * 501}),
     *refuses("tracking.mlflow.tags", "must be of type string", {"a": True}),
     *text("tracking.mlflow.credentialsSecretName", 253, ("mlflow",), ("ML_FLOW",), OBJECT_NAME),
+    *text(f"{WANDB}.project", 128, ("hr", "HR Bot"), ("a/b",), TRACKING_NAME),
+    *text(f"{WANDB}.entity", 128, ("team",), ("a/b",), TRACKING_NAME, given=at(f"{WANDB}.project", "hr")),
+    *text(f"{WANDB}.secretName", 253, ("wandb",), ("W_B",), OBJECT_NAME, given=at(f"{WANDB}.project", "hr")),
+    *choice(f"{WANDB}.mode", "Offline", "Online", given=at(WANDB, {"project": "hr", "secretName": "wandb"})),
+    *accepts(WANDB, {"project": "hr"}, {"project": "hr", "mode": "Online", "secretName": "wandb"}),
+    *refuses(WANDB, "mode Online needs secretName", {"project": "hr", "mode": "Online"}),
+    *refuses(WANDB, "project: Required value", {"mode": "Offline"}),
     *text("publish.registeredModel", 128, ("hr-bot",), ("a/b", "a:1"), TRACKING_NAME),
     *integer("evaluation.gate.minCorrectPercent", 0, 100),
     *integer("evaluation.gate.maxWrongPercent", 0, 100),

@@ -64,6 +64,22 @@ class MlflowServer:
             self._process.wait(10)
         self._process = None
 
+    def kill(self) -> None:
+        """End the server and its workers in the middle of whatever they do; data stay."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+
+    def processes(self) -> list[int]:
+        """pids of the server and its workers, which are its children and theirs."""
+        assert self._process is not None
+        found = [self._process.pid]
+        for pid in found:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            found += map(int, children)
+        return found
+
     def add_user(self, name: str, password: str) -> None:
         """A user who may read everything and edit what is his own."""
         credentials = base64.b64encode(f"admin:{self.admin_password}".encode()).decode()

@@ -119,6 +119,7 @@ class TrainingJob:
     model: Path
     plan: ResolvedPlan
     repairs: Mapping[int, RepairConfig] = field(default_factory=dict)
+    tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(uri="", experiment="test"))
 
     @property
     def workspace(self) -> Workspace:
@@ -142,7 +143,7 @@ class TrainingJob:
             model=ModelConfig(MODEL_URI, str(self.model)),
             repair=self.repairs.get(attempt),
             dataset=DatasetConfig(train=()),
-            tracking=TrackingConfig(uri="", experiment="test"),
+            tracking=self.tracking,
             publish=PublishConfig(registered_model="model"),
             compute=ComputeConfig(**settings),
             grace_period_seconds=60,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import json
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from tensorboardX.proto.event_pb2 import Event
 
 from support.mlflow_server import MlflowServer
 from support.stage_jobs import AWAY, make_job
@@ -26,6 +28,7 @@ from vernacular_trainer.contract import (
     Stage,
     StageFailure,
     TrackingConfig,
+    WeightsAndBiasesConfig,
 )
 from vernacular_trainer.data.exports import write_rejected_rows
 from vernacular_trainer.data.files import write_json
@@ -39,6 +42,7 @@ from vernacular_trainer.evaluation.scoring import score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect
 from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, send_to_run
 from vernacular_trainer.tracking.spool import Spool
@@ -106,7 +110,15 @@ def fill(workspace: Workspace, kind: str) -> None:
     model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
     plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}]
     problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
-    data = {"rows": 40, "train": 36, "validation": 4, "digest": "sha256:abc", "plan_summary": "LoRA rank 16"}
+    data: dict[str, Any] = {
+        "rows": 40,
+        "train": 36,
+        "validation": 4,
+        "digest": "sha256:abc",
+        "plan_summary": "LoRA rank 16",
+    }
+    names = (("ConfigMap hr-data, key train.jsonl", "train.jsonl"), ("ConfigMap hr-questions", "questions.jsonl"))
+    data["inputs"] = [{"name": name, "file": file, "digest": "sha256:" + "ab" * 32, "bytes": 9} for name, file in names]
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
     workspace.data_page.write_text("<!doctype html>")
     write_rejected_rows(workspace.rejected_rows, [Rejected("train.jsonl:3", "BrokenJson")])
@@ -181,6 +193,113 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert (version.version, version.run_id, version.source) == ("1", run_id, f"runs:/{run_id}/adapter")
     assert version.tags["vernacular.dev/uid"] == config.identity.uid
     assert f"FineTuneJob demo/{config.identity.name}" in version.description
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    assert run.data.params["modelRevision"] == "main"
+    assert [
+        (item.dataset.name, item.dataset.digest, json.loads(item.dataset.source)["digest"], item.tags[0].value)
+        for item in client.get_run(run_id).inputs.dataset_inputs
+    ] == [
+        ("ConfigMap hr-data, key train.jsonl", ("ab" * 32)[:36], "sha256:" + "ab" * 32, "training"),
+        ("ConfigMap hr-questions", ("ab" * 32)[:36], "sha256:" + "ab" * 32, "evaluation"),
+    ]
+
+
+def test_what_mlflow_has_no_room_for_is_cut_and_says_so(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    data = json.loads(workspace.data_report.read_text())
+    data["plan"] = [{"name": "targetModules", "value": "q_proj " * 200, "reason": "as written"}]
+    evaluation = json.loads(workspace.evaluation_report.read_text())
+    write_json(workspace.data_report, data)
+    write_json(workspace.evaluation_report, {**evaluation, "summary": "many words " * 1000})
+
+    publish.run(config, workspace)
+
+    found = client.get_run(publish.own_run(client, config)).data
+    assert len(found.params["targetModules"]) == 500
+    assert found.params["targetModules"].endswith(" … (cut)")
+    assert found.tags["mlflow.note.content"].endswith("… (cut)")
+
+
+def test_the_attempts_and_an_event_file_of_tensorboard_are_published(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    second = Spool(workspace.spool, 2, lambda: 4_000_000_000.0)
+    for step in range(3, 6):
+        second.append(step, {"train/loss": 3.0 - step, "eval/loss": 9.0})
+    second.close()
+
+    publish.run(config, workspace)
+    publish.run(config, workspace)
+
+    run_id = publish.own_run(client, config)
+    attempts = json.loads(Path(client.download_artifacts(run_id, "reports/attempts.json", str(tmp_path))).read_text())
+    assert [(item["attempt"], item["first_step"], item["last_step"]) for item in attempts] == [(1, 1, 3), (2, 3, 5)]
+    assert (attempts[1]["began"], attempts[1]["ended"]) == ("2096-10-02T07:06:40+00:00",) * 2
+    (file,) = client.list_artifacts(run_id, "tensorboard")
+    events = scalars(Path(client.download_artifacts(run_id, file.path, str(tmp_path))))
+    for name in ("train/loss", "eval/loss"):
+        history = [(name, point.step, point.value) for point in client.get_metric_history(run_id, name)]
+        assert [event for event in events if event[0] == name] == history
+
+
+def scalars(file: Path) -> list[tuple[str, int, float]]:
+    """Name, step and value of each event. A record is its length and a check sum, the event, and another check sum."""
+    data, position, found = file.read_bytes(), 0, []
+    while position < len(data):
+        (length,) = struct.unpack_from("<Q", data, position)
+        event = Event.FromString(data[position + 12 : position + 12 + length])
+        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        position += length + 16
+    return found
+
+
+@pytest.mark.parametrize(("fails", "tag"), [(False, "written"), (True, "failed")])
+def test_the_files_of_weights_and_biases_are_published_and_their_failure_fails_nothing(
+    tmp_path: Path,
+    mlflow_server: MlflowServer,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: bool,
+    tag: str,
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path, weights_and_biases=WeightsAndBiasesConfig("hr"))
+    if fails:
+        monkeypatch.setattr("vernacular_trainer.tracking.weights_and_biases.sys.executable", "/no/such/python")
+
+    assert publish.run(config, workspace).model_version == "1"
+
+    run_id = publish.own_run(client, config)
+    assert client.get_run(run_id).data.tags["vernacular.dev/weights-and-biases"] == tag
+    files = [item.path for item in client.list_artifacts(run_id, "wandb")]
+    assert files == ([] if fails else [f"wandb/run-{config.identity.uid}.wandb"])
+
+
+def test_no_namespace_can_move_the_alias_of_anothers_model(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    publish.run(config, workspace)
+    name = config.publish.registered_model
+    (tmp_path / "theirs").mkdir()
+    theirs, left = job_on(
+        mlflow_server.uri,
+        tmp_path / "theirs",
+        identity=JobIdentity("other", "hr", "uid-theirs"),
+        publish=config.publish,
+    )
+
+    for action in (lambda: rights.check_rights(theirs), lambda: publish.run(theirs, left)):
+        with pytest.raises(StageError) as caught:
+            action()
+        assert caught.value.code is StageFailure.ARGUMENT_REFUSED
+        assert caught.value.message == f"the registered model {name} in MLflow belongs to namespace demo"
+        assert "publish.registeredModel" in caught.value.advice
+
+    assert client.get_registered_model(name).tags["vernacular.dev/namespace"] == "demo"
+    assert client.get_model_version_by_alias(name, "candidate").version == "1"
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
 
 
@@ -361,7 +480,7 @@ def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(
         return watched
 
     spool = Spool(workspace.spool, 2)
-    shipper = Shipper(spool, workspace.spool, connection, interval=0.05, longest_pause=0.5)
+    shipper = Shipper(spool, workspace.spool, connection, Allowance(6000), interval=0.05, longest_pause=0.5)
     sink = SpoolSink(spool, shipper, close_seconds=60)
     for step in range(4, 1501):
         sink.log(step, {"train/loss": step / 8, "train/grad_norm": 1.0})
@@ -384,6 +503,23 @@ def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(
     assert summary.model_version == "1"
     assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == list(range(1, 1522))
     assert [point.step for point in client.get_metric_history(run_id, "train/grad_norm")] == list(range(4, 1501))
+
+
+def test_a_run_that_was_deleted_meanwhile_is_restored_and_gets_everything(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = client.create_run(client.create_experiment(f"demo.{tmp_path.name}")).info.run_id
+    tracking = TrackingConfig(mlflow_server.uri, f"demo.{tmp_path.name}", run_id)
+    config, workspace = job_on(mlflow_server.uri, tmp_path, tracking=tracking)
+    client.delete_run(run_id)
+    with pytest.raises(Exception, match="must be in the 'active' state"):
+        publish.ship(workspace.spool, send_to_run(client, run_id))
+
+    assert publish.run(config, workspace).model_version == "1"
+
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == [1, 2, 3]
+    assert f"run {run_id} was deleted in MLflow" in caplog.text
 
 
 def test_rights_are_checked_by_writing_what_may_be_written_twice(

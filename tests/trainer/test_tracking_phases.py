@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from support.mlflow_server import MlflowServer
 from support.stage_jobs import make_job
 from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport, Stage, TrackingConfig
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, Tell, reporting, tell_run
 
 
@@ -47,7 +48,7 @@ def config(tmp_path: Path) -> JobConfig:
 
 def test_each_phase_is_told_once_and_again_when_it_gets_on(config: JobConfig) -> None:
     heard, sizes = Heard(), iter(["1 GB", "1 GB", "2 GB"])
-    reporter = PhaseReporter(config, heard.connect, interval=0.01)
+    reporter = PhaseReporter(config, heard.connect, Allowance(1000), interval=0.01)
     reporter.start()
     reporter.enter(Phase.DOWNLOADING, lambda: next(sizes, "2 GB"))
     heard.wait(2)
@@ -64,7 +65,7 @@ def test_each_phase_is_told_once_and_again_when_it_gets_on(config: JobConfig) ->
 
 def test_a_tracker_that_is_away_is_tried_again(config: JobConfig) -> None:
     heard = Heard(failures=3)
-    reporter = PhaseReporter(config, heard.connect, interval=0.01)
+    reporter = PhaseReporter(config, heard.connect, Allowance(1000), interval=0.01)
     reporter.start()
     reporter.enter(Phase.TOKENISING)
 
@@ -85,7 +86,7 @@ def test_a_job_without_a_run_tells_nothing(
     config: JobConfig, stage: Stage, tracking: TrackingConfig, tells: bool
 ) -> None:
     before = _reporters()
-    with reporting(dataclasses.replace(config, stage=stage, tracking=tracking)):
+    with reporting(dataclasses.replace(config, stage=stage, tracking=tracking), Allowance()):
         assert len(_reporters() - before) == int(tells)
 
 

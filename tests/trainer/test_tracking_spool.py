@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, ship
 from vernacular_trainer.tracking.spool import MAX_POINTS_PER_REQUEST, Point, Spool, spool_files, unsent_batches
 
@@ -152,7 +155,9 @@ class Receiver:
 
 def sink_to(folder: Path, receiver: Receiver) -> SpoolSink:
     metrics = spool(folder)
-    return SpoolSink(metrics, Shipper(metrics, folder, lambda: receiver.send, interval=0.01, longest_pause=0.05))
+    return SpoolSink(
+        metrics, Shipper(metrics, folder, lambda: receiver.send, Allowance(6000), interval=0.01, longest_pause=0.05)
+    )
 
 
 def test_a_training_ships_while_it_goes_on_and_survives_an_outage(tmp_path: Path) -> None:
@@ -191,7 +196,9 @@ def test_closing_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
         release.wait(WAIT_SECONDS)
 
     metrics = spool(tmp_path)
-    sink = SpoolSink(metrics, Shipper(metrics, tmp_path, lambda: hang, interval=0.01), close_seconds=0.1)
+    sink = SpoolSink(
+        metrics, Shipper(metrics, tmp_path, lambda: hang, Allowance(6000), interval=0.01), close_seconds=0.1
+    )
     sink.log(1, {"a": 1.0})
 
     sink.close()
@@ -215,10 +222,89 @@ def test_a_full_disk_does_not_stop_a_training(
     sink.log(3, {"a": 3.0})
     sink.close()
 
-    assert [point.step for point in sent_by(tmp_path)] == [3]
+    assert [point.step for point in sent_by(tmp_path)] == [1, 2, 3]
     assert [record.message for record in caplog.records] == [
-        "metrics could not be written to the spool: No space left on device"
+        "metrics wait until they can be written to the spool: No space left on device"
     ]
+
+
+_FILLING = """
+import resource, signal, sys
+from pathlib import Path
+from vernacular_trainer.tracking.shipper import SpoolSink
+from vernacular_trainer.tracking.spool import Spool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sink = SpoolSink(Spool(Path(sys.argv[1]), 1, lambda: 1.0), None)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+for step in range(1, 101):
+    sink.log(step, {"train/loss": step / 8})
+if sys.argv[2] == "room":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+sink.close()
+"""
+
+
+@pytest.mark.parametrize(("end", "arrived"), [("room", 100), ("full", None)])
+def test_a_disk_that_takes_half_a_line_loses_nothing_once_there_is_room(
+    tmp_path: Path, end: str, arrived: int | None
+) -> None:
+    """The kernel refuses what goes over a limit of the file's size, in the middle of a line, as a full disk does."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FILLING, str(tmp_path), end], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    steps = [point.step for point in sent_by(tmp_path)]
+    if arrived:
+        assert steps == list(range(1, arrived + 1))
+        assert "are lost" not in done.stderr
+    else:
+        assert steps == list(range(1, len(steps) + 1))
+        assert f"{100 - len(steps)} lines of metrics are lost" in done.stderr
+
+
+def test_what_waits_for_a_full_disk_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    metrics = spool(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("vernacular_trainer.tracking.spool.os.write", full)
+        patched.setattr("vernacular_trainer.tracking.spool.MOST_WAITING", 3)
+        for step in range(5):
+            with pytest.raises(OSError, match="No space left"):
+                metrics.append(step, {"a": 1.0})
+        assert metrics.waiting == 3
+    metrics.close()
+
+    assert [point.step for point in sent_by(tmp_path)] == [0, 1, 2]
+
+
+def test_a_job_asks_the_server_four_times_a_minute(tmp_path: Path) -> None:
+    now = 0.0
+    allowance = Allowance(clock=lambda: now)
+    metrics, requests = spool(tmp_path), 0
+
+    def count(points: tuple[Point, ...]) -> None:
+        nonlocal requests
+        requests += 1
+
+    for step in range(12 * 60):
+        metrics.append(step, {"a": 1.0})
+        now += 5
+        ship(tmp_path, count, allowance.take)
+
+    # a few early ones, then four in each of the 60 minutes
+    assert 4 * 60 <= requests <= 4 + 4 * 60
+    metrics.close()
+
+
+def test_nothing_to_send_needs_no_request(tmp_path: Path) -> None:
+    allowance = Allowance(1)
+    spool(tmp_path).close()
+
+    assert [ship(tmp_path, lambda points: None, allowance.take) for _ in range(3)] == [0, 0, 0]
+    assert allowance.take()
 
 
 def test_lines_are_plain_json(tmp_path: Path) -> None:

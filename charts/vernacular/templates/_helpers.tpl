@@ -19,6 +19,13 @@
 {{- printf "%s-mlflow" (include "vernacular.fullname" .) }}
 {{- end }}
 
+{{/* "true" when the bundled MLflow server keeps anything on a volume */}}
+{{- define "vernacular.mlflow.hasVolume" -}}
+{{- with .Values.mlflow.bundled }}
+{{- if not (and .database.secretName .artifacts.destination) }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "vernacular.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/name: {{ include "vernacular.name" . }}

@@ -71,7 +71,10 @@ FULL = fine_tune_job(
             "onMiss": "FailJob",
         },
     },
-    tracking={"mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"}},
+    tracking={
+        "mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"},
+        "weightsAndBiases": {"project": "hr", "entity": "team", "mode": "Online", "secretName": "wandb"},
+    },
     publish={"registeredModel": "bot", "alias": "rc", "promotion": "Automatic", "promotedAlias": "prod"},
 )
 OVERRIDDEN = fine_tune_job(

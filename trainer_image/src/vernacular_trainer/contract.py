@@ -36,6 +36,8 @@ TERMINATION_MESSAGE_LIMIT = 4096
 RENDEZVOUS_PORT = 29400
 # what a Secret for MLflow may hold, under the names of the environment variables that MLflow reads
 TRACKING_CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+# the same for Weights & Biases
+WEIGHTS_AND_BIASES_KEYS = ("WANDB_API_KEY", "WANDB_BASE_URL")
 
 
 class ContractError(ValueError):
@@ -405,6 +407,18 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class WeightsAndBiasesConfig:
+    """A run in Weights & Biases beside the one in MLflow. `entity`: "" for the key's own. `credentials_path` is the
+    folder of the mounted Secret ("" when there is none, and but for publish); without `online` nothing is sent.
+    """
+
+    project: str
+    entity: str = ""
+    online: bool = False
+    credentials_path: str = ""
+
+
+@dataclass(frozen=True)
 class PublishConfig:
     """Name of the registered model and the alias that the new version gets. `promotion`: Manual, or Automatic: a
     version whose verdict is Promote gets `promoted_alias` too.
@@ -442,6 +456,7 @@ class JobConfig:
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     repair: RepairConfig | None = None
+    weights_and_biases: WeightsAndBiasesConfig | None = None
     trainer: TrainerConfig | None = None
     https: HttpsConfig = field(default_factory=HttpsConfig)
     grace_period_seconds: int = 120

@@ -12,9 +12,11 @@ plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
 reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, row-digests.csv,
-                              training.json, evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
+                              training.json, environment.json, attempts.json,
+                              evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
 evaluation/                   the base's answers, for an evaluation that is repeated
 spool/                        metrics on their way to MLflow
+tensorboard/, wandb/          the same as an event file, and as files of Weights & Biases
 """
 
 from __future__ import annotations
@@ -131,6 +133,22 @@ class Workspace:
     @property
     def training_report(self) -> Path:
         return self.reports / "training.json"
+
+    @property
+    def environment_report(self) -> Path:
+        return self.reports / "environment.json"
+
+    @property
+    def attempts_report(self) -> Path:
+        return self.reports / "attempts.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def weights_and_biases(self) -> Path:
+        return self.root / "wandb"
 
     @property
     def base_answers(self) -> Path:

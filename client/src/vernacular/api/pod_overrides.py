@@ -27,7 +27,7 @@ from vernacular.api.strings import (
 )
 
 _OWN_VOLUMES = (
-    r"workspace|job|tmp|shm|questions|model-cache|supervisor|(tracking|model)-credentials|(claim|train)-[0-9]+"
+    r"workspace|job|tmp|shm|questions|model-cache|supervisor|(tracking|model|wandb)-credentials|(claim|train)-[0-9]+"
 )
 _OWN_PATHS = "workspace|job|inputs|claims|secrets|model-cache|supervisor|tmp|dev|proc|sys|etc"
 

@@ -649,10 +649,44 @@ class MLflowSpec(SpecModel):
     )
 
 
+class WeightsAndBiasesMode(StrEnum):
+    """Whether a run is sent to a server."""
+
+    OFFLINE = "Offline"
+    ONLINE = "Online"
+
+
+class WeightsAndBiasesSpec(SpecModel):
+    """A second record of the metrics, in Weights & Biases."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.mode) || self.mode != 'Online' || has(self.secretName)",
+                "mode Online needs secretName, a Secret with WANDB_API_KEY",
+            )
+        )
+    )
+
+    project: TrackingName = Field(description="Project of the run.")
+    entity: TrackingName | None = Field(default=None, description="User or team. Default: the key's own.")
+    mode: WeightsAndBiasesMode | None = Field(
+        default=None,
+        description="Offline (default): files for `wandb sync` among the artifacts of the MLflow run. Online: publish"
+        " also sends them.",
+    )
+    secret_name: ObjectName | None = Field(
+        default=None, description="Secret with WANDB_API_KEY, and WANDB_BASE_URL for a server of your own."
+    )
+
+
 class TrackingSpec(SpecModel):
     """Records of the job."""
 
     mlflow: MLflowSpec = Field(default_factory=MLflowSpec, description="Where the job is recorded.")
+    weights_and_biases: WeightsAndBiasesSpec | None = Field(
+        default=None, description="Record the metrics in Weights & Biases too, when the job is published."
+    )
 
 
 class Promotion(StrEnum):

@@ -20,12 +20,14 @@ from vernacular_trainer.contract import (
     MODEL_CACHE_ROOT,
     SECRETS_ROOT,
     TRACKING_CREDENTIAL_KEYS,
+    WEIGHTS_AND_BIASES_KEYS,
     WORKSPACE_ROOT,
     FileSource,
 )
 
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
+WEIGHTS_AND_BIASES_SECRET_PATH = f"{SECRETS_ROOT}/wandb"
 _KEYS_BY_SCHEME: dict[str, tuple[str, ...]] = {
     "hf": ("HF_TOKEN",),
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"),
@@ -135,6 +137,12 @@ def _claim_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, An
 def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     secrets = [
         ("tracking-credentials", tracking_secret(job, stage), TRACKING_SECRET_PATH, TRACKING_CREDENTIAL_KEYS),
+        (
+            "wandb-credentials",
+            weights_and_biases_secret(job, stage),
+            WEIGHTS_AND_BIASES_SECRET_PATH,
+            WEIGHTS_AND_BIASES_KEYS,
+        ),
         ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _keys(job.spec.model.uri)),
         *(
             (f"{name}-credentials", _secret_of(reference, stage), f"{SECRETS_ROOT}/{name}", _keys(reference.uri or ""))
@@ -181,6 +189,12 @@ def tracking_secret(job: FineTuneJob, stage: Stage) -> str:
         return ""
     mlflow = job.spec.tracking.mlflow if job.spec.tracking else None
     return (mlflow.credentials_secret_name if mlflow and stage in _WITH_TRACKING else None) or ""
+
+
+def weights_and_biases_secret(job: FineTuneJob, stage: Stage) -> str:
+    """Name of the Secret with the key for Weights & Biases, "" when there is none, or the stage sends nothing there."""
+    wanted = job.spec.tracking.weights_and_biases if job.spec.tracking else None
+    return (wanted.secret_name if wanted and stage == Stage.PUBLISH else None) or ""
 
 
 def _references(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:

@@ -8,7 +8,7 @@ from vernacular.api import FineTuneJob
 from vernacular.api import Stage as ApiStage
 from vernacular.api.constants import DEFAULT_PROMOTED_ALIAS, DEFAULT_SPLIT_PERCENT
 from vernacular.api.names import child_name, tracking_name
-from vernacular.api.spec import TrainingSpec, ValidationSpec
+from vernacular.api.spec import TrainingSpec, ValidationSpec, WeightsAndBiasesMode
 from vernacular_operator.config import OperatorConfig
 from vernacular_operator.manifests import inputs
 from vernacular_operator.manifests.repair import repair_of
@@ -33,6 +33,7 @@ from vernacular_trainer.contract import (
     TrackingConfig,
     TrainerConfig,
     TrainingConfig,
+    WeightsAndBiasesConfig,
 )
 
 
@@ -80,6 +81,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         model=_model(attempt, workspace),
         dataset=_dataset(attempt),
         tracking=_tracking(attempt, config),
+        weights_and_biases=_weights_and_biases(attempt),
         publish=_publish(job),
         objective=ObjectiveConfig(job.spec.objective.value, job.spec.dpo.beta if job.spec.dpo else None),
         method=_method(job),
@@ -157,6 +159,19 @@ def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
         run_id=attempt.run_id,
         credentials_name=secret,
         credentials_path=inputs.TRACKING_SECRET_PATH if secret else "",
+    )
+
+
+def _weights_and_biases(attempt: Attempt) -> WeightsAndBiasesConfig | None:
+    tracking = attempt.job.spec.tracking
+    if not tracking or not (wanted := tracking.weights_and_biases):
+        return None
+    secret = inputs.weights_and_biases_secret(attempt.job, attempt.stage)
+    return WeightsAndBiasesConfig(
+        project=wanted.project,
+        entity=wanted.entity or "",
+        online=wanted.mode == WeightsAndBiasesMode.ONLINE,
+        credentials_path=inputs.WEIGHTS_AND_BIASES_SECRET_PATH if secret else "",
     )
 
 

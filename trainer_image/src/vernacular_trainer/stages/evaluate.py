@@ -33,6 +33,7 @@ from vernacular_trainer.evaluation.scoring import Scored, score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
 from vernacular_trainer.model.base import load_base
 from vernacular_trainer.model_shape import max_length
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.workspace import Workspace
 
@@ -53,7 +54,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     rows = TaughtRows.read(workspace)
     asked = Asked(questions, load_glossary(config, workspace), config.dataset.system_prompt)
     papers = _papers(config, workspace, asked, rows)
-    with reporting(config) as phases:
+    with reporting(config, Allowance()) as phases:
         base, tuned = _examine(config, workspace, papers, phases, clock)
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))

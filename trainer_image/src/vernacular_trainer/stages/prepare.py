@@ -54,6 +54,7 @@ from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
 from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.serving import servability
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.rights import AWAY, check_rights
 from vernacular_trainer.workspace import Workspace
@@ -84,7 +85,7 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
     problems = ProblemLog()
     try:
-        with reporting(config) as phases:
+        with reporting(config, Allowance()) as phases:
             return _prepare(config, workspace, problems, phases)
     except StageError:
         if problems.problems():

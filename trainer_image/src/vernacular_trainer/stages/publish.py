@@ -21,7 +21,9 @@ from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.lineage import compare
 from vernacular_trainer.evaluation.report import write_report
 from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
+from vernacular_trainer.tracking.event_files import write_events
 from vernacular_trainer.tracking.model_card import model_card
+from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters
 from vernacular_trainer.tracking.registry import (
     Promotion,
     promote,
@@ -31,11 +33,12 @@ from vernacular_trainer.tracking.registry import (
 )
 from vernacular_trainer.tracking.rights import ensure_experiment
 from vernacular_trainer.tracking.shipper import send_to_run, ship
+from vernacular_trainer.tracking.spool import spool_files
+from vernacular_trainer.tracking.weights_and_biases import replay_of, write_run
 from vernacular_trainer.workspace import Workspace
 
 PATIENCE_SECONDS = 300.0
 UPLOAD_TIMEOUT_SECONDS = 120
-_PARAMETER_LIMIT = 500
 _TABLE = "reports/evaluation_table.json"
 _GAIN = {"": "value", "_low": "low", "_high": "high"}
 
@@ -97,19 +100,22 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     patience = patience or Patience()
     findings = Findings.read(workspace)
     client = connect(config.tracking, timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
-    run_id = config.tracking.run_id or patience.call(lambda: own_run(client, config))
+    run_id = patience.call(lambda: _open_run(client, config))
     if lineage := patience.call(lambda: _lineage(client, config.publish, run_id, findings.evaluation)):
         findings = dataclasses.replace(findings, evaluation={**findings.evaluation, "lineage": lineage})
         write_report(workspace, findings.evaluation)
     _write_documents(config, workspace, findings)
     patience.call(lambda: ship(workspace.spool, send_to_run(client, run_id)))
     patience.call(lambda: _log_values(client, run_id, config, findings))
+    patience.call(lambda: _log_datasets(client, run_id, findings))
     kind = "adapter" if config.method.makes_adapter else "model"
     patience.call(lambda: _upload(client, run_id, workspace, kind))
     tags = {**identity_tags(config.identity), TAG_PREFIX + "base": config.model.uri}
     description = _description(config, findings)
     version = patience.call(lambda: register_version(client, config.publish, run_id, kind, tags, description))
     promotion = patience.call(lambda: _promote(client, config.publish, findings.evaluation["verdict"], version))
+    if config.weights_and_biases:
+        _mirror(client, run_id, config, workspace, findings)
     if not config.tracking.run_id:
         patience.call(lambda: client.set_terminated(run_id, "FINISHED"))
     location = patience.call(lambda: str(client.get_run(run_id).info.artifact_uri))
@@ -121,6 +127,23 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
         config.publish.promoted_alias if promotion.done else "",
         promotion.replaced,
     )
+
+
+def _mirror(client: Any, run_id: str, config: JobConfig, workspace: Workspace, findings: Findings) -> None:
+    """Make the run in Weights & Biases too, and keep its files. The result is published already: nothing here fails."""
+    wanted, folder = config.weights_and_biases, workspace.weights_and_biases
+    assert wanted
+    tag = TAG_PREFIX + "weights-and-biases"
+    try:
+        if client.get_run(run_id).data.tags.get(tag) == "sent":
+            return
+        points = (point for file in spool_files(workspace.spool) for point in file.points())
+        worked = write_run(replay_of(config, parameters(config, findings.data), points), wanted, folder)
+        for path in folder.glob("wandb/offline-run-*/*.wandb"):
+            client.log_artifact(run_id, str(path), folder.name)
+        client.set_tag(run_id, tag, ("sent" if wanted.online else "written") if worked else "failed")
+    except Exception as error:
+        log.warning("Weights & Biases: %s", type(error).__name__)
 
 
 def _lineage(client: Any, publish: PublishConfig, run_id: str, evaluation: dict[str, Any]) -> dict[str, Any] | None:
@@ -139,6 +162,15 @@ def _promote(client: Any, publish: PublishConfig, verdict: str, version: str) ->
     return promote(client, publish.registered_model, publish.promoted_alias, version)
 
 
+def _open_run(client: Any, config: JobConfig) -> str:
+    """The job's run. One that somebody deleted meanwhile is restored: the result has no other place."""
+    run_id = config.tracking.run_id or own_run(client, config)
+    if client.get_run(run_id).info.lifecycle_stage == "deleted":
+        log.warning("run %s was deleted in MLflow while the job went on, and is restored", run_id)
+        client.restore_run(run_id)
+    return run_id
+
+
 def own_run(client: Any, config: JobConfig) -> str:
     """The run of a job that no operator accompanies: found by the job's uid, or opened."""
     experiment = ensure_experiment(client, config.tracking.experiment)
@@ -149,6 +181,9 @@ def own_run(client: Any, config: JobConfig) -> str:
 
 
 def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings) -> None:
+    spooled = spool_files(workspace.spool)
+    write_json(workspace.attempts_report, attempts(spooled))
+    write_events((point for file in spooled for point in file.points()), workspace.events)
     write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
     asked = ["question", "expected", "base answer", "base", "tuned answer", "tuned"]
     columns = [*asked, "with rows in the prompt", "topic"]
@@ -172,19 +207,35 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
     from mlflow.entities import Metric, Param, RunTag
 
     evaluation = findings.evaluation
-    values = {"model": config.model.uri, **{item["name"]: item["value"] for item in findings.data["plan"]}}
-    values |= {"datasetDigest": findings.data["digest"], "trainRows": str(findings.data["train"])}
     now = int(time.time() * 1000)
     verdict = verdict_metrics(evaluation)
     known = client.get_run(run_id).data.metrics
     tags = {**identity_tags(config.identity), TAG_PREFIX + "attempt": str(config.attempt)}
-    tags |= {TAG_PREFIX + "verdict": evaluation["verdict"], "mlflow.note.content": _description(config, findings)}
+    tags |= {
+        TAG_PREFIX + "verdict": evaluation["verdict"],
+        "mlflow.note.content": cut(_description(config, findings), TAG_LIMIT),
+    }
     tags["mlflow.loggedArtifacts"] = json.dumps([{"path": _TABLE, "type": "table"}])
     client.log_batch(
         run_id,
         metrics=[Metric(key, float(value), now, 0) for key, value in verdict.items() if known.get(key) != value],
-        params=[Param(key, value[:_PARAMETER_LIMIT]) for key, value in values.items()],
+        params=[Param(key, value) for key, value in parameters(config, findings.data).items()],
         tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+
+
+def _log_datasets(client: Any, run_id: str, findings: Findings) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    client.log_inputs(
+        run_id,
+        datasets=[
+            DatasetInput(
+                Dataset(item.name, item.digest, "vernacular", item.source, profile=item.profile),
+                [InputTag("mlflow.data.context", item.context)],
+            )
+            for item in datasets(findings.data)
+        ],
     )
 
 
@@ -219,14 +270,17 @@ def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
         *(workspace.data_page, workspace.rejected_rows, workspace.questions_to_write, workspace.evaluation_page),
         workspace.row_digests,
         *(workspace.review_sheet, workspace.collect_next, workspace.collect_next_sheet),
+        workspace.environment_report,
     )
     reports = (
-        *(workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE),
+        *(workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE, workspace.attempts_report),
         *(path for path in optional if path.exists()),
     )
     documents = (workspace.plan, workspace.reports / "model_card.md")
-    _require_plain((result, *result.rglob("*"), *reports, *documents))
+    folders = (result, workspace.events)
+    _require_plain((*folders, *(path for folder in folders for path in folder.rglob("*")), *reports, *documents))
     client.log_artifacts(run_id, str(result), kind)
+    client.log_artifacts(run_id, str(workspace.events), workspace.events.name)
     for path in reports:
         client.log_artifact(run_id, str(path), "reports")
     for path in documents:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from vernacular_trainer.contract import JobConfig, Outcome, Phase, StageReport, TrainSummary, summary_to_dict
@@ -18,6 +20,8 @@ from vernacular_trainer.memory import GIB, RowSizes
 from vernacular_trainer.model.base import add_adapter, load_base
 from vernacular_trainer.model_shape import read_shape
 from vernacular_trainer.plan import ZERO_STAGES, ResolvedPlan
+from vernacular_trainer.tracking.allowance import Allowance
+from vernacular_trainer.tracking.environment import environment
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
 from vernacular_trainer.tracking.shipper import open_sink
 from vernacular_trainer.training import checkpoints
@@ -45,12 +49,18 @@ def run(config: JobConfig, workspace: Workspace) -> TrainSummary:
         checkpointing = "on" if plan.gradient_checkpointing else "off"
         log.info("repaired: %d rows at a time, gradient checkpointing %s", plan.micro_batch_size, checkpointing)
     ranks = join(config.compute, needs_group=plan.strategy in ZERO_STAGES)
-    with reporting(config, active=ranks.is_first) as phases:
-        return _train(config, workspace, plan, ranks, phases)
+    allowance = Allowance()
+    with reporting(config, allowance, active=ranks.is_first) as phases:
+        return _train(config, workspace, plan, ranks, phases, allowance)
 
 
 def _train(
-    config: JobConfig, workspace: Workspace, plan: ResolvedPlan, ranks: Ranks, phases: PhaseReporter
+    config: JobConfig,
+    workspace: Workspace,
+    plan: ResolvedPlan,
+    ranks: Ranks,
+    phases: PhaseReporter,
+    allowance: Allowance,
 ) -> TrainSummary:
     heartbeat = Heartbeat.of(os.environ)
     heartbeat.begin(LOADING)
@@ -64,7 +74,7 @@ def _train(
         _initialise_deepspeed(ranks)
     model = _load_model(plan, Path(config.model.path))
     stop = StopRequest()
-    sink = LoggedSink(open_sink(config, workspace), plan.total_steps) if ranks.is_first else NoSink()
+    sink = LoggedSink(open_sink(config, workspace, allowance), plan.total_steps) if ranks.is_first else NoSink()
     with stop.listen():
         try:
             trainer = StageTrainer(
@@ -96,8 +106,13 @@ def _train(
         trainer.write_result(workspace.result)
         if ranks.is_first:
             write_json(workspace.training_report, summary_to_dict(summary))
+            write_json(workspace.environment_report, environment([_name(ranks.device)] * ranks.world_size))
         ranks.leave()
     return summary
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def _table(path: Path, plan: ResolvedPlan) -> Table:

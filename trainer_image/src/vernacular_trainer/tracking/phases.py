@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vernacular_trainer.contract import PHASE_TAG, JobConfig, Phase, PhaseReport, Stage
+from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect, find_run
 
 INTERVAL_SECONDS = 5.0
@@ -23,12 +24,19 @@ Tell = Callable[[str], None]
 
 
 class PhaseReporter:
-    """Notes the phase, and tells it from a thread every `interval` seconds if it changed."""
+    """Notes the phase, and tells it from a thread every `interval` seconds if it changed, as far as its `allowance` of
+    requests goes.
+    """
 
     def __init__(
-        self, config: JobConfig, open_connection: Callable[[], Tell], interval: float = INTERVAL_SECONDS
+        self,
+        config: JobConfig,
+        open_connection: Callable[[], Tell],
+        allowance: Allowance,
+        interval: float = INTERVAL_SECONDS,
     ) -> None:
         self._config = config
+        self._allowance = allowance
         self._open_connection = open_connection
         self._interval = interval
         self._current: tuple[Phase, Detail] | None = None
@@ -51,7 +59,7 @@ class PhaseReporter:
         while not self._stopping.wait(self._interval):
             try:
                 text = self._text()
-                if text != told:
+                if text != told and self._allowance.take():
                     tell = tell or self._open_connection()
                     tell(text)
                     told = text
@@ -66,9 +74,9 @@ class PhaseReporter:
 
 
 @contextlib.contextmanager
-def reporting(config: JobConfig, *, active: bool = True) -> Iterator[PhaseReporter]:
+def reporting(config: JobConfig, allowance: Allowance, *, active: bool = True) -> Iterator[PhaseReporter]:
     """A reporter for the time of one stage; one that is not `active` tells nothing (one process speaks for all)."""
-    reporter = PhaseReporter(config, lambda: tell_run(config))
+    reporter = PhaseReporter(config, lambda: tell_run(config), allowance)
     # a job that no operator accompanies has no run before it publishes
     if active and config.tracking.uri and (config.tracking.run_id or config.stage is Stage.PREPARE):
         reporter.start()

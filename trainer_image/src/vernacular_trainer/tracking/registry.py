@@ -20,10 +20,11 @@ def register_version(
 ) -> str:
     """Number of the version that holds the artifacts `kind` of a run: the one there is, or a new one.
 
-    The alias points to it afterwards. Raises what MLflow raises.
+    The alias points to it afterwards. Raises StageError (ArgumentRefused) when the model is another namespace's, and
+    what MLflow raises.
     """
     name = publish.registered_model
-    ensure_registered_model(client, name, {})
+    ensure_registered_model(client, name, tags[TAG_PREFIX + "namespace"])
     found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     version = str(found[0].version) if found else _create(client, name, run_id, kind)
     client.update_model_version(name, version, description)

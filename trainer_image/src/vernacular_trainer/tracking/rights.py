@@ -10,6 +10,7 @@ from typing import Any
 from vernacular_trainer.contract import TRACKING_CREDENTIAL_KEYS, JobConfig, StageFailure
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.tracking.client import (
+    TAG_PREFIX,
     away,
     connect,
     identity_tags,
@@ -20,6 +21,7 @@ from vernacular_trainer.tracking.client import (
 
 REACHED = "Reached"
 AWAY = "Away"
+_NAMESPACE_TAG = TAG_PREFIX + "namespace"
 
 
 def check_rights(config: JobConfig) -> str:
@@ -42,7 +44,8 @@ def check_rights(config: JobConfig) -> str:
             "the experiment", tracking.experiment, config, lambda: _tag_experiment(client, tracking.experiment, tags)
         )
         name = config.publish.registered_model
-        _write("the registered model", name, config, lambda: ensure_registered_model(client, name, tags))
+        namespace = config.identity.namespace
+        _write("the registered model", name, config, lambda: ensure_registered_model(client, name, namespace))
     except StageError:
         raise
     except Exception as error:
@@ -52,11 +55,20 @@ def check_rights(config: JobConfig) -> str:
     return REACHED
 
 
-def ensure_registered_model(client: Any, name: str, tags: dict[str, str]) -> None:
-    """Make the registered model unless it exists, and tag it. Raises what MLflow raises."""
+def ensure_registered_model(client: Any, name: str, namespace: str) -> None:
+    """Make the registered model unless it exists, and tag it with the namespace of its jobs.
+
+    Raises StageError (ArgumentRefused) when it is another namespace's: nobody else may move its aliases. Raises what
+    MLflow raises.
+    """
     _create_unless_present(lambda: client.create_registered_model(name))
-    for key, value in tags.items():
-        client.set_registered_model_tag(name, key, value)
+    owner = client.get_registered_model(name).tags.get(_NAMESPACE_TAG)
+    if owner is None:
+        client.set_registered_model_tag(name, _NAMESPACE_TAG, namespace)
+    elif owner != namespace:
+        message = f"the registered model {name} in MLflow belongs to namespace {owner}"
+        advice = f"choose another name in publish.registeredModel; else have its tag {_NAMESPACE_TAG} changed in MLflow"
+        raise StageError(StageFailure.ARGUMENT_REFUSED, message, advice, name)
 
 
 def ensure_experiment(client: Any, name: str) -> str:
@@ -93,6 +105,8 @@ def _create_unless_present(create: Callable[[], Any]) -> None:
 def _write(what: str, name: str, config: JobConfig, write: Callable[[], None]) -> None:
     try:
         write()
+    except StageError:
+        raise
     except Exception as error:
         if rejected(error):
             message = f"MLflow does not take the name of {what}, {name}, or it was deleted there"

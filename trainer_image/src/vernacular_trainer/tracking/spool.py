@@ -2,14 +2,16 @@
 
 Every attempt appends to its own file, `attempt-<n>.jsonl`, one object a line: `{"step", "timestamp" (ms), "metrics"}`.
 `attempt-<n>.sent` holds the number of bytes that MLflow has confirmed. Sending again is harmless: MLflow keeps a point
-of equal key, step, timestamp and value once.
+of equal key, step, timestamp and value once. What a full disk does not take waits in memory until it does.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 from vernacular_trainer.data.files import write_bytes
 
 MAX_POINTS_PER_REQUEST = 1000
+# lines that may wait for room on the disk: a few megabytes
+MOST_WAITING = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class SpoolFile:
     @property
     def offset_path(self) -> Path:
         return self.path.with_suffix(".sent")
+
+    @property
+    def attempt(self) -> int:
+        return int(self.path.stem.removeprefix("attempt-"))
 
     def sent(self) -> int:
         """Number of bytes that MLflow has confirmed."""
@@ -89,8 +97,7 @@ class SpoolFile:
 
 def spool_files(folder: Path) -> list[SpoolFile]:
     """The files of all attempts so far, oldest attempt first."""
-    paths = sorted(folder.glob("attempt-*.jsonl"), key=lambda path: int(path.stem.removeprefix("attempt-")))
-    return [SpoolFile(path) for path in paths]
+    return sorted((SpoolFile(path) for path in folder.glob("attempt-*.jsonl")), key=lambda file: file.attempt)
 
 
 def unsent_batches(folder: Path) -> Iterator[Batch]:
@@ -109,25 +116,54 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._known = _last_steps(folder)
         self._clock = clock
+        self._waiting: deque[bytes] = deque()
+        # never held while the disk is waited for longer than one write takes
+        self._lock = threading.Lock()
         self._descriptor = _open_for_append(folder / f"attempt-{attempt}.jsonl")
 
+    @property
+    def waiting(self) -> int:
+        """Number of lines that the disk has not taken yet."""
+        return len(self._waiting)
+
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one line; visible to other processes when this returns. Raises OSError, for example on a full disk."""
+        """Write one line; visible to other processes when this returns.
+
+        Raises OSError, for example on a full disk: the line waits, and is written before the next one. Of lines that
+        wait at most MOST_WAITING are kept.
+        """
         fresh = {key: float(value) for key, value in metrics.items() if self._known.get(key, -1) < step}
         if not fresh:
             return
         line = json.dumps({"step": step, "timestamp": int(self._clock() * 1000), "metrics": fresh}) + "\n"
-        os.write(self._descriptor, line.encode())
         self._known.update(dict.fromkeys(fresh, step))
+        with self._lock:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append(line.encode())
+            self._write_waiting()
 
     def sync(self) -> None:
-        """Make what was appended survive a crash of the machine."""
+        """Make what was appended survive a crash of the machine. Raises OSError."""
+        with self._lock:
+            self._write_waiting()
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Sync and close. The spool cannot be used afterwards."""
-        self.sync()
-        os.close(self._descriptor)
+        """Sync and close. The spool cannot be used afterwards. Raises OSError."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
+
+    def _write_waiting(self) -> None:
+        """A disk that is nearly full takes a part of a line: the rest of it has to come next."""
+        while self._waiting:
+            line = self._waiting[0]
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                self._waiting[0] = line[written:]
+            else:
+                self._waiting.popleft()
 
 
 def _open_for_append(path: Path) -> int:

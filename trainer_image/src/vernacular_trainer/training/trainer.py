@@ -263,6 +263,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             "train/tokens_per_second": self.throughput.lap(),
             "progress/step": float(self.state.global_step),
             "progress/total_steps": float(self.plan.total_steps),
+            # a step of this curve is a restart
+            "progress/attempt": float(self._attempt),
             **_named("train", self._loss.measured()),
         }
         if "grad_norm" in logs:

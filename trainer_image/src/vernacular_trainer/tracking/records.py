@@ -1,0 +1,85 @@
+"""What a run holds beside its metrics: parameters, the files that were learnt from, and the attempts. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vernacular_trainer.contract import JobConfig
+from vernacular_trainer.tracking.spool import SpoolFile
+
+PARAMETER_LIMIT = 500
+TAG_LIMIT = 5000
+_CUT = " … (cut)"
+# of MLflow, for the digest and the name of a data set
+_DIGEST_LIMIT, _NAME_LIMIT = 36, 500
+_ASKED = frozenset({"questions.jsonl", "glossary.yaml"})
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A file as MLflow shows data sets: `source` and `profile` are JSON, `context` is training or evaluation."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+    context: str
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or as much of it as MLflow takes, with words that say so."""
+    return text if len(text) <= limit else text[: limit - len(_CUT)] + _CUT
+
+
+def parameters(config: JobConfig, data: Mapping[str, Any]) -> dict[str, str]:
+    """What people search runs by; everything else is in plan.json."""
+    model = data["model"]
+    values = {
+        "model": config.model.uri,
+        "modelRevision": model["commit"] or config.model.revision,
+        **{item["name"]: item["value"] for item in data["plan"]},
+        "datasetDigest": data["digest"],
+        "trainRows": str(data["train"]),
+    }
+    return {name: cut(value, PARAMETER_LIMIT) for name, value in values.items()}
+
+
+def datasets(data: Mapping[str, Any]) -> list[DatasetRecord]:
+    """The files that the job named, as prepare copied them. MLflow's digest is the beginning of ours."""
+    return [
+        DatasetRecord(
+            name=cut(item["name"], _NAME_LIMIT),
+            digest=item["digest"].removeprefix("sha256:")[:_DIGEST_LIMIT],
+            source=json.dumps({"name": item["name"], "digest": item["digest"]}),
+            profile=json.dumps({"bytes": item["bytes"]}),
+            context="evaluation" if item["file"] in _ASKED else "training",
+        )
+        for item in data["inputs"]
+    ]
+
+
+def attempts(files: Iterable[SpoolFile]) -> list[dict[str, Any]]:
+    """What each attempt of training measured: first and last step and moment. An attempt without any is left out."""
+    found = []
+    for file in files:
+        points = sorted(file.points(), key=lambda point: point.timestamp)
+        if points:
+            steps = [point.step for point in points]
+            found.append(
+                {
+                    "attempt": file.attempt,
+                    "first_step": min(steps),
+                    "last_step": max(steps),
+                    "began": _moment(points[0].timestamp),
+                    "ended": _moment(points[-1].timestamp),
+                }
+            )
+    return found
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
