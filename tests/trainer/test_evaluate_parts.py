@@ -197,7 +197,7 @@ def test_answers_come_as_a_sheet_to_review(tmp_path: Path) -> None:
 
     header, line = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()
 
-    assert header == ["question", "expected", "base answer", "tuned answer", "scored", "OK?", "digest"]
+    assert header[:5] == ["question", "expected", "tuned answer", "scored", "OK?"]
     assert line[:2] == ["How long?", "=1+1"]
     assert len(line[2]) == 32_767
     write_review_sheet(path, [])

@@ -5,7 +5,8 @@ The exit code says it in short (contract.ExitCode), the report in full: as the c
 where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
 
 `python -m vernacular_trainer plan --config job.json [--gpu-memory 80GiB] [--model FOLDER]` runs nothing: it shows what
-a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job.
+a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job, `python -m
+vernacular_trainer review SHEET --mlflow URI --run ID` judges anew what a person has reviewed.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from vernacular_trainer.errors import StageError, report_of
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
-PLAN, CHECK = "plan", "check"
+PLAN, CHECK, REVIEW = "plan", "check", "review"
 FORMATS = ("Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text", "Preference")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
     options = _parser().parse_args(arguments)
-    if options.stage in (PLAN, CHECK):
-        return _without_job(_plan if options.stage == PLAN else _check, options)
+    if show := _WITHOUT_STAGE.get(options.stage):
+        return _without_stage(show, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
         report = supervise(config, options.config)
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     return int(report.outcome.exit_code)
 
 
-def _without_job(show: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+def _without_stage(show: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """A failure is a sentence and an advice on standard error."""
     try:
         show(options)
@@ -64,6 +65,16 @@ def _check(options: argparse.Namespace) -> None:
         tuple(options.files), options.objective, options.teaches, options.format, options.questions, options.reports
     )
     check_files(wanted, sys.stdout)
+
+
+def _review(options: argparse.Namespace) -> None:
+    from vernacular_trainer.review_command import Reviewed, review_answers
+
+    wanted = Reviewed(options.sheet, options.mlflow, options.run, options.reviewer, not options.dry_run)
+    review_answers(wanted, sys.stdout)
+
+
+_WITHOUT_STAGE = {PLAN: _plan, CHECK: _check, REVIEW: _review}
 
 
 def load_config(path: Path, stage: Stage) -> JobConfig:
@@ -113,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--format", choices=FORMATS, default="Auto", help="the format of all rows")
     check.add_argument("--questions", type=Path, metavar="FILE", help="questions that the tuned model will be asked")
     check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
+    review = commands.add_parser(REVIEW, help="judge anew with what a person says of the answers")
+    review.add_argument("sheet", type=Path, metavar="SHEET", help="review.xlsx of the run, filled in")
+    review.add_argument("--mlflow", required=True, metavar="URI", help="address of MLflow")
+    review.add_argument("--run", required=True, metavar="ID", help="the run of the job")
+    review.add_argument("--reviewer", required=True, metavar="NAME", help="who has filled it in")
+    review.add_argument("--dry-run", action="store_true", help="record nothing")
     return parser
 
 

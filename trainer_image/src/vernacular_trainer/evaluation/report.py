@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vernacular_trainer.contract import EvaluateSummary, summary_to_dict
+from vernacular_trainer.contract import EvaluateSummary, GateConfig, summary_to_dict
 from vernacular_trainer.data.checks.terms import says
 from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.data.glossary import Glossary, Term
@@ -39,6 +39,7 @@ class Results:
     tuned: Answers
     lessons: tuple[Lesson, ...]
     glossary: Glossary = field(default_factory=Glossary)
+    gate: GateConfig = field(default_factory=GateConfig)
 
 
 def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Results | None) -> None:
@@ -76,6 +77,8 @@ def _details(results: Results) -> dict[str, Any]:
         entries.append(entry)
     return {
         "questions": entries,
+        "gate": asdict(results.gate),
+        "rows_in_prompt": evidence.prompted.rows if evidence.prompted else 0,
         "measures": {"base": _measures(entries, "base"), "tuned": _measures(entries, "tuned")},
         "consistency": _consistency(evidence),
         "general": _general(results),
@@ -92,6 +95,7 @@ def _question(question: Question) -> dict[str, Any]:
         "row": question.row,
         "phrasing": question.phrasing,
         "digest": question.digest,
+        "unit": question.unit,
         "topic": question.topic,
         "answerable": question.answerable,
         "messages": [message.to_dict() for message in question.messages],
@@ -130,12 +134,13 @@ def _consistency(evidence: Evidence) -> dict[str, int]:
 
 
 def _general(results: Results) -> dict[str, int]:
-    asked = len(results.tuned.general)
+    base, tuned = results.base.answers.general, results.tuned.general
     return {
-        "asked": asked,
+        "asked": len(tuned),
         "of": len(general_questions()),
-        "base": sum(results.base.answers.general),
-        "tuned": sum(results.tuned.general),
+        "base": sum(base),
+        "tuned": sum(tuned),
+        "forgotten": sum(before and not after for before, after in zip(base, tuned, strict=True)),
     }
 
 

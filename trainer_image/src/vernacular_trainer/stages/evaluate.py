@@ -58,7 +58,8 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))
     log.info("evaluation: %s", summary.summary)
-    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows), asked.glossary)
+    gate = config.evaluation.gate
+    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows), asked.glossary, gate)
     write_documents(workspace, summary, results)
     return summary
 
