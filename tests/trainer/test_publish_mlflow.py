@@ -295,7 +295,9 @@ def test_the_table_of_answers_can_be_read_by_mlflow(
     table = json.loads(Path(path).read_text())
     assert table["columns"][:2] == ["question", "expected"]
     with_rows = "3 months, i.e. 90 days"
-    assert table["data"] == [["How long?", "90 days", "30 days", "wrong", "90 days", "correct", with_rows, "notice"]]
+    assert table["data"] == [
+        ["How long?", "90 days", "30 days", "wrong", "90 days", "correct", with_rows, "notice", ""]
+    ]
     logged = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert logged == [{"path": "reports/evaluation_table.json", "type": "table"}]
 

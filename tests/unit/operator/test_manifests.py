@@ -69,6 +69,13 @@ FULL = fine_tune_job(
             "maxGeneralRegressionPercent": 4,
             "onMiss": "FailJob",
         },
+        "judge": {
+            "endpoint": "https://llm.example.com/v1",
+            "model": "judge-1",
+            "credentials": {"secretName": "judge"},
+            "maxRequests": 40,
+        },
+        "embeddings": {"endpoint": "http://embedder/v1", "model": "e5"},
     },
     tracking={"mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"}},
     publish={"registeredModel": "bot", "alias": "rc", "promotion": "Automatic", "promotedAlias": "prod"},
@@ -224,6 +231,16 @@ def test_only_prepare_sees_the_credentials_of_files_by_the_keys_that_it_reads() 
     names = ("model", "train-0", "questions", "glossary")
     assert secrets.pop(Stage.PREPARE) == {f"{name}-credentials": keys for name in names}
     assert not any(secrets.values())
+
+
+def test_only_evaluate_sees_the_key_of_the_judge_and_knows_where_it_is() -> None:
+    seen = [stage for stage in Stage if "judge-credentials" in str(pod_spec(FULL, stage))]
+    (volume,) = (item for item in pod_spec(FULL, Stage.EVALUATE)["volumes"] if item["name"] == "judge-credentials")
+    configs = {stage: job_config(Attempt(FULL, stage, 1), config()).evaluation for stage in Stage}
+
+    assert seen == [Stage.EVALUATE]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["OPENAI_API_KEY", "ca.crt"]
+    assert [stage for stage, found in configs.items() if found.judge or found.embeddings] == [Stage.EVALUATE]
 
 
 def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:

@@ -151,7 +151,7 @@ def own_run(client: Any, config: JobConfig) -> str:
 def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings) -> None:
     write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
     asked = ["question", "expected", "base answer", "base", "tuned answer", "tuned"]
-    columns = [*asked, "with rows in the prompt", "topic"]
+    columns = [*asked, "with rows in the prompt", "topic", "better, says the judge"]
     rows = [
         [
             item["messages"][-1]["content"],
@@ -162,6 +162,7 @@ def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings
             item["tuned"]["score"],
             item.get("prompted", {}).get("answer", ""),
             item["topic"],
+            item.get("judge", ""),
         ]
         for item in findings.evaluation["questions"]
     ]
@@ -208,9 +209,19 @@ def verdict_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
         },
         "prompted_correct": prompted.get("counts", {}).get("correct"),
         "prompted_asked": prompted.get("asked"),
+        **{f"judge_{name}": value for name, value in _judged(evaluation).items()},
         "general_regression_percent": general,
     }
     return {f"verdict/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def _judged(evaluation: dict[str, Any]) -> dict[str, float]:
+    """How often the judge preferred what; nothing when none was asked, or none answered."""
+    judge = evaluation.get("judge") or {}
+    counts = {name: judge[name] for name in ("tuned", "base", "equal", "unsure") if judge}
+    if not sum(counts.values()):
+        return {}
+    return {**counts, **{f"points{suffix}": judge["points"][name] for suffix, name in _GAIN.items()}}
 
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
