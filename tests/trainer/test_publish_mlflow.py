@@ -160,6 +160,9 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
         "tuned_perplexity": pytest.approx(1.4993),
         "prompted_correct": 1,
         "prompted_asked": 1,
+        "prompted_tokens_per_request": 300,
+        "prompted_seconds_per_request": 0.2,
+        "base_seconds_per_request": 0.1,
         "general_regression_percent": 33,
     }
     assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.0, 1.0, 0.0]

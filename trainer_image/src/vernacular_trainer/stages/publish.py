@@ -209,10 +209,24 @@ def verdict_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
         },
         "prompted_correct": prompted.get("counts", {}).get("correct"),
         "prompted_asked": prompted.get("asked"),
+        "prompted_tokens_per_request": prompted.get("tokens_per_request"),
+        **_asked_twice(evaluation),
         **{f"judge_{name}": value for name, value in _judged(evaluation).items()},
         "general_regression_percent": general,
     }
     return {f"verdict/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def _asked_twice(evaluation: dict[str, Any]) -> dict[str, float]:
+    """How many questions are answered alike in all their wordings, and what a request to the base takes."""
+    consistency, values = evaluation.get("consistency") or {}, {}
+    if consistency.get("questions"):
+        values = {"reworded_asked": consistency["questions"]}
+        values |= {f"{model}_consistent": consistency[model] for model in ("base", "tuned")}
+    if evaluation["prompted"]:
+        values["prompted_seconds_per_request"] = evaluation["latency"]["with_rows"]
+        values["base_seconds_per_request"] = evaluation["latency"]["without"]
+    return values
 
 
 def _judged(evaluation: dict[str, Any]) -> dict[str, float]:
