@@ -19,6 +19,7 @@ from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.consistency import agreeing
 from vernacular_trainer.evaluation.embeddings import Similarity
 from vernacular_trainer.evaluation.general_questions import general_questions
+from vernacular_trainer.evaluation.groups import Group
 from vernacular_trainer.evaluation.judging import Opinion, Preference
 from vernacular_trainer.evaluation.lessons import Lesson
 from vernacular_trainer.evaluation.measures import nearness
@@ -44,6 +45,7 @@ class Results:
     gate: GateConfig = field(default_factory=GateConfig)
     opinion: Opinion | None = None
     similarity: Similarity | None = None
+    groups: tuple[Group, ...] = ()
 
 
 def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Results | None) -> None:
@@ -62,7 +64,7 @@ def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
 
 def page(document: dict[str, Any]) -> str:
     """The report as HTML that needs nothing else; all texts are escaped."""
-    return render(_PAGE, report={"lineage": None, "judge": None, "embeddings": None, **document})
+    return render(_PAGE, report={"lineage": None, "judge": None, "embeddings": None, "failures": [], **document})
 
 
 def _details(results: Results) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def _details(results: Results) -> dict[str, Any]:
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
         "provable_points": provable_points(pieces(questions)),
+        "failures": [asdict(group) for group in results.groups],
         "lessons": [_lesson(lesson) for lesson in results.lessons],
     }
 

@@ -64,7 +64,7 @@ def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]
             "why": lesson["why"],
             "advice": lesson["advice"],
             "in other words than": lesson["asked"],
-            "nearest rows": "\n".join(f"{row['question']} -> {row['answer']}" for row in lesson["nearest"][:3]),
+            "nearest rows": "\n".join(map(_row, lesson["nearest"][:3])),
         }
         for lesson in lessons
     ]
@@ -73,6 +73,11 @@ def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]
     else:
         path.unlink(missing_ok=True)
     _write(sheet, "Rows to write", tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
+
+
+def _row(row: dict[str, Any]) -> str:
+    source = f" [{row['source']}]" if row["source"] else ""
+    return f"{row['question']} -> {row['answer']}{source}"
 
 
 def cut(text: str) -> str:

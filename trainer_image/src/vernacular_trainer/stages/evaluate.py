@@ -26,6 +26,7 @@ from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.embeddings import Similarity, similarity_of
 from vernacular_trainer.evaluation.exam import Clock, examine_base, examine_tuned
+from vernacular_trainer.evaluation.groups import groups
 from vernacular_trainer.evaluation.judging import Opinion, Pair, opinion_of
 from vernacular_trainer.evaluation.lessons import lessons
 from vernacular_trainer.evaluation.paper import Asked, Paper, write_paper
@@ -61,8 +62,16 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))
     log.info("evaluation: %s", summary.summary)
-    gate = config.evaluation.gate
-    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows), asked.glossary, gate, *opinions)
+    results = Results(
+        evidence,
+        base,
+        tuned,
+        lessons(questions, evidence.tuned, rows),
+        asked.glossary,
+        config.evaluation.gate,
+        *opinions,
+        groups(questions, evidence.tuned, rows, asked.glossary),
+    )
     write_documents(workspace, summary, results)
     return summary
 
