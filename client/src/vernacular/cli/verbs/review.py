@@ -41,7 +41,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     flags = [
         f"--mlflow={open_registry(options.mlflow, [job]).address}",
         f"--run={run_id}",
-        f"--reviewer={options.reviewer or _user(jobs)}",
+        f"--reviewer={options.reviewer or user_of(jobs)}",
         *(["--dry-run"] if options.dry_run else []),
     ]
     command = (sys.executable, "-m", "vernacular_trainer", "review", *flags, "--", options.sheet)
@@ -51,7 +51,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     return _ENDS[done.returncode]
 
 
-def _user(jobs: Jobs) -> str:
+def user_of(jobs: Jobs) -> str:
     """As whom the cluster knows the person, else this machine."""
     question = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
