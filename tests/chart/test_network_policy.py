@@ -159,6 +159,16 @@ def test_namespaces_of_jobs_and_egress_can_be_chosen(helm: Helm) -> None:
     assert network.allows(stage_pod(Stage.TRAIN, "legal"), OUTSIDE, 5353, "UDP")
 
 
+def test_evaluate_pods_alone_go_where_a_judge_is(helm: Helm) -> None:
+    judge = {"networkPolicy": {"enabled": True, "namespaces": ["hr"], "evaluateEgress": [{"ports": [{"port": 8443}]}]}}
+    network = Network(helm.render(both(BUNDLED, judge)))
+
+    reach = [stage for stage in Stage if network.allows(stage_pod(stage), OUTSIDE, 8443)]
+
+    assert reach == [Stage.EVALUATE]
+    assert not network.allows(stage_pod(Stage.EVALUATE), OUTSIDE, 443)
+
+
 @pytest.mark.integration
 def test_the_server_accepts_the_policies_strictly(api_server: ApiServer, manifests: list[Manifest]) -> None:
     namespace = api_server.new_namespace()

@@ -390,6 +390,32 @@ STORAGE: list[Case] = [
         {"claimName": "c", "deletionPolicy": "Retain"},
     ),
 ]
+JUDGE = at("evaluation.judge", {"endpoint": "https://llm.example.com/v1", "model": "judge"})
+
+
+def service(field: str) -> list[Case]:
+    """A field that is a model behind a server."""
+    whole = {"endpoint": "http://vllm.team:8000/v1", "model": "org/judge:1@x"}
+    addresses = ("vllm:8000", "https://user:key@vllm/v1", "ftp://vllm", "https://vllm/v1?key=x")
+    rest = at(field, whole)
+    return [
+        *accepts(field, whole, {**whole, "credentials": {"secretName": "judge-key"}}),
+        *refuses(field, f"{field}.model: Required value", {"endpoint": "http://vllm"}),
+        *refuses(field, f"{field}.endpoint: Required value", {"model": "a"}),
+        *text(f"{field}.endpoint", 512, ("https://a/v1",), addresses, "must be an address like", given=rest),
+        *text(
+            f"{field}.model",
+            256,
+            ("gpt-x",),
+            ("-a", "a\nb", "ä"),
+            "must be the name of a model",
+            given=rest,
+        ),
+        *refuses(f"{field}.credentials", "secretName: Required value", {}, given=rest),
+        *text(f"{field}.credentials.secretName", 253, ("a.b",), ("A",), OBJECT_NAME, given=rest),
+    ]
+
+
 GATE = "a gate without a demand lets everything pass"
 WANDB = "tracking.weightsAndBiases"
 TRACKING: list[Case] = [
@@ -419,6 +445,9 @@ TRACKING: list[Case] = [
     *integer("evaluation.gate.maxGeneralRegressionPercent", 0, 100),
     *choice("evaluation.gate.onMiss", "Hold", "FailJob", given=at("evaluation.gate.maxWrongPercent", 3)),
     *refuses("evaluation.gate", GATE, {}, {"onMiss": "FailJob"}),
+    *service("evaluation.judge"),
+    *service("evaluation.embeddings"),
+    *integer("evaluation.judge.maxRequests", 2, 10_000, given=JUDGE),
     *choice("publish.promotion", "Manual", "Automatic"),
     *text(
         "publish.promotedAlias",

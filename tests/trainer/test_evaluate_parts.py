@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from python_calamine import CalamineWorkbook
 from support.stage_jobs import write_lines
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.formats import parse_row
+from vernacular_trainer.data.glossary import parse_glossary
+from vernacular_trainer.data.held_out import origins_of
 from vernacular_trainer.data.questions import Question, parse_questions
-from vernacular_trainer.data.rows import Message, RowError
+from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.allowance import Allowance, Pace, allow, allowance_of
 from vernacular_trainer.evaluation.consistency import agreeing
 from vernacular_trainer.evaluation.general_questions import general_questions
 from vernacular_trainer.evaluation.generate import room_for
+from vernacular_trainer.evaluation.groups import groups
 from vernacular_trainer.evaluation.lessons import Why, lessons
 from vernacular_trainer.evaluation.measures import Nearness, nearness
 from vernacular_trainer.evaluation.prompting import TaughtRow, TaughtRows, with_rows
@@ -100,6 +104,49 @@ def test_why_a_question_was_failed(rows: list[tuple[str, str]], why: Why) -> Non
 
     assert lesson.why == why
     assert lesson.advice
+
+
+def test_rows_whose_answers_are_cut_off_teach_nothing() -> None:
+    cut = TaughtRow("what is the notice period", "90 days", cut=True)
+    asked = question("what is the notice period", "90 days")
+
+    assert [lesson.why for lesson in lessons([asked], [WRONG], TaughtRows([cut]))] == [Why.CUT_OFF]
+    whole = TaughtRow("how long is the notice", "90 days")
+    assert [lesson.why for lesson in lessons([asked], [WRONG], TaughtRows([cut, whole]))] == [Why.TOO_FEW_WORDINGS]
+
+
+def test_failures_are_grouped_by_what_their_questions_share() -> None:
+    glossary = parse_glossary("terms: [{term: bench, definition: a pause, synonyms: [bench time]}]", "g.yaml")
+    rows = TaughtRows([TaughtRow("how long is bench time", "a month", "a.jsonl"), TaughtRow("leave", "9", "b.jsonl")])
+    asked = [
+        question("who pays bench time", "the company", topic="bench"),
+        question("how much leave", "twenty four days in each and every year", topic="leave"),
+        question("how long is leave", "9 days", topic="leave"),
+        question("who knows", answerable=False),
+    ]
+
+    found = groups(asked, [WRONG, DECLINED, RIGHT, RIGHT], rows, glossary)
+
+    assert [(group.by, group.name, group.failed, group.asked) for group in found] == [
+        ("topic", "bench", 1, 1),
+        ("topic", "leave", 1, 2),
+        ("term", "bench", 1, 1),
+        ("length", "6 to 20 words", 1, 1),
+        ("length", "up to 5 words", 1, 2),
+        ("source", "a.jsonl", 1, 1),
+        ("source", "b.jsonl", 1, 2),
+    ]
+
+
+def test_rows_know_their_file_and_whether_they_were_cut(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_lines(workspace.clean_rows, [{"text": f"leave number {number}"} for number in range(1, 6)])
+    rows = [Conversation(f"{name}:7", (Message("assistant", "x"),)) for name in ("a", "a", "pvc://d/b", "b", "b")]
+    write_json(workspace.held_out_lines, dataclasses.asdict(origins_of(rows, (1,), (3,))))
+
+    found = {row.answer[-1]: (row.source, row.cut) for row in TaughtRows.read(workspace).nearest("leave", 9)}
+
+    assert found == {"1": ("a", False), "3": ("pvc://d/b", False), "4": ("b", True), "5": ("b", False)}
 
 
 def test_the_answer_may_be_taught_in_quite_other_words() -> None:
@@ -197,7 +244,7 @@ def test_answers_come_as_a_sheet_to_review(tmp_path: Path) -> None:
 
     header, line = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()
 
-    assert header == ["question", "expected", "base answer", "tuned answer", "scored", "OK?", "digest"]
+    assert header[:5] == ["question", "expected", "tuned answer", "scored", "OK?"]
     assert line[:2] == ["How long?", "=1+1"]
     assert len(line[2]) == 32_767
     write_review_sheet(path, [])
@@ -211,7 +258,7 @@ def test_rows_to_write_ask_for_a_question_and_are_refused_without_one(tmp_path: 
         "topic": "leave",
         "asked": "How long?",
         "expected": "9 days",
-        "nearest": [{"question": "a", "answer": "b"}],
+        "nearest": [{"question": "a", "answer": "b", "source": "leave.jsonl", "cut": False}],
     }
     write_collect_next(tmp_path / "next.jsonl", tmp_path / "next.xlsx", [lesson])
 
@@ -225,5 +272,6 @@ def test_rows_to_write_ask_for_a_question_and_are_refused_without_one(tmp_path: 
     sheet = CalamineWorkbook.from_path(str(tmp_path / "next.xlsx")).get_sheet_by_index(0).to_python()
     assert sheet[0][:2] == ["question", "answer"]
     assert sheet[1][1] == "9 days"
+    assert row["nearest rows"] == "a -> b [leave.jsonl]"
     write_collect_next(tmp_path / "next.jsonl", tmp_path / "next.xlsx", [])
     assert not list(tmp_path.iterdir())

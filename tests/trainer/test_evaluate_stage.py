@@ -16,15 +16,26 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
+from support.canaries import canary, forms, found_in_files
+from support.openai_server import OpenAiServer
 from support.stage_jobs import make_job, write_lines
-from vernacular_trainer.contract import EvaluationConfig, FileSource, GateConfig, JobConfig, MethodConfig, Stage
+from vernacular_trainer.contract import (
+    EvaluationConfig,
+    FileSource,
+    GateConfig,
+    JobConfig,
+    JudgeConfig,
+    MethodConfig,
+    ServiceConfig,
+    Stage,
+)
 from vernacular_trainer.data.chat import NOT_TRAINED, encode, end_of_turn_ids, load_tokenizer, prompt_ids
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.evaluation import exam
 from vernacular_trainer.evaluation.generate import MIN_NEW_TOKENS, generate
 from vernacular_trainer.model.base import linear_layers, load_base
-from vernacular_trainer.stages import evaluate
+from vernacular_trainer.stages import evaluate, publish
 from vernacular_trainer.workspace import Workspace
 
 FACTS = {
@@ -162,7 +173,7 @@ def test_what_there_is_no_time_for_is_left_out(tmp_path: Path, base_and_adapter:
 
     assert (summary.prompted, summary.general_regression_percent) == (None, None)
     report = json.loads(workspace.evaluation_report.read_text())
-    assert report["general"] == {"asked": 0, "of": 120, "base": 0, "tuned": 0}
+    assert report["general"] == {"asked": 0, "of": 120, "base": 0, "tuned": 0, "forgotten": 0}
     assert "Not measured" in workspace.evaluation_page.read_text()
 
 
@@ -223,6 +234,46 @@ def test_the_companys_terms_are_asked_for_inside_and_outside(
     # the answer to the question about leave says what must not be said
     assert found["tuned"]["forbidden"] == 1
     assert "knows the meaning" in workspace.evaluation_page.read_text()
+
+
+def test_second_opinions_are_reported_and_decide_nothing(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
+    config, workspace = evaluate_job(tmp_path / "without", *base_and_adapter)
+    alone = evaluate.run(config, workspace)
+    with OpenAiServer(lambda first, second: f"Answer: {'first' if first > second else 'second'}") as server:
+        server.key = canary("key")
+        (tmp_path / "OPENAI_API_KEY").write_text(server.key)
+        service = ServiceConfig(f"{server.uri}/v1", "<judge>", "judge-key", str(tmp_path))
+        evaluation = dataclasses.replace(config.evaluation, judge=JudgeConfig(service, 8), embeddings=service)
+        config, workspace = evaluate_job(tmp_path / "with", *base_and_adapter, evaluation=evaluation)
+        summary = evaluate.run(config, workspace)
+
+    assert (summary.verdict, summary.summary) == (alone.verdict, alone.summary)
+    assert found_in_files(workspace.root, forms(server.key)) == []
+    report = json.loads(workspace.evaluation_report.read_text())
+    judge = report["judge"]
+    assert judge["tuned"] + judge["base"] + judge["equal"] == 4
+    assert (judge["unsure"], judge["trouble"], judge["model"]) == (0, "", "<judge>")
+    assert [item["judge"] for item in report["questions"] if "judge" in item] != []
+    assert report["measures"]["tuned"]["similarity"] > report["measures"]["base"]["similarity"]
+    page = workspace.evaluation_page.read_text()
+    assert "&lt;judge&gt; finds the tuned model" in page
+    assert "better, says the judge" in page
+    assert publish.verdict_metrics(report)["verdict/judge_tuned"] == judge["tuned"]
+    assert "verdict/tuned_similarity" in publish.verdict_metrics(report)
+
+
+def test_second_opinions_that_cannot_be_had_are_told_of(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
+    away = ServiceConfig("http://127.0.0.1:9/v1", "judge-1", "judge", str(tmp_path))
+    evaluation = EvaluationConfig(FileSource("q", "/nowhere"), judge=JudgeConfig(away, 8), embeddings=away)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
+
+    assert evaluate.run(config, workspace).verdict == "Promote"
+    report = json.loads(workspace.evaluation_report.read_text())
+    assert (
+        report["judge"]["trouble"] == report["embeddings"]["trouble"] == "the Secret judge has no usable OPENAI_API_KEY"
+    )
+    assert workspace.evaluation_page.read_text().count("the Secret judge has no usable OPENAI_API_KEY") == 2
+    assert not [name for name in publish.verdict_metrics(report) if "judge" in name or "similarity" in name]
 
 
 def sabotaged(source: Path, target: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:

@@ -172,6 +172,9 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
         "tuned_perplexity": pytest.approx(1.4993),
         "prompted_correct": 1,
         "prompted_asked": 1,
+        "prompted_tokens_per_request": 300,
+        "prompted_seconds_per_request": 0.2,
+        "base_seconds_per_request": 0.1,
         "general_regression_percent": 33,
     }
     assert [point.value for point in client.get_metric_history(run_id, "train/loss")] == [2.0, 1.0, 0.0]
@@ -414,7 +417,9 @@ def test_the_table_of_answers_can_be_read_by_mlflow(
     table = json.loads(Path(path).read_text())
     assert table["columns"][:2] == ["question", "expected"]
     with_rows = "3 months, i.e. 90 days"
-    assert table["data"] == [["How long?", "90 days", "30 days", "wrong", "90 days", "correct", with_rows, "notice"]]
+    assert table["data"] == [
+        ["How long?", "90 days", "30 days", "wrong", "90 days", "correct", with_rows, "notice", ""]
+    ]
     logged = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert logged == [{"path": "reports/evaluation_table.json", "type": "table"}]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
 from vernacular.cli.mlflow import Mlflow, address_of
 from vernacular.cli.promoting import Promotion, alias_of, choose, decide, model_of
-from vernacular.cli.registry import Version
+from vernacular.cli.registry import Reviewed, Version
 
 MLFLOW = {"registeredModel": "demo.hr-bot", "modelVersion": "3", "url": "https://mlflow.example.org/x/#/experiments/1"}
 
@@ -79,6 +80,31 @@ def test_a_verdict_that_says_no() -> None:
         "The verdict is Hold. Tuned 3 of 9 right. The gate was missed: 33 % right, 80 % demanded."
         " Promote it all the same?"
     )
+
+
+def reviewed(verdict: str, number: int = 3) -> Version:
+    review = Reviewed(verdict, "Tuned 3 of 9 right.", "ada", "2026-01-02T03:00:00+00:00")
+    return dataclasses.replace(version(number), review=review)
+
+
+def test_a_review_counts_instead_of_the_verdict() -> None:
+    hold = published("Hold")
+
+    assert promoted(hold, [reviewed("Promote")], None).doubt == ""
+    assert promoted(hold, [version(3), reviewed("Promote", 2)], 2, "Hold").doubt == ""
+    assert promoted(published(), [reviewed("Hold")], None).doubt == (
+        "The review of version 3 by ada, 2026-01-02T03:00:00+00:00, says Hold. Tuned 3 of 9 right."
+        " Promote it all the same?"
+    )
+
+
+def test_a_version_that_its_review_found_worse_is_promoted_by_force_alone() -> None:
+    versions = [reviewed("Regressed")]
+
+    with pytest.raises(CliError, match=r"by ada, .* says Regressed\. Tuned 3 of 9 right\.") as caught:
+        promoted(published(), versions, None)
+    assert "--force" in caught.value.advice
+    assert decide(published(), versions, versions[0], "champion", "", force=True).doubt.endswith("all the same?")
 
 
 def test_a_version_that_has_the_alias() -> None:

@@ -70,6 +70,13 @@ FULL = fine_tune_job(
             "maxGeneralRegressionPercent": 4,
             "onMiss": "FailJob",
         },
+        "judge": {
+            "endpoint": "https://llm.example.com/v1",
+            "model": "judge-1",
+            "credentials": {"secretName": "judge"},
+            "maxRequests": 40,
+        },
+        "embeddings": {"endpoint": "http://embedder/v1", "model": "e5"},
     },
     tracking={
         "mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"},
@@ -247,6 +254,16 @@ def test_rows_that_are_held_out_by_name_are_read_where_prepare_sees_them() -> No
     assert found.validation_split_percent == 0
     assert {"/inputs/validation-0", "/claims/held"} <= {mount["mountPath"] for mount in mounts}
     assert job_config(Attempt(SMALL, Stage.PREPARE, 1), config()).dataset.validation_split_percent == 10
+
+
+def test_only_evaluate_sees_the_key_of_the_judge_and_knows_where_it_is() -> None:
+    seen = [stage for stage in Stage if "judge-credentials" in str(pod_spec(FULL, stage))]
+    (volume,) = (item for item in pod_spec(FULL, Stage.EVALUATE)["volumes"] if item["name"] == "judge-credentials")
+    configs = {stage: job_config(Attempt(FULL, stage, 1), config()).evaluation for stage in Stage}
+
+    assert seen == [Stage.EVALUATE]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["OPENAI_API_KEY", "ca.crt"]
+    assert [stage for stage, found in configs.items() if found.judge or found.embeddings] == [Stage.EVALUATE]
 
 
 def test_gpus_are_asked_for_by_training_and_evaluation_alone() -> None:

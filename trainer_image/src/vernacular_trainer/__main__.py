@@ -5,8 +5,8 @@ The exit code says it in short (contract.ExitCode), the report in full: as the c
 where a path is given, on standard output otherwise, so that the same stage runs without any cluster.
 
 `python -m vernacular_trainer plan --config job.json [--gpu-memory 80GiB] [--model FOLDER]` runs nothing: it shows what
-a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job, and `digests FILE...` says
-by which digests they are known.
+a job would come to. `python -m vernacular_trainer check FILE...` checks rows without a job, `digests FILE...` says by
+which digests they are known, and `review SHEET --mlflow URI --run ID` judges anew what a person has reviewed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from vernacular_trainer.errors import StageError, report_of
 from vernacular_trainer.supervise import supervise
 
 STAGES = {stage.lower(): stage for stage in Stage}
-PLAN, CHECK, DIGESTS = "plan", "check", "digests"
+PLAN, CHECK, DIGESTS, REVIEW = "plan", "check", "digests", "review"
 FORMATS = ("Auto", "Messages", "PromptCompletion", "Instruction", "Conversations", "Text", "Preference")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage of the command line; return its exit code. Never raises for a failing stage."""
     options = _parser().parse_args(arguments)
-    without_job = {PLAN: _plan, CHECK: _check, DIGESTS: _digests}
-    if show := without_job.get(options.stage):
-        return _without_job(show, options)
+    if show := _WITHOUT_STAGE.get(options.stage):
+        return _without_stage(show, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
         report = supervise(config, options.config)
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     return int(report.outcome.exit_code)
 
 
-def _without_job(show: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+def _without_stage(show: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """A failure is a sentence and an advice on standard error."""
     try:
         show(options)
@@ -75,6 +74,16 @@ def _digests(options: argparse.Namespace) -> None:
     columns = dict(item.split("=", 1) for item in options.column)
     for file in options.files:
         sys.stdout.writelines(json.dumps(pair) + "\n" for pair in digests_of(file, columns))
+
+
+def _review(options: argparse.Namespace) -> None:
+    from vernacular_trainer.review_command import Reviewed, review_answers
+
+    wanted = Reviewed(options.sheet, options.mlflow, options.run, options.reviewer, not options.dry_run)
+    review_answers(wanted, sys.stdout)
+
+
+_WITHOUT_STAGE = {PLAN: _plan, CHECK: _check, DIGESTS: _digests, REVIEW: _review}
 
 
 def load_config(path: Path, stage: Stage) -> JobConfig:
@@ -127,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     digests = commands.add_parser(DIGESTS, help="write place and digest of each row of files, as JSON lines")
     digests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")
     digests.add_argument("--column", action="append", default=[], metavar="NAME=MEANS", help="a column and its meaning")
+    review = commands.add_parser(REVIEW, help="judge anew with what a person says of the answers")
+    review.add_argument("sheet", type=Path, metavar="SHEET", help="review.xlsx of the run, filled in")
+    review.add_argument("--mlflow", required=True, metavar="URI", help="address of MLflow")
+    review.add_argument("--run", required=True, metavar="ID", help="the run of the job")
+    review.add_argument("--reviewer", required=True, metavar="NAME", help="who has filled it in")
+    review.add_argument("--dry-run", action="store_true", help="record nothing")
     return parser
 
 

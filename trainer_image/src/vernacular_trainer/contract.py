@@ -39,6 +39,10 @@ TRACKING_CREDENTIAL_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWOR
 # the same for Weights & Biases
 WEIGHTS_AND_BIASES_KEYS = ("WANDB_API_KEY", "WANDB_BASE_URL")
 
+# what a Secret for a model behind a server holds
+SERVICE_KEY = "OPENAI_API_KEY"
+SERVICE_CREDENTIAL_KEYS = (SERVICE_KEY, "ca.crt")
+
 
 class ContractError(ValueError):
     """A document does not follow the contract; the text names the field."""
@@ -385,14 +389,36 @@ class GateConfig:
 
 
 @dataclass(frozen=True)
+class ServiceConfig:
+    """A model behind an OpenAI-compatible server. `credentials_path` is the folder of the mounted Secret ("" when the
+    job names none), `credentials_name` its name.
+    """
+
+    endpoint: str
+    model: str
+    credentials_name: str = ""
+    credentials_path: str = ""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """A model that compares the answers, asked at most `max_requests` times."""
+
+    service: ServiceConfig
+    max_requests: int
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out questions (JSONL); None: the validation rows of the data set are asked instead. `glossary` (YAML): the
-    company's terms; None: there is none.
+    company's terms; None: there is none. `judge` and `embeddings`: None when the job names none, and but for evaluate.
     """
 
     questions: FileSource | None = None
     glossary: FileSource | None = None
     gate: GateConfig = field(default_factory=GateConfig)
+    judge: JudgeConfig | None = None
+    embeddings: ServiceConfig | None = None
 
 
 @dataclass(frozen=True)

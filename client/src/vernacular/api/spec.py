@@ -11,13 +11,14 @@ from pydantic.config import JsonDict
 from vernacular.api.base import ATOMIC_LIST, SpecModel, cel, rules
 from vernacular.api.constants import DEFAULT_ALIAS, DEFAULT_GPU_RESOURCE, DEFAULT_PROMOTED_ALIAS
 from vernacular.api.pod_overrides import PodOverride
-from vernacular.api.sources import FileRef, ModelSpec, RowsRef, TrainingSource
+from vernacular.api.sources import FileRef, ModelSpec, RowsRef, SecretRef, TrainingSource
 from vernacular.api.strings import (
     Alias,
     ArgumentName,
     ArgumentValue,
     Beta,
     ClusterObjectName,
+    Endpoint,
     ImageName,
     LearningRate,
     MaxGradNorm,
@@ -25,6 +26,7 @@ from vernacular.api.strings import (
     ModuleName,
     ObjectName,
     ResourceName,
+    ServiceModel,
     StorageSize,
     TagKey,
     TagValue,
@@ -609,6 +611,31 @@ class GateSpec(SpecModel):
     )
 
 
+class ServiceSpec(SpecModel):
+    """A model behind an OpenAI-compatible server. It is sent the questions, the expected answers and the answers."""
+
+    endpoint: Endpoint = Field(
+        description="Base address of its API, like https://llm.example.com/v1; evaluate pods must be able to reach it."
+    )
+    model: ServiceModel = Field(description="Name of the model, as the server knows it.")
+    credentials: SecretRef | None = Field(
+        default=None,
+        description="Secret with OPENAI_API_KEY, if need be with ca.crt, the certificate of the server's authority."
+        " Only evaluate pods see it. Absent: it is asked without a key.",
+    )
+
+
+class JudgeSpec(ServiceSpec):
+    """A model that says which answer is better. It is sent the questions, the expected answers and both answers."""
+
+    max_requests: int = Field(
+        default=200,
+        ge=2,
+        le=10000,
+        description="At most so many requests, two for each question: the second with the answers in swapped places.",
+    )
+
+
 class EvaluationSpec(SpecModel):
     """What base and tuned model are asked, and what is demanded of the answers."""
 
@@ -621,6 +648,14 @@ class EvaluationSpec(SpecModel):
     )
     gate: GateSpec | None = Field(
         default=None, description="What the tuned model must reach. Absent: a proven gain without proven harm."
+    )
+    judge: JudgeSpec | None = Field(
+        default=None,
+        description="A model that compares the answers, for the report; the verdict does not depend on it.",
+    )
+    embeddings: ServiceSpec | None = Field(
+        default=None,
+        description="A model that shows, for the report, how near answers come to the expected ones in meaning.",
     )
 
 

@@ -85,6 +85,11 @@ Endpoint = Annotated[
         "must be an address like https://minio.example.com:9000, without user and password",
     ),
 ]
+ServiceModel = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Checked(r"[A-Za-z0-9][A-Za-z0-9 @:._/-]*", "must be the name of a model, as its server knows it"),
+]
 TrackingName = Annotated[
     str,
     Field(min_length=1, max_length=128),

@@ -290,16 +290,33 @@ VERBS = (
         ("vernacular models",),
     ),
     Verb(
+        "review",
+        "judge a job anew by what a person says of its answers",
+        "Read review.xlsx back, which a job leaves among the reports of its run, with yes or no in its columns OK? and"
+        " base OK?. The verdict is made anew with these in place of what the rules say, and recorded with the workbook"
+        " in the run and on the version, where promote looks at it. It needs the extra [data].",
+        (
+            _JOB,
+            _argument("sheet", metavar="FILE", help="the workbook, filled in"),
+            _argument("--reviewer", metavar="NAME", help="who has filled it in; default: your name in the cluster"),
+            _argument("--dry-run", action="store_true", help="only show the verdict"),
+            _MLFLOW,
+        ),
+        ("vernacular review hr-bot review.xlsx",),
+    ),
+    Verb(
         "promote",
         "have serving read the version of a job",
         "Point the alias that serving reads (spec.publish.promotedAlias, else champion) to the version that a job has"
         " published, or to another version of its model, which is the way back. When the verdict is not Promote, it"
         " asks first; about another version only when that was never promoted. The version keeps as a tag which one it"
-        " replaced when it was promoted first.",
+        " replaced when it was promoted first. What vernacular review has recorded counts instead of the verdict; a"
+        " version that a review found worse than the base needs --force.",
         (
             _JOB,
             _argument("--version", type=int, metavar="N", help="another version of the job's model"),
             _argument("--alias", metavar="ALIAS", help="another alias"),
+            _argument("--force", action="store_true", help="even a version that a review found worse than the base"),
             _MLFLOW,
             _YES,
         ),

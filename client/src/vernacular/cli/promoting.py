@@ -8,7 +8,7 @@ from typing import Any
 
 from vernacular.cli.commands import Commands
 from vernacular.cli.errors import CliError
-from vernacular.cli.registry import Version
+from vernacular.cli.registry import Reviewed, Version
 from vernacular.cli.screens.values import pick
 
 Json = Mapping[str, Any]
@@ -16,6 +16,7 @@ Json = Mapping[str, Any]
 # vernacular.api.constants says the same, but takes long to import
 DEFAULT_PROMOTED_ALIAS = "champion"
 _PROMOTE = "Promote"
+_REGRESSED = "Regressed"
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,34 @@ def is_own(job: Json, version: Version) -> bool:
     return version.number == _own_number(job) and version.uid == job["metadata"]["uid"]
 
 
-def decide(job: Json, versions: Sequence[Version], version: Version, alias: str, verdict: str) -> Promotion:
-    """The promotion of a version; `verdict` is that of its run, and not needed for the job's own version."""
+def decide(
+    job: Json, versions: Sequence[Version], version: Version, alias: str, verdict: str, *, force: bool = False
+) -> Promotion:
+    """The promotion of a version; `verdict` is that of its run, and not needed for the job's own version. A review
+    counts instead of either.
+
+    Raises CliError for a version that its review found worse than the base, unless it is to be forced.
+    """
     before = next((str(item.number) for item in versions if alias in item.aliases), "")
-    if is_own(job, version):
+    if version.review:
+        doubt = _doubt_of_review(version, version.review, force=force)
+    elif is_own(job, version):
         doubt = _doubt(job)
     elif verdict == _PROMOTE or _was_promoted(version, versions):
         doubt = ""
     else:
         doubt = f"The verdict on version {version.number} is {verdict or 'not known'}. Promote it all the same?"
     return Promotion(version, alias, before, doubt)
+
+
+def _doubt_of_review(version: Version, review: Reviewed, *, force: bool) -> str:
+    if review.verdict == _PROMOTE:
+        return ""
+    who = f" by {review.by}, {review.at}," if review.by else ""
+    says = f"The review of version {version.number}{who} says {review.verdict}. {review.summary}"
+    if review.verdict == _REGRESSED and not force:
+        raise CliError(says, "choose another version with --version; --force promotes it all the same")
+    return f"{says} Promote it all the same?"
 
 
 def _own_number(job: Json) -> int:

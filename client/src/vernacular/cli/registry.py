@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,21 @@ NOTHING = "none"
 
 
 @dataclass(frozen=True)
+class Reviewed:
+    """What a person's review of a version came to, as its tags say."""
+
+    verdict: str
+    summary: str
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Version:
     """One version of a registered model. `job` and `uid` are those of the FineTuneJob that made it, "" when none did.
 
-    `replaced` is the version that it replaced when it was first promoted, "" when it never was.
+    `replaced` is the version that it replaced when it was first promoted, "" when it never was. `review` is the newest,
+    None when there was none.
     """
 
     model: str
@@ -31,6 +42,7 @@ class Version:
     replaced: str
     uid: str = ""
     run_id: str = ""
+    review: Reviewed | None = None
 
 
 class Registry:
@@ -104,4 +116,10 @@ def _version(item: Json, aliases: Sequence[Json]) -> Version:
         tags.get(REPLACED, ""),
         tags.get(TAG_PREFIX + "uid", ""),
         item.get("run_id") or "",
+        _review(tags),
     )
+
+
+def _review(tags: Mapping[str, str]) -> Reviewed | None:
+    verdict, summary, by, at = (tags.get(f"{TAG_PREFIX}review-{key}", "") for key in ("verdict", "summary", "by", "at"))
+    return Reviewed(verdict, summary, by, at) if verdict else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from vernacular.api import FineTuneJob, Stage
 from vernacular.api.sources import ClaimPath, FileRef
+from vernacular.api.spec import ServiceSpec
 from vernacular_operator.manifests.claim import claim_name
 from vernacular_operator.manifests.runtime import runtime_spec
 from vernacular_trainer.contract import (
@@ -19,15 +20,20 @@ from vernacular_trainer.contract import (
     INPUTS_ROOT,
     MODEL_CACHE_ROOT,
     SECRETS_ROOT,
+    SERVICE_CREDENTIAL_KEYS,
     TRACKING_CREDENTIAL_KEYS,
     WEIGHTS_AND_BIASES_KEYS,
     WORKSPACE_ROOT,
     FileSource,
+    JudgeConfig,
+    ServiceConfig,
 )
 
 MODEL_SECRET_PATH = f"{SECRETS_ROOT}/model"
 TRACKING_SECRET_PATH = f"{SECRETS_ROOT}/mlflow"
 WEIGHTS_AND_BIASES_SECRET_PATH = f"{SECRETS_ROOT}/wandb"
+JUDGE_SECRET_PATH = f"{SECRETS_ROOT}/judge"
+EMBEDDINGS_SECRET_PATH = f"{SECRETS_ROOT}/embeddings"
 _KEYS_BY_SCHEME: dict[str, tuple[str, ...]] = {
     "hf": ("HF_TOKEN",),
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "ca.crt"),
@@ -71,6 +77,18 @@ def glossary_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
     """The file of the company's terms; None when the job names none."""
     reference = job.spec.evaluation.glossary
     return _source(reference, "glossary", stage) if reference else None
+
+
+def judge_service(job: FineTuneJob, stage: Stage) -> JudgeConfig | None:
+    """The model that compares the answers; None when the job names none, or the stage asks none."""
+    judge = job.spec.evaluation.judge if stage == Stage.EVALUATE else None
+    return JudgeConfig(_service(judge, JUDGE_SECRET_PATH), judge.max_requests) if judge else None
+
+
+def embeddings_service(job: FineTuneJob, stage: Stage) -> ServiceConfig | None:
+    """The model that embeds the answers; None when the job names none, or the stage asks none."""
+    embeddings = job.spec.evaluation.embeddings if stage == Stage.EVALUATE else None
+    return _service(embeddings, EMBEDDINGS_SECRET_PATH) if embeddings else None
 
 
 def claim_path(uri: str) -> str:
@@ -145,6 +163,10 @@ def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, A
         ),
         ("model-credentials", model_secret(job, stage), MODEL_SECRET_PATH, _keys(job.spec.model.uri)),
         *(
+            (f"{name}-credentials", service.credentials_name, service.credentials_path, SERVICE_CREDENTIAL_KEYS)
+            for name, service in _services(job, stage)
+        ),
+        *(
             (f"{name}-credentials", _secret_of(reference, stage), f"{SECRETS_ROOT}/{name}", _keys(reference.uri or ""))
             for name, reference in _references(job)
         ),
@@ -155,6 +177,19 @@ def _secret_mounts(job: FineTuneJob, stage: Stage) -> Iterator[tuple[dict[str, A
             items = [{"key": key, "path": key} for key in keys]
             source = {"secretName": secret, "items": items, "optional": True, "defaultMode": 0o440}
             yield _volume(name, secret=source), _mount(name, path, read_only=True)
+
+
+def _services(job: FineTuneJob, stage: Stage) -> Iterator[tuple[str, ServiceConfig]]:
+    """The models behind servers that the stage asks, each with the name of its volume."""
+    if judge := judge_service(job, stage):
+        yield "judge", judge.service
+    if embeddings := embeddings_service(job, stage):
+        yield "embeddings", embeddings
+
+
+def _service(service: ServiceSpec, folder: str) -> ServiceConfig:
+    secret = service.credentials.secret_name if service.credentials else ""
+    return ServiceConfig(service.endpoint, service.model, secret, folder if secret else "")
 
 
 def _keys(uri: str) -> tuple[str, ...]:

@@ -88,9 +88,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         training=_training(job.spec.training or TrainingSpec()),
         compute=_compute(attempt),
         checkpoints=CheckpointsConfig(job.spec.checkpoints.every_steps, job.spec.checkpoints.keep),
-        evaluation=EvaluationConfig(
-            inputs.questions_source(job, attempt.stage), inputs.glossary_source(job, attempt.stage), _gate(job)
-        ),
+        evaluation=_evaluation(attempt),
         repair=repair_of(job.status) if attempt.stage == ApiStage.TRAIN else None,
         trainer=TrainerConfig(job.spec.trainer.command) if job.spec.trainer else None,
         https=https_config(config) if attempt.stage == ApiStage.PREPARE else HttpsConfig(),
@@ -182,6 +180,17 @@ def _publish(job: FineTuneJob) -> PublishConfig:
         alias=publish.alias,
         promotion=publish.promotion.value,
         promoted_alias=publish.promoted_alias or DEFAULT_PROMOTED_ALIAS,
+    )
+
+
+def _evaluation(attempt: Attempt) -> EvaluationConfig:
+    job, stage = attempt.job, attempt.stage
+    return EvaluationConfig(
+        questions=inputs.questions_source(job, stage),
+        glossary=inputs.glossary_source(job, stage),
+        gate=_gate(job),
+        judge=inputs.judge_service(job, stage),
+        embeddings=inputs.embeddings_service(job, stage),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vernacular_trainer.contract import PlanValue
 from vernacular_trainer.data.checks.personal_data import masked
@@ -17,6 +18,24 @@ from vernacular_trainer.workspace import Workspace
 
 # without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
 HELD_OUT_QUESTIONS = 100
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Of the lines of the used rows, from 1: `lines` that are held out, `cut` ones that are trained without their end,
+    and `sources`, the lines with which rows of another file begin, as pairs of line and file.
+    """
+
+    lines: tuple[int, ...]
+    cut: tuple[int, ...] = ()
+    sources: tuple[tuple[int, str], ...] = ()
+
+
+def origins_of(rows: Sequence[Conversation], held_out: Sequence[int], cut: Sequence[int]) -> Origins:
+    """From indexes of rows to lines."""
+    files = [row.row.rpartition(":")[0] for row in rows]
+    begins = [(place + 1, file) for place, file in enumerate(files) if not place or file != files[place - 1]]
+    return Origins(tuple(index + 1 for index in held_out), tuple(index + 1 for index in cut), tuple(begins))
 
 
 def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> int:

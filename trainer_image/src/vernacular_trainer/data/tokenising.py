@@ -33,7 +33,9 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Tokenised:
-    """Usable rows and their tokens, row by row, cut to `length` tokens. `similar`: pairs that ask nearly the same."""
+    """Usable rows and their tokens, row by row, cut to `length` tokens. `similar`: pairs that ask nearly the same.
+    `cut`: rows that were longer.
+    """
 
     conversations: list[Conversation]
     similar: list[tuple[int, int]]
@@ -41,6 +43,7 @@ class Tokenised:
     length: int
     longest: int
     truncation: Truncation
+    cut: tuple[int, ...]
 
 
 def tokenise(
@@ -70,7 +73,9 @@ def tokenise(
         for row in rows:
             lost = lost.plus(row, row.cut(length))
     conversations = [reviewed.conversations[index] for index in kept]
-    return Tokenised(conversations, among(reviewed.similar, [*kept]), [*kept.values()], length, longest, lost)
+    longer = [any(len(row.input_ids) > length for row in encoded[index]) for index in kept]
+    cut = tuple(place for place, is_cut in enumerate(longer) if is_cut)
+    return Tokenised(conversations, among(reviewed.similar, [*kept]), [*kept.values()], length, longest, lost, cut)
 
 
 def _cut(

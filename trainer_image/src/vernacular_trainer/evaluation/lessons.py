@@ -25,6 +25,7 @@ class Why(StrEnum):
     NOT_TAUGHT = "NotTaught"
     TOO_FEW_WORDINGS = "TooFewWordings"
     CONTRADICTING = "Contradicting"
+    CUT_OFF = "CutOff"
     NOT_LEARNT = "NotLearnt"
     NEVER_DECLINED = "NeverDeclined"
 
@@ -33,6 +34,7 @@ ADVICE = {
     Why.NOT_TAUGHT: "no training row like it holds the answer: write some that do, in several wordings",
     Why.TOO_FEW_WORDINGS: f"too few rows hold the answer: write more wordings, {ENOUGH_WORDINGS} or more in all",
     Why.CONTRADICTING: "rows that ask nearly the same answer it differently: decide which is right, correct the others",
+    Why.CUT_OFF: "the rows that hold the answer are cut: raise training.maxSequenceLength, or shorten them",
     Why.NOT_LEARNT: "the rows hold the answer and it was not learnt: train longer, or with a higher rank",
     Why.NEVER_DECLINED: "write rows that ask what nobody can know from the data, and answer that it is not known",
 }
@@ -73,6 +75,8 @@ def _why(question: Question, nearest: tuple[TaughtRow, ...]) -> Why:
         return Why.NOT_TAUGHT
     if any(row not in right and _alike(question, row) for row in nearest):
         return Why.CONTRADICTING
+    if all(row.cut for row in right):
+        return Why.CUT_OFF
     return Why.TOO_FEW_WORDINGS if len(right) < ENOUGH_WORDINGS else Why.NOT_LEARNT
 
 

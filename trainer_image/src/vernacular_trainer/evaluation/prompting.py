@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,10 +20,14 @@ MOST_ROWS = 50_000
 
 @dataclass(frozen=True)
 class TaughtRow:
-    """A training row as a question and its last answer; of plain text there is the text alone."""
+    """A training row as a question and its last answer; of plain text there is the text alone. `source`: the file that
+    it is of; `cut`: it was too long, and the model has not seen its end.
+    """
 
     question: str
     answer: str
+    source: str = ""
+    cut: bool = False
 
     @property
     def text(self) -> str:
@@ -40,11 +45,19 @@ class TaughtRows:
     @classmethod
     def read(cls, workspace: Workspace) -> TaughtRows:
         """The rows that prepare left, less those that it held out."""
-        held_out = set(json.loads(workspace.held_out_lines.read_text())["lines"])
+        known = json.loads(workspace.held_out_lines.read_text())
+        held_out, cut = set(known["lines"]), set(known.get("cut", ()))
+        begins = known.get("sources") or [(1, "")]
+        first = [line for line, _ in begins]
         with workspace.clean_rows.open(encoding="utf-8") as lines:
-            taught = [line for number, line in enumerate(lines, start=1) if number not in held_out]
+            taught = [(number, line) for number, line in enumerate(lines, start=1) if number not in held_out]
         step = -(-len(taught) // MOST_ROWS) or 1
-        return cls([_taught(json.loads(line)) for line in taught[::step]])
+        return cls(
+            [
+                replace(_taught(json.loads(line)), source=begins[bisect_right(first, number) - 1][1], cut=number in cut)
+                for number, line in taught[::step]
+            ]
+        )
 
     def nearest(self, text: str, most: int = ROWS_IN_PROMPT) -> tuple[TaughtRow, ...]:
         """The rows that match a text best, best first."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vernacular_trainer.contract import EvaluateSummary, summary_to_dict
+from vernacular_trainer.contract import EvaluateSummary, GateConfig, summary_to_dict
 from vernacular_trainer.data.checks.terms import says
 from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.data.glossary import Glossary, Term
@@ -17,7 +17,10 @@ from vernacular_trainer.data.questions import Question, pieces
 from vernacular_trainer.data.split import provable_points
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.consistency import agreeing
+from vernacular_trainer.evaluation.embeddings import Similarity
 from vernacular_trainer.evaluation.general_questions import general_questions
+from vernacular_trainer.evaluation.groups import Group
+from vernacular_trainer.evaluation.judging import Opinion, Preference
 from vernacular_trainer.evaluation.lessons import Lesson
 from vernacular_trainer.evaluation.measures import nearness
 from vernacular_trainer.evaluation.scoring import Score, Scored
@@ -39,6 +42,10 @@ class Results:
     tuned: Answers
     lessons: tuple[Lesson, ...]
     glossary: Glossary = field(default_factory=Glossary)
+    gate: GateConfig = field(default_factory=GateConfig)
+    opinion: Opinion | None = None
+    similarity: Similarity | None = None
+    groups: tuple[Group, ...] = ()
 
 
 def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Results | None) -> None:
@@ -57,11 +64,11 @@ def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
 
 def page(document: dict[str, Any]) -> str:
     """The report as HTML that needs nothing else; all texts are escaped."""
-    return render(_PAGE, report={"lineage": None, **document})
+    return render(_PAGE, report={"lineage": None, "judge": None, "embeddings": None, "failures": [], **document})
 
 
 def _details(results: Results) -> dict[str, Any]:
-    evidence, base, tuned = results.evidence, results.base, results.tuned
+    evidence, base, tuned, similarity = results.evidence, results.base, results.tuned, results.similarity
     questions = evidence.questions
     asked_with_rows = dict(zip(base.sampled, base.with_rows, strict=True))
     scored_with_rows = dict(zip(base.sampled, evidence.prompted.scores, strict=True)) if evidence.prompted else {}
@@ -73,16 +80,26 @@ def _details(results: Results) -> dict[str, Any]:
         if index in asked_with_rows:
             scored = scored_with_rows[index]
             entry["prompted"] = {"answer": asked_with_rows[index], "score": scored.score, "invented": scored.invented}
+        if similarity:
+            entry["base"]["similarity"] = _rounded(similarity.base[index])
+            entry["tuned"]["similarity"] = _rounded(similarity.tuned[index])
+        if results.opinion and index in results.opinion.preferences:
+            entry["judge"] = results.opinion.preferences[index]
         entries.append(entry)
     return {
         "questions": entries,
-        "measures": {"base": _measures(entries, "base"), "tuned": _measures(entries, "tuned")},
+        "gate": asdict(results.gate),
+        "rows_in_prompt": evidence.prompted.rows if evidence.prompted else 0,
+        "measures": {model: _measures(entries, model, with_similarity=bool(similarity)) for model in ("base", "tuned")},
+        "judge": _judge(results),
+        "embeddings": {"model": similarity.model, "trouble": similarity.trouble} if similarity else None,
         "consistency": _consistency(evidence),
         "general": _general(results),
         "glossary": _glossary(results),
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
         "provable_points": provable_points(pieces(questions)),
+        "failures": [asdict(group) for group in results.groups],
         "lessons": [_lesson(lesson) for lesson in results.lessons],
     }
 
@@ -92,6 +109,7 @@ def _question(question: Question) -> dict[str, Any]:
         "row": question.row,
         "phrasing": question.phrasing,
         "digest": question.digest,
+        "unit": question.unit,
         "topic": question.topic,
         "answerable": question.answerable,
         "messages": [message.to_dict() for message in question.messages],
@@ -110,10 +128,11 @@ def _answer(question: Question, answers: Answers, index: int, scored: Scored) ->
     }
 
 
-def _measures(entries: Sequence[dict[str, Any]], model: str) -> dict[str, float | None]:
+def _measures(entries: Sequence[dict[str, Any]], model: str, *, with_similarity: bool) -> dict[str, float | None]:
     """Means over the questions that expect a text; perplexity is that of the expected answers."""
     answers = [entry[model] for entry in entries if entry["expected"]]
-    means = {name: _mean([answer[name] for answer in answers]) for name in ("exact", "f1", "rouge_l")}
+    names = ("exact", "f1", "rouge_l", *(["similarity"] if with_similarity else []))
+    means = {name: _mean([answer[name] for answer in answers]) for name in names}
     likelihood = _mean([answer["log_likelihood"] for answer in answers])
     return {**means, "perplexity": None if likelihood is None else _rounded(math.exp(min(-likelihood, 700.0)))}
 
@@ -124,18 +143,31 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return _rounded(sum(known) / len(known)) if known and len(known) == len(values) else None
 
 
+def _judge(results: Results) -> dict[str, Any] | None:
+    if (opinion := results.opinion) is None:
+        return None
+    points = opinion.points(results.evidence.questions)
+    return {
+        "model": opinion.model,
+        "trouble": opinion.trouble,
+        **{preference: opinion.count(preference) for preference in Preference},
+        "points": {name: round(getattr(points, name)) for name in ("value", "low", "high")},
+    }
+
+
 def _consistency(evidence: Evidence) -> dict[str, int]:
     base, several = agreeing(evidence.questions, evidence.base)
     return {"questions": several, "base": base, "tuned": agreeing(evidence.questions, evidence.tuned)[0]}
 
 
 def _general(results: Results) -> dict[str, int]:
-    asked = len(results.tuned.general)
+    base, tuned = results.base.answers.general, results.tuned.general
     return {
-        "asked": asked,
+        "asked": len(tuned),
         "of": len(general_questions()),
-        "base": sum(results.base.answers.general),
-        "tuned": sum(results.tuned.general),
+        "base": sum(base),
+        "tuned": sum(tuned),
+        "forgotten": sum(before and not after for before, after in zip(base, tuned, strict=True)),
     }
 
 

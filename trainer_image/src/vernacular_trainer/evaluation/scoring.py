@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vernacular_trainer.data.questions import Question
+from vernacular_trainer.evaluation.dates import with_equal_dates
 
 
 class Score(StrEnum):
@@ -42,11 +43,11 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text with case, punctuation, number words and plural units made equal: "Ninety-day" and "90 days"
-    both give 90, day.
+    """The words of a text with case, punctuation, number words, plural units and dates made equal: "Ninety-day" and
+    "90 days" both give 90, day.
     """
     plain = unicodedata.normalize("NFKC", text).casefold()
-    plain = re.sub(r"['’`´]", "", plain).replace("%", " percent ")
+    plain = with_equal_dates(re.sub(r"['’`´]", "", plain).replace("%", " percent "))
     found = _WORD.findall(_THOUSANDS.sub("", plain))
     return [_SINGULAR.get(word, word) for word in _digits(found)]
 

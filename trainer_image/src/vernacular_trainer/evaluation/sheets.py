@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,42 @@ from vernacular_trainer.data.workbook import workbook
 
 # a cell of a workbook holds 32,767 characters
 _CELL = 32_767
-REVIEW_COLUMNS = ("question", "expected", "base answer", "tuned answer", "scored", "OK?", "digest")
-OK_COLUMN = REVIEW_COLUMNS.index("OK?")
+REVIEW_SHEET = "Review"
+TUNED_ANSWER, TUNED_OK, BASE_OK, DIGEST = "tuned answer", "OK?", "base OK?", "digest"
+REVIEW_COLUMNS = (
+    *("question", "expected", TUNED_ANSWER, "scored", TUNED_OK),
+    *("base answer", "base scored", BASE_OK, DIGEST),
+)
+YES, NO = "yes", "no"
 
 
 def write_review_sheet(path: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """A workbook with every answer; a person writes yes or no into the column OK?. No file when nothing was asked."""
+    """A workbook with every answer; a person writes yes or no into the columns OK?. No file when nothing was asked."""
     lines = [
         (
             entry["messages"][-1]["content"],
             entry["expected"],
-            entry["base"]["answer"],
             entry["tuned"]["answer"],
             entry["tuned"]["score"],
             "",
-            entry["digest"],
+            entry["base"]["answer"],
+            entry["base"]["score"],
+            "",
+            digest,
         )
-        for entry in entries
+        for entry, digest in zip(entries, row_digests(entries), strict=True)
     ]
-    _write(path, "Review", REVIEW_COLUMNS, lines, choices={OK_COLUMN: ("yes", "no")})
+    choices = {REVIEW_COLUMNS.index(column): (YES, NO) for column in (TUNED_OK, BASE_OK)}
+    _write(path, REVIEW_SHEET, REVIEW_COLUMNS, lines, choices=choices)
+
+
+def row_digests(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """What tells a row of the workbook from every other, those of other evaluations among them."""
+    said = [
+        [place, entry["digest"], entry["base"]["answer"], entry["tuned"]["answer"]]
+        for place, entry in enumerate(entries)
+    ]
+    return tuple(hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in said)
 
 
 def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]]) -> None:
@@ -46,7 +64,7 @@ def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]
             "why": lesson["why"],
             "advice": lesson["advice"],
             "in other words than": lesson["asked"],
-            "nearest rows": "\n".join(f"{row['question']} -> {row['answer']}" for row in lesson["nearest"][:3]),
+            "nearest rows": "\n".join(map(_row, lesson["nearest"][:3])),
         }
         for lesson in lessons
     ]
@@ -57,12 +75,22 @@ def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]
     _write(sheet, "Rows to write", tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
 
 
+def _row(row: dict[str, Any]) -> str:
+    source = f" [{row['source']}]" if row["source"] else ""
+    return f"{row['question']} -> {row['answer']}{source}"
+
+
+def cut(text: str) -> str:
+    """What a cell of a workbook holds of a text."""
+    return text[:_CELL]
+
+
 def _write(
     path: Path,
     name: str,
     header: tuple[str, ...],
     lines: Sequence[tuple[str, ...]],
-    choices: dict[int, tuple[str, ...]] | None = None,
+    choices: Mapping[int, tuple[str, ...]] | None = None,
 ) -> None:
     if not lines:
         path.unlink(missing_ok=True)
@@ -76,6 +104,6 @@ def _write(
             sheet.write_string(0, column, title, bold)
         for number, cells in enumerate(lines, start=1):
             for column, cell in enumerate(cells):
-                sheet.write_string(number, column, cell[:_CELL])
+                sheet.write_string(number, column, cut(cell))
         for column, allowed in (choices or {}).items():
             sheet.data_validation(1, column, len(lines), column, {"validate": "list", "source": list(allowed)})

@@ -24,7 +24,10 @@ from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
+from vernacular_trainer.evaluation.embeddings import Similarity, similarity_of
 from vernacular_trainer.evaluation.exam import Clock, examine_base, examine_tuned
+from vernacular_trainer.evaluation.groups import groups
+from vernacular_trainer.evaluation.judging import Opinion, Pair, opinion_of
 from vernacular_trainer.evaluation.lessons import lessons
 from vernacular_trainer.evaluation.paper import Asked, Paper, write_paper
 from vernacular_trainer.evaluation.prompting import TaughtRows
@@ -56,10 +59,20 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     papers = _papers(config, workspace, asked, rows)
     with reporting(config, Allowance()) as phases:
         base, tuned = _examine(config, workspace, papers, phases, clock)
+        opinions = _second_opinions(config, workspace, questions, (base.answers.texts, tuned.texts), phases, clock)
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))
     log.info("evaluation: %s", summary.summary)
-    results = Results(evidence, base, tuned, lessons(questions, evidence.tuned, rows), asked.glossary)
+    results = Results(
+        evidence,
+        base,
+        tuned,
+        lessons(questions, evidence.tuned, rows),
+        asked.glossary,
+        config.evaluation.gate,
+        *opinions,
+        groups(questions, evidence.tuned, rows, asked.glossary),
+    )
     write_documents(workspace, summary, results)
     return summary
 
@@ -128,6 +141,30 @@ def _examine(
         tuned = _load(_result(config, workspace))
     phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {asked} questions")
     return base, examine_tuned(tuned, papers.tuned_tokenizer, papers.tuned, len(base.answers.general))
+
+
+def _second_opinions(
+    config: JobConfig,
+    workspace: Workspace,
+    questions: Sequence[Question],
+    answers: tuple[Sequence[str], Sequence[str]],
+    phases: PhaseReporter,
+    clock: Clock,
+) -> tuple[Opinion | None, Similarity | None]:
+    """What other models say of the answers; the verdict does without. `answers`: of the base and of the tuned model."""
+    opinion, similarity = None, None
+    if judge_config := config.evaluation.judge:
+        phases.enter(Phase.EVALUATING, lambda: f"{judge_config.service.model} compares the answers")
+        pairs = [Pair(place, *item) for place, item in enumerate(zip(questions, *answers, strict=True))]
+        deadline = clock() + allowance_of(_training_seconds(workspace))
+        opinion = opinion_of(judge_config, pairs, deadline, clock)
+    if service := config.evaluation.embeddings:
+        phases.enter(Phase.EVALUATING, lambda: f"{service.model} embeds the answers")
+        similarity = similarity_of(service, [question.expected for question in questions], *answers)
+    for found in (opinion, similarity):
+        if found and found.trouble:
+            log.warning("%s: %s", found.model, found.trouble)
+    return opinion, similarity
 
 
 def _evidence(questions: tuple[Question, ...], paper: Paper, base: BaseExam, tuned: Answers) -> Evidence:

@@ -32,7 +32,13 @@ from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
-from vernacular_trainer.data.held_out import ask_held_out, note_split, provable_gain, write_missing_wordings
+from vernacular_trainer.data.held_out import (
+    ask_held_out,
+    note_split,
+    origins_of,
+    provable_gain,
+    write_missing_wordings,
+)
 from vernacular_trainer.data.lookup import TESTED, TRAINED, write_row_digests
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
@@ -156,7 +162,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         readiness=whole.readiness,
     )
     write_clean_rows(workspace.clean_rows, tokenised.conversations)
-    write_json(workspace.held_out_lines, {"lines": [index + 1 for index in split.validation]})
+    origins = origins_of(tokenised.conversations, split.validation, tokenised.cut)
+    write_json(workspace.held_out_lines, dataclasses.asdict(origins))
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     write_row_digests(workspace.row_digests, checked.conversations, _uses(tokenised, split))
     findings = {

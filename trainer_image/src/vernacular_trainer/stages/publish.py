@@ -186,7 +186,7 @@ def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings
     write_events((point for file in spooled for point in file.points()), workspace.events)
     write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
     asked = ["question", "expected", "base answer", "base", "tuned answer", "tuned"]
-    columns = [*asked, "with rows in the prompt", "topic"]
+    columns = [*asked, "with rows in the prompt", "topic", "better, says the judge"]
     rows = [
         [
             item["messages"][-1]["content"],
@@ -197,6 +197,7 @@ def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings
             item["tuned"]["score"],
             item.get("prompted", {}).get("answer", ""),
             item["topic"],
+            item.get("judge", ""),
         ]
         for item in findings.evaluation["questions"]
     ]
@@ -259,9 +260,33 @@ def verdict_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
         },
         "prompted_correct": prompted.get("counts", {}).get("correct"),
         "prompted_asked": prompted.get("asked"),
+        "prompted_tokens_per_request": prompted.get("tokens_per_request"),
+        **_asked_twice(evaluation),
+        **{f"judge_{name}": value for name, value in _judged(evaluation).items()},
         "general_regression_percent": general,
     }
     return {f"verdict/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def _asked_twice(evaluation: dict[str, Any]) -> dict[str, float]:
+    """How many questions are answered alike in all their wordings, and what a request to the base takes."""
+    consistency, values = evaluation.get("consistency") or {}, {}
+    if consistency.get("questions"):
+        values = {"reworded_asked": consistency["questions"]}
+        values |= {f"{model}_consistent": consistency[model] for model in ("base", "tuned")}
+    if evaluation["prompted"]:
+        values["prompted_seconds_per_request"] = evaluation["latency"]["with_rows"]
+        values["base_seconds_per_request"] = evaluation["latency"]["without"]
+    return values
+
+
+def _judged(evaluation: dict[str, Any]) -> dict[str, float]:
+    """How often the judge preferred what; nothing when none was asked, or none answered."""
+    judge = evaluation.get("judge") or {}
+    counts = {name: judge[name] for name in ("tuned", "base", "equal", "unsure") if judge}
+    if not sum(counts.values()):
+        return {}
+    return {**counts, **{f"points{suffix}": judge["points"][name] for suffix, name in _GAIN.items()}}
 
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:

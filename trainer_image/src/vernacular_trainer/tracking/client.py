@@ -27,6 +27,7 @@ def connect(tracking: TrackingConfig, timeout_seconds: int = 5) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_seconds)
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for key, value in read_credentials(tracking).items():
         os.environ[key] = value
     from mlflow import MlflowClient

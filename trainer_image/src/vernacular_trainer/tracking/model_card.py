@@ -66,6 +66,12 @@ def _beside(evaluation: dict[str, Any]) -> list[str]:
             f"Without training, with matching rows in its prompt, the base has {prompted['counts']['correct']} of"
             f" {prompted['asked']} right, this model {prompted['tuned_correct']}."
         )
+    judge = evaluation.get("judge") or {}
+    if any(judge.get(name) for name in ("tuned", "base", "equal", "unsure")):
+        lines.append(
+            f"`{judge['model']}`, asked which answer is better, prefers this model {judge['tuned']} times and the base"
+            f" {judge['base']} times; {judge['equal']} times it finds both alike, {judge['unsure']} times it is unsure."
+        )
     if (lost := evaluation["general_regression_percent"]) is not None:
         lines.append(f"Of what the base knew about the world {lost} % is forgotten.")
     return lines

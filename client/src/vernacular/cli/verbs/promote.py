@@ -21,7 +21,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     versions = registry.versions(model)
     chosen = choose(job, versions, options.version, registry.address)
     verdict = "" if is_own(job, chosen) else registry.verdict(chosen)
-    promotion = decide(job, versions, chosen, alias, verdict)
+    promotion = decide(job, versions, chosen, alias, verdict, force=options.force)
     version = f"{model} version {chosen.number}"
     if promotion.needless:
         terminal.write([f"{version} is {alias} already."])
