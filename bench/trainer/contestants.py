@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.trainer.environments import interpreter
+from bench.environments import interpreter
 from bench.trainer.workload import ROWS, Workload
 from support.training import TrainingJob, plan
 from vernacular_trainer.contract import Outcome

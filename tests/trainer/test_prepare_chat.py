@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from support.tiny_model import CHAT_TEMPLATE, build_tiny_tokenizer
@@ -22,6 +22,7 @@ from vernacular_trainer.data.chat import (
 )
 from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.data.table import read_rows, write_rows
+from vernacular_trainer.data.token_store import TokenStore, pack_tokens
 from vernacular_trainer.errors import StageError
 
 # drops the thoughts of all answers but the last, as reasoning templates do
@@ -54,6 +55,10 @@ def chat(*contents: str, row: str = "train.jsonl:1") -> Conversation:
 
 def tokenizer_with(folder: Path, template: str | None = CHAT_TEMPLATE) -> Any:
     return load_tokenizer(build_tiny_tokenizer(folder, chat_template=template), "pvc://models/tiny")
+
+
+def store(rows: list[TokenRow]) -> TokenStore:
+    return TokenStore.of([pack_tokens(rows)])
 
 
 def trained_text(tokenizer: Any, row: TokenRow) -> str:
@@ -220,8 +225,8 @@ def test_a_broken_tokenizer_is_unsupported(tmp_path: Path) -> None:
 def test_rows_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     rows = [TokenRow("a:1", (1, 2, 3), (-100, 2, 3)), TokenRow("a:2", (4,), (-100,))]
 
-    write_rows(tmp_path / "data" / "train.arrow", rows)
-    write_rows(tmp_path / "data" / "validation.arrow", [])
+    write_rows(tmp_path / "data" / "train.arrow", store(rows))
+    write_rows(tmp_path / "data" / "validation.arrow", store([]))
 
     assert read_rows(tmp_path / "data" / "train.arrow") == rows
     assert read_rows(tmp_path / "data" / "validation.arrow") == []
@@ -232,9 +237,15 @@ def test_the_histogram_counts_every_row_once() -> None:
     assert token_histogram([1, 64, 65, 128, 129, 10**9]) == {"1-64": 2, "65-128": 2, "129-256": 1, "131073-": 1}
 
 
-def test_the_real_templates_rows_are_cut_without_losing_alignment() -> None:
-    row = TokenRow("a:1", (1, 2, 3), (-100, -100, 3))
+def test_rows_are_cut_without_losing_alignment() -> None:
+    rows = store([TokenRow("a:1", (1, 2, 3), (-100, -100, 3)), TokenRow("a:2", (4, 5), (-100, 5))])
 
-    assert row.cut(2).trained == 0
-    assert row.cut(3) == row
-    assert json.dumps(row.cut(2).input_ids) == "[1, 2]"
+    cut = rows.cut(2)
+
+    assert [(place, ids.tolist(), labels.tolist()) for place, ids, labels in cut] == [
+        ("a:1", [1, 2], [-100, -100]),
+        ("a:2", [4, 5], [-100, 5]),
+    ]
+    assert (cut.lengths.tolist(), cut.trained.tolist()) == ([2, 2], [0, 1])
+    assert [place for place, _, _ in cut.select(np.array([1]))] == ["a:2"]
+    assert rows.trained.tolist() == [1, 1]

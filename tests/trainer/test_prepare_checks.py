@@ -13,14 +13,17 @@ import pytest
 from support.stage_jobs import handbook_rows
 from vernacular_trainer.contract import DatasetConfig, StageFailure
 from vernacular_trainer.data.checks.personal_data import masked
-from vernacular_trainer.data.checks.similarity import components, similar_pairs
+from vernacular_trainer.data.checks.similarity import components
 from vernacular_trainer.data.checks.words import content_key, shingles, similarity
 from vernacular_trainer.data.findings import FINDINGS, Severity
 from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions
 from vernacular_trainer.data.review import Reviewed, review
+from vernacular_trainer.data.row_store import RowStore, pack
 from vernacular_trainer.data.rows import Conversation, Message
+from vernacular_trainer.data.similar_rows import similar_rows
+from vernacular_trainer.data.workers import INLINE
 from vernacular_trainer.errors import StageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -315,20 +318,25 @@ def test_masked_rows_still_ask_a_question_with_personal_data() -> None:
         assert places["LeakedQuestion"] == ("a:1 and q:1",)
 
 
+def similar_texts(texts: list[str]) -> tuple[tuple[int, int], ...]:
+    rows = [Conversation(f"a:{i}", (Message("assistant", text),), plain=True) for i, text in enumerate(texts)]
+    return similar_rows(RowStore.of([pack(rows)]), INLINE).pairs
+
+
 def test_similar_texts_are_found_among_many() -> None:
     generator = random.Random(7)
     texts = [" ".join(generator.choices([f"w{i}" for i in range(5000)], k=30)) for _ in range(500)]
     for i in range(50):
         texts.append(texts[i] + " tail")
 
-    pairs = similar_pairs([*texts, "", "?!"], 0.8)
+    pairs = similar_texts([*texts, "", "?!"])
 
-    assert pairs == [(i, 500 + i) for i in range(50)]
-    assert pairs == similar_pairs(texts, 0.8)
+    assert pairs == tuple((i, 500 + i) for i in range(50))
+    assert pairs == similar_texts(texts)
 
 
 def test_texts_that_are_all_alike_are_one_group_without_all_their_pairs() -> None:
-    pairs = similar_pairs(["the same words again and again"] * 1000, 0.8)
+    pairs = similar_texts(["the same words again and again"] * 1000)
 
     assert set(components(1000, pairs)) == {0}
     assert len(pairs) < 2000

@@ -15,8 +15,8 @@ from vernacular_trainer.contract import DatasetConfig, FileSource, TrainingConfi
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog, Rejected
-from vernacular_trainer.data.report import SAMPLES, page, sample_texts
-from vernacular_trainer.data.review import Sample
+from vernacular_trainer.data.report import page, sample_texts
+from vernacular_trainer.data.review import SAMPLES, review
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import prepare
@@ -136,11 +136,13 @@ def test_clean_rows_read_back_are_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_samples_are_few_and_short() -> None:
-    row = Conversation("a:1", (Message("user", "why"), Message("assistant", "long " * 1000)))
+    answers = [f"{number} days. {'long ' * 1000}" for number in range(99)]
+    rows = [Conversation("a:1", (Message("user", "why"), Message("assistant", answer))) for answer in answers]
 
-    texts = sample_texts([Sample("NearDuplicate", row, row)] * 99)
+    texts = sample_texts(review(rows, DatasetConfig(()), (), ProblemLog()).samples)
 
     assert len(texts) == SAMPLES
+    assert {text["code"] for text in texts} == {"ContradictingNumbers"}
     assert max(len(text["text"]) for text in texts) <= 400
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.trainer.environments import interpreter
+from bench.environments import interpreter
 from support.training import Finished, TrainingJob, plan, ragged_rows
 from vernacular_trainer.contract import Outcome
 from vernacular_trainer.plan import ResolvedPlan

@@ -27,7 +27,7 @@ def test_rows_are_chat_rows_of_about_a_kilobyte_and_always_the_same(tmp_path: Pa
 def test_every_step_is_measured(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", 300)
 
-    found = measure(tmp_path / "train.jsonl")
+    found = measure(tmp_path / "train.jsonl", 1)
 
     assert set(found) == set(FAST)
     assert 0 < found["peak"] < 4

@@ -13,7 +13,8 @@ _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 def available_cores(root: Path = ROOT) -> int:
     """Processors this process may use: its affinity, cut to the quota of its control group (rounded up)."""
-    cores = len(os.sched_getaffinity(0))
+    # a laptop's system may know no affinity
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)
     return cores if quota is None else max(min(cores, math.ceil(quota)), 1)
 

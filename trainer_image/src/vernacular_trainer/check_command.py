@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from vernacular_trainer.cgroup import available_cores
 from vernacular_trainer.contract import DatasetConfig, FileSource, Problem, StageFailure
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
@@ -27,6 +28,7 @@ from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import check_sources, copy_sources
 from vernacular_trainer.data.split import Split, provable_points, split_rows
+from vernacular_trainer.data.workers import Workers
 from vernacular_trainer.planning import DEFAULT_SEED
 from vernacular_trainer.workspace import Workspace
 
@@ -57,29 +59,39 @@ def check_files(wanted: Wanted, out: TextIO) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         try:
-            _check(wanted, config, workspace, problems, out)
+            with Workers(available_cores()) as workers:
+                _check(wanted, config, workspace, problems, workers, out)
         finally:
             write_rejected_rows(workspace.rejected_rows, problems.rejected)
             if wanted.reports:
                 _hand_over(workspace, wanted.reports, out)
 
 
-def _check(wanted: Wanted, config: DatasetConfig, workspace: Workspace, problems: ProblemLog, out: TextIO) -> None:
+def _check(
+    wanted: Wanted,
+    config: DatasetConfig,
+    workspace: Workspace,
+    problems: ProblemLog,
+    workers: Workers,
+    out: TextIO,
+) -> None:
     pairs = wanted.objective == "DPO"
     asked = _questions(wanted.questions, workspace)
-    checked = check_sources(copy_sources(config.train, workspace).copies, config, problems, pairs=pairs)
-    reviewed = review(checked.conversations, config, asked, problems)
+    copies = copy_sources(config.train, workspace).copies
+    checked = check_sources(copies, config, problems, pairs=pairs, workers=workers)
+    reviewed = review(checked.conversations, config, asked, problems, workers)
     split = split_rows(
         reviewed.conversations,
         reviewed.similar,
         config.validation_split_percent,
         "Skill" if pairs else wanted.teaches,
         DEFAULT_SEED,
+        workers,
     )
     number = pieces(asked) or ask_held_out(reviewed.conversations, split, workspace)
     note_split(reviewed.conversations, split, number, problems)
-    write_missing_wordings(reviewed.conversations, split, workspace)
-    write_clean_rows(workspace.clean_rows, reviewed.conversations)
+    write_missing_wordings(reviewed.conversations, split, workspace, workers)
+    write_clean_rows(workspace.clean_rows, reviewed.conversations, workers)
     facts = wanted.teaches == "Facts" and not pairs
     whole = overview(reviewed.conversations, split, facts=facts, problems=problems)
     _report(workspace, checked.rows, reviewed, split, number, problems, whole)

@@ -8,10 +8,14 @@ because for many models it is the same as the end-of-turn token.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.rows import Conversation, Message, RowError
@@ -20,6 +24,7 @@ from vernacular_trainer.errors import StageError
 NOT_TRAINED = -100
 
 Tools = tuple[dict[str, Any], ...]
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,20 @@ class TokenRow:
     @property
     def trained(self) -> int:
         """Number of trained tokens."""
-        return sum(label != NOT_TRAINED for label in self.labels)
+        return len(self.labels) - self.labels.count(NOT_TRAINED)
 
     def fully_trained(self) -> TokenRow:
         """The same row with every token trained; nothing comes before the first one that could predict it."""
         return TokenRow(self.row, self.input_ids, (NOT_TRAINED, *self.input_ids[1:]))
 
-    def cut(self, length: int) -> TokenRow:
-        """The first `length` tokens."""
-        return TokenRow(self.row, self.input_ids[:length], self.labels[:length])
+
+@dataclass(frozen=True)
+class _Rendered:
+    """A text to tokenise, and the characters of it that are trained: None for plain text, which is trained whole."""
+
+    row: str
+    text: str
+    spans: tuple[Span, ...] | None
 
 
 def load_tokenizer(folder: Path, name: str) -> Any:
@@ -70,11 +80,22 @@ def load_tokenizer(folder: Path, name: str) -> Any:
 
 def render(tokenizer: Any, messages: tuple[Message, ...], ask: bool, tools: Tools = ()) -> str:
     """The conversation as text; with `ask` up to where the model's answer begins. Raises RowError (TemplateRefused)."""
+    (text,) = _texts(tokenizer, [messages], ask, tools)
+    return text
+
+
+def _texts(tokenizer: Any, conversations: Sequence[tuple[Message, ...]], ask: bool, tools: Tools = ()) -> list[str]:
+    """Conversations as texts. Raises RowError (TemplateRefused) for the first that the template refuses."""
     from jinja2 import TemplateError
 
+    if not conversations:
+        return []
+    if not all(conversations):
+        # nobody asks for the answer that a row begins with
+        raise RowError("TemplateRefused")
     try:
-        text: str = tokenizer.apply_chat_template(
-            [message.to_dict() for message in messages],
+        texts: list[str] = tokenizer.apply_chat_template(
+            [[message.to_dict() for message in messages] for messages in conversations],
             tools=list(tools) or None,
             tokenize=False,
             add_generation_prompt=ask,
@@ -82,7 +103,7 @@ def render(tokenizer: Any, messages: tuple[Message, ...], ask: bool, tools: Tool
     except (TemplateError, TypeError, ValueError):
         # templates take definitions and arguments of tools apart without asking what they are
         raise RowError("TemplateRefused") from None
-    return text
+    return texts
 
 
 def prompt_ids(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
@@ -97,17 +118,70 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[TokenRow]:
 
     Raises RowError (TemplateRefused, ToolsIgnored).
     """
+    (rows,) = encode_all(tokenizer, [conversation])
+    if isinstance(rows, RowError):
+        raise rows
+    return rows
+
+
+def encode_all(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list[TokenRow] | RowError]:
+    """What `encode` gives for each conversation, or raises; many together take a fraction of the time."""
+    rendered = _render_all(tokenizer, conversations)
+    tokenised = iter(_tokenise(tokenizer, [text for texts in rendered if isinstance(texts, list) for text in texts]))
+    return [texts if isinstance(texts, RowError) else list(islice(tokenised, len(texts))) for texts in rendered]
+
+
+def _render_all(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list[_Rendered] | RowError]:
+    usual = [conversation for conversation in conversations if _is_usual(conversation)]
+    try:
+        wholes = _texts(tokenizer, [conversation.messages for conversation in usual], ask=False)
+        asking = _texts(tokenizer, [conversation.messages[:-1] for conversation in usual], ask=True)
+    except RowError:
+        # which of them it is, shows when each is rendered by itself
+        return [_render_one(tokenizer, conversation) for conversation in conversations]
+    found = zip(wholes, asking, strict=True)
+    return [
+        [_with_last_answer(conversation, *next(found))]
+        if _is_usual(conversation)
+        else _render_one(tokenizer, conversation)
+        for conversation in conversations
+    ]
+
+
+def _is_usual(conversation: Conversation) -> bool:
+    """Whether it holds no tools, and a single answer, the last message: two renderings are all that it takes."""
+    *before, last = conversation.messages
+    return (
+        bool(before)
+        and last.trained
+        and not (conversation.plain or conversation.tools or last.tool_calls)
+        and not any(message.trained or message.tool_calls for message in before)
+    )
+
+
+def _with_last_answer(conversation: Conversation, whole: str, asking: str) -> _Rendered:
+    return _Rendered(conversation.row, whole, ((_shared(asking, whole), len(whole)),))
+
+
+def _render_one(tokenizer: Any, conversation: Conversation) -> list[_Rendered] | RowError:
+    try:
+        return _render(tokenizer, conversation)
+    except RowError as error:
+        return error
+
+
+def _render(tokenizer: Any, conversation: Conversation) -> list[_Rendered]:
+    """The texts of a conversation. Raises RowError."""
+    row, messages, tools = conversation.row, conversation.messages, conversation.tools
     if conversation.plain:
-        return [_plain_text(tokenizer, conversation)]
-    messages, tools = conversation.messages, conversation.tools
+        return [_Rendered(row, "".join(message.content for message in messages), None)]
     whole = render(tokenizer, messages, ask=False, tools=tools)
     _check_tools(tokenizer, conversation, whole)
     answers = [i for i, message in enumerate(messages) if message.trained]
-    rendered = [(i, _rendered_answer(tokenizer, messages[: i + 1], tools)) for i in answers]
-    if all(whole.startswith(text) for _, (text, _) in rendered):
-        spans = [(start, len(text)) for _, (text, start) in rendered]
-        return [_tokenise(tokenizer, conversation.row, whole, spans)]
-    return [_tokenise(tokenizer, conversation.row, text, [(start, len(text))]) for _, (text, start) in rendered]
+    rendered = [(_rendered_answer(tokenizer, messages[: i + 1], tools)) for i in answers]
+    if all(whole.startswith(text) for text, _ in rendered):
+        return [_Rendered(row, whole, tuple((start, len(text)) for text, start in rendered))]
+    return [_Rendered(row, text, ((start, len(text)),)) for text, start in rendered]
 
 
 def _check_tools(tokenizer: Any, conversation: Conversation, whole: str) -> None:
@@ -131,40 +205,76 @@ def _rendered(tokenizer: Any, messages: tuple[Message, ...], tools: Tools) -> st
         return ""
 
 
-def _plain_text(tokenizer: Any, conversation: Conversation) -> TokenRow:
-    text = "".join(message.content for message in conversation.messages)
-    ids = [*tokenizer(text)["input_ids"]]
-    if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
-        ids.append(tokenizer.eos_token_id)
-    return TokenRow(conversation.row, tuple(ids), tuple(ids)).fully_trained()
-
-
 def _rendered_answer(tokenizer: Any, messages: tuple[Message, ...], tools: Tools) -> tuple[str, int]:
     """A rendering that ends with an answer, and the character where that answer starts."""
     asking = render(tokenizer, messages[:-1], ask=True, tools=tools)
     text = render(tokenizer, messages, ask=False, tools=tools)
-    return text, len(os.path.commonprefix([asking, text]))
+    return text, _shared(asking, text)
 
 
-def _tokenise(tokenizer: Any, row: str, text: str, spans: list[tuple[int, int]]) -> TokenRow:
-    """Tokens of `text`, trained where they overlap a span; white space after the end of a turn is not part of it."""
-    trimmed = [(start, start + len(text[start:end].rstrip())) for start, end in spans]
+def _shared(asking: str, text: str) -> int:
+    """How many characters both begin with."""
+    return len(asking) if text.startswith(asking) else len(os.path.commonprefix([asking, text]))
+
+
+def _tokenise(tokenizer: Any, rendered: Sequence[_Rendered]) -> Iterator[TokenRow]:
+    """The tokens of each text."""
+    special, end = frozenset(tokenizer.all_special_ids), tokenizer.eos_token_id
+    plain = [item.text for item in rendered if item.spans is None]
+    written = [item.text for item in rendered if item.spans is not None]
     # the template writes the beginning-of-text token itself
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids: list[int] = encoding["input_ids"]
+    of_plain = _encodings(tokenizer, plain, special=True)
+    of_written = _encodings(tokenizer, written, special=False)
+    for item in rendered:
+        if item.spans is None:
+            yield _whole(item.row, next(of_plain).ids, end)
+        else:
+            yield _labelled(item.row, next(of_written), _trimmed(item.text, item.spans), special, end)
+
+
+def _encodings(tokenizer: Any, texts: list[str], *, special: bool) -> Iterator[Any]:
+    """What the library tells of each text. `special`: with tokens that the tokenizer itself puts around a text."""
+    if texts:
+        yield from tokenizer(texts, add_special_tokens=special, return_attention_mask=False).encodings
+
+
+def _whole(row: str, ids: list[int], end: int | None) -> TokenRow:
+    if end is not None and ids[-1:] != [end]:
+        ids = [*ids, end]
+    return TokenRow(row, tuple(ids), tuple(ids)).fully_trained()
+
+
+def _trimmed(text: str, spans: Sequence[Span]) -> list[Span]:
+    """White space after the end of a turn is not part of it."""
+    return [(start, start + len(text[start:end].rstrip())) for start, end in spans]
+
+
+def _labelled(row: str, encoding: Any, spans: Sequence[Span], special: Set[int], end: int | None) -> TokenRow:
+    """Tokens of a text, trained where they overlap a span."""
+    ids: list[int] = encoding.ids
     labels = [NOT_TRAINED] * len(ids)
-    for position, (left, right) in enumerate(encoding["offset_mapping"]):
-        if any(right > start and left < end for start, end in trimmed):
+    last = -1
+    for span in spans:
+        for position in _overlapping(encoding, *span):
             labels[position] = ids[position]
-    last = max((position for position, label in enumerate(labels) if label != NOT_TRAINED), default=None)
-    if last is not None and _needs_end(tokenizer, ids[last]):
-        ids, labels = ([*tokens[: last + 1], tokenizer.eos_token_id] for tokens in (ids, labels))
+            last = max(last, position)
+    # where the template wrote no end-of-turn token after the last answer, the model must still learn to stop
+    if last >= 0 and ids[last] not in special and end is not None:
+        ids, labels = ([*tokens[: last + 1], end] for tokens in (ids, labels))
     return TokenRow(row, tuple(ids), tuple(labels))
 
 
-def _needs_end(tokenizer: Any, last: int) -> bool:
-    """Whether the template wrote no end-of-turn token after the last answer: the model must still learn to stop."""
-    return last not in tokenizer.all_special_ids and tokenizer.eos_token_id is not None
+def _overlapping(encoding: Any, start: int, end: int) -> Sequence[int]:
+    """Tokens that overlap some characters."""
+    first = encoding.char_to_token(start) if start < end else None
+    last = encoding.char_to_token(end - 1) if start < end else None
+    if first is None or last is None:
+        # an end that is in no token: a tokenizer may leave out white space
+        return [position for position, (left, right) in enumerate(encoding.offsets) if right > start and left < end]
+    # a character may be several tokens, of which the first was found
+    while last + 1 < len(encoding) and encoding.token_to_chars(last + 1)[0] < end:
+        last += 1
+    return range(first, last + 1)
 
 
 def end_of_turn_ids(tokenizer: Any) -> list[int]:
@@ -175,9 +285,10 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
     return sorted(ids | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()))
 
 
-def token_histogram(lengths: list[int]) -> dict[str, int]:
+def token_histogram(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, int]:
     """How many rows have how many tokens, in buckets that double: {"1-64": 3, "65-128": 1}."""
     edges = [0, *(64 << power for power in range(12))]
-    counts = {f"{low + 1}-{high}": sum(low < length <= high for length in lengths) for low, high in pairwise(edges)}
-    counts[f"{edges[-1] + 1}-"] = sum(length > edges[-1] for length in lengths)
-    return {bucket: count for bucket, count in counts.items() if count}
+    bucket = np.searchsorted(edges, lengths, side="left")
+    counts = np.bincount(bucket, minlength=len(edges) + 1)[1:].tolist()
+    names = [*(f"{low + 1}-{high}" for low, high in pairwise(edges)), f"{edges[-1] + 1}-"]
+    return {name: count for name, count in zip(names, counts, strict=True) if count}

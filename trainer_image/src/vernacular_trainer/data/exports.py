@@ -10,20 +10,22 @@ from typing import Any, BinaryIO
 from vernacular_trainer.data.files import write_atomically
 from vernacular_trainer.data.findings import FINDINGS
 from vernacular_trainer.data.problems import Rejected
+from vernacular_trainer.data.row_store import map_rows, stored
 from vernacular_trainer.data.rows import Conversation, Message
 from vernacular_trainer.data.workbook import workbook
+from vernacular_trainer.data.workers import INLINE, Workers
 
 # the sheet of a workbook holds 1,048,576 rows
 _SHEET_ROWS = 1_000_000
 
 
-def write_clean_rows(path: Path, rows: Iterable[Conversation]) -> None:
+def write_clean_rows(path: Path, rows: Sequence[Conversation], workers: Workers = INLINE) -> None:
     """The rows that are used as JSON Lines in the formats Messages, Text and Preference, from which the same rows are
     read again.
     """
 
     def write(stream: BinaryIO) -> None:
-        stream.writelines(json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n" for row in rows)
+        stream.writelines(map_rows(_lines, stored(rows), workers))
 
     write_atomically(path, write)
 
@@ -44,6 +46,10 @@ def write_rejected_rows(path: Path, rejected: Sequence[Rejected]) -> None:
         for number, cells in enumerate([("row", "code", "reason", "advice"), *lines]):
             for column, cell in enumerate(cells):
                 sheet.write_string(number, column, cell)
+
+
+def _lines(rows: Iterable[Conversation]) -> bytes:
+    return b"".join([json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n" for row in rows])
 
 
 def _plain(row: Conversation) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,8 @@ SHAPES = (
 )
 COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
+_MESSAGE_KEYS = frozenset({"role", "content", "weight", "tool_calls", "tool_call_id", "name"})
+_TURN_KEYS = frozenset({"from", "value", "weight"})
 # levels of lists and objects in tools and their calls, which real ones never come near
 _DEEPEST = 100
 
@@ -65,7 +68,7 @@ def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> Pa
         raise RowError("NotAnObject")
     for key in value:
         _check_text(key)
-    shape = _shape(value, named, pairs)
+    shape = _shape(frozenset(value), named, pairs)
     messages = _messages(shape, value)
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
     plain = shape.format == "Text"
@@ -81,9 +84,11 @@ def parse_messages(value: Any) -> tuple[Message, ...]:
     return tuple(_message(item) for item in value)
 
 
-def _shape(value: dict[str, Any], named: str, pairs: bool | None) -> Shape:
+# rows of one file have the same keys, mostly
+@functools.lru_cache(maxsize=64)
+def _shape(keys: frozenset[str], named: str, pairs: bool | None) -> Shape:
     allowed = [shape for shape in SHAPES if named in (AUTO, shape.format)]
-    found = [shape for shape in allowed if all(key in value for key in shape.required)]
+    found = [shape for shape in allowed if keys.issuperset(shape.required)]
     if not found:
         raise RowError("UnknownFormat" if named == AUTO else "MissingField")
     if len(found) > 1 and pairs is not None:
@@ -158,7 +163,7 @@ def _spoken(value: Any) -> tuple[Message, ...]:
 
 
 def _turn(item: Any) -> Message:
-    _check_keys(item, {"from", "value", "weight"})
+    _check_keys(item, _TURN_KEYS)
     role = _SPEAKERS.get(_text(item.get("from")))
     if not role:
         raise RowError("UnknownRole")
@@ -166,10 +171,12 @@ def _turn(item: Any) -> Message:
 
 
 def _message(item: Any) -> Message:
-    _check_keys(item, {"role", "content", "weight", "tool_calls", "tool_call_id", "name"})
+    _check_keys(item, _MESSAGE_KEYS)
     role = _text(item.get("role"))
     if role not in ROLES:
         raise RowError("UnknownRole")
+    if len(item) == 2 and "content" in item:
+        return Message(role, _text(item["content"]))
     given = {key for key in ("tool_calls", "tool_call_id", "name") if item.get(key) is not None}
     if given - ({"tool_calls"} if role == "assistant" else {"tool_call_id", "name"} if role == "tool" else set()):
         raise RowError("UnknownMessageField")
@@ -179,10 +186,10 @@ def _message(item: Any) -> Message:
     return Message(role, content, _weight(item, role), calls, identity, name)
 
 
-def _check_keys(item: Any, known: set[str]) -> None:
+def _check_keys(item: Any, known: frozenset[str]) -> None:
     if not isinstance(item, dict):
         raise RowError("WrongType")
-    if any(item[key] is not None for key in item.keys() - known):
+    if not known.issuperset(item) and any(item[key] is not None for key in item.keys() - known):
         raise RowError("UnknownMessageField")
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from vernacular_trainer.contract import PlanValue
 from vernacular_trainer.data.checks.personal_data import masked
-from vernacular_trainer.data.files import write_bytes
+from vernacular_trainer.data.files import write_atomically, write_bytes
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import parse_questions, questions_of_rows
+from vernacular_trainer.data.row_store import map_rows, stored
 from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.data.split import GOAL_POINTS, Split, provable_points, questions_for
+from vernacular_trainer.data.workers import INLINE, Workers
 from vernacular_trainer.workspace import Workspace
 
 # without questions of the user, so many held-out rows are asked: more only makes the evaluation slow
@@ -33,8 +37,11 @@ class Origins:
 
 def origins_of(rows: Sequence[Conversation], held_out: Sequence[int], cut: Sequence[int]) -> Origins:
     """From indexes of rows to lines."""
-    files = [row.row.rpartition(":")[0] for row in rows]
-    begins = [(place + 1, file) for place, file in enumerate(files) if not place or file != files[place - 1]]
+    begins: list[tuple[int, str]] = []
+    for line, row in enumerate(rows, start=1):
+        file = row.row.rpartition(":")[0]
+        if not begins or begins[-1][1] != file:
+            begins.append((line, file))
     return Origins(tuple(index + 1 for index in held_out), tuple(index + 1 for index in cut), tuple(begins))
 
 
@@ -48,11 +55,11 @@ def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspac
 
 def note_split(rows: Sequence[Conversation], split: Split, questions: int, problems: ProblemLog) -> None:
     """Note what the split leaves untaught or unasked, and when the questions prove too little."""
-    for index in split.untaught:
-        problems.add("HeldOutNotTaught", rows[index].row)
+    for row in stored(rows).select(split.untaught):
+        problems.add("HeldOutNotTaught", row.row)
     if split.validation and not split.untaught:
-        for index in split.worded_once:
-            problems.add("WordedOnce", rows[index].row)
+        for row in stored(rows).select(split.worded_once):
+            problems.add("WordedOnce", row.row)
     if not questions:
         problems.add("NothingHeldOut", "")
     elif (points := provable_points(questions)) > GOAL_POINTS:
@@ -68,20 +75,33 @@ def provable_gain(questions: int) -> PlanValue:
     return PlanValue("provableGain", value, f"{questions} questions are asked{missing}")
 
 
-def write_missing_wordings(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> None:
+def write_missing_wordings(
+    rows: Sequence[Conversation], split: Split, workspace: Workspace, workers: Workers = INLINE
+) -> None:
     """Facts that only one row words, for the person who can write another question about each."""
-    once = [rows[index] for index in split.worded_once if not rows[index].plain]
-    if not once:
+    parts = filter(None, map_rows(_questions_to_write, stored(rows).select(split.worded_once), workers))
+    first = next(parts, b"")
+    if not first:
         workspace.questions_to_write.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("row", "question", "answer"))
-    for row in once:
-        *turns, answer = (message.content for message in row.messages if message.role != "system")
-        writer.writerow((row.row, _cell("\n".join(turns)), _cell(answer)))
     # with a byte order mark, by which Excel knows UTF-8
-    write_bytes(workspace.questions_to_write, text.getvalue().encode("utf-8-sig"))
+    begin = BOM_UTF8 + _table([("row", "question", "answer")])
+    write_atomically(workspace.questions_to_write, lambda stream: stream.writelines(chain((begin, first), parts)))
+
+
+def _questions_to_write(rows: Iterable[Conversation]) -> bytes:
+    lines = []
+    for row in rows:
+        if not row.plain:
+            *turns, answer = (message.content for message in row.messages if message.role != "system")
+            lines.append((row.row, _cell("\n".join(turns)), _cell(answer)))
+    return _table(lines)
+
+
+def _table(lines: Iterable[tuple[str, str, str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode()
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from vernacular_trainer.contract import StageFailure
@@ -100,9 +99,11 @@ def questions_of_rows(rows: Iterable[Conversation], most: int) -> str:
     """
     asked: dict[tuple[str, ...], str] = {}
     for row in rows:
+        if len(asked) == most:
+            break
         if _can_be_asked(row):
             asked.setdefault((row.system, *(words(row.asked) or [row.question])), _line(row))
-    return "".join(islice(asked.values(), most))
+    return "".join(asked.values())
 
 
 def _can_be_asked(row: Conversation) -> bool:

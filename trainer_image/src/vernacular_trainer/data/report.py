@@ -13,7 +13,6 @@ from vernacular_trainer.data.review import Sample
 from vernacular_trainer.data.rows import Conversation
 from vernacular_trainer.workspace import Workspace
 
-SAMPLES = 50
 _SAMPLE_CHARACTERS = 400
 _BAR_WIDTH = 460
 _PAGE = Path(__file__).with_name("report.html")
@@ -33,22 +32,17 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def sample_texts(samples: Sequence[Sample]) -> list[dict[str, str]]:
-    """The first samples of each code as texts, cut, with personal data masked."""
-    counts: dict[str, int] = {}
-    texts = []
-    for sample in samples:
-        counts[sample.code] = counts.get(sample.code, 0) + 1
-        if counts[sample.code] <= SAMPLES:
-            texts.append(
-                {
-                    "code": sample.code,
-                    "row": sample.row.row,
-                    "text": _text(sample.row),
-                    "other_row": sample.other.row,
-                    "other_text": _text(sample.other),
-                }
-            )
-    return texts
+    """Samples as texts, cut, with personal data masked."""
+    return [
+        {
+            "code": sample.code,
+            "row": sample.row.row,
+            "text": _text(sample.row),
+            "other_row": sample.other.row,
+            "other_text": _text(sample.other),
+        }
+        for sample in samples
+    ]
 
 
 def _text(row: Conversation) -> str:

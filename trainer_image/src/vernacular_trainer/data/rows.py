@@ -82,7 +82,12 @@ class Conversation:
     @property
     def asked(self) -> str:
         """The turns before the last answer, normalised, without the system message; "" for plain text."""
-        return normalised("\n".join(m.content for m in self.messages[: self.last_answer] if m.role != "system"))
+        return self.asked_of([normalised(message.content) for message in self.messages[: self.last_answer]])
+
+    def asked_of(self, texts: Sequence[str]) -> str:
+        """The same, for who has the texts normalised."""
+        turns = zip(self.messages[: self.last_answer], texts, strict=False)
+        return " ".join([text for message, text in turns if text and message.role != "system"])
 
     @property
     def system(self) -> str:
@@ -97,13 +102,22 @@ class Conversation:
     @property
     def digest(self) -> str:
         """Equal for rows that train the same but for case and white space."""
-        text = "\n".join(f"{m.role}: {normalised(m.content)}{_others(m)}" for m in self.everything)
-        return hashlib.sha256((text + _written(self.tools)).encode()).hexdigest()
+        return self.digest_of([normalised(message.content) for message in self.everything])
+
+    def digest_of(self, texts: Sequence[str]) -> str:
+        """The digest, for who has all texts normalised."""
+        lines = [
+            f"{message.role}: {text}{_others(message)}" for message, text in zip(self.everything, texts, strict=True)
+        ]
+        return hashlib.sha256(("\n".join(lines) + _written(self.tools)).encode()).hexdigest()
 
     @property
     def last_answer(self) -> int:
         """Index of the last message of an assistant."""
-        return max(i for i, message in enumerate(self.messages) if message.role == "assistant")
+        index = len(self.messages) - 1
+        while self.messages[index].role != "assistant":
+            index -= 1
+        return index
 
 
 def normalised(text: str) -> str:
@@ -120,6 +134,8 @@ def with_system_prompt(messages: tuple[Message, ...], prompt: str) -> tuple[Mess
 
 def _others(message: Message) -> str:
     """What a message has besides its role and its text."""
+    if not (message.tool_calls or message.tool_call_id or message.name or message.weight != 1):
+        return ""
     others = {key: value for key, value in message.to_dict().items() if key not in ("role", "content")}
     return _written(others if message.weight == 1 else {**others, "weight": message.weight})
 

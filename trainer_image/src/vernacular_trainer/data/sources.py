@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from vernacular_trainer.contract import DatasetConfig, FileSource, StageFailure
 from vernacular_trainer.data.files import InputCopy, copy_input
 from vernacular_trainer.data.formats import parse_row
 from vernacular_trainer.data.problems import ProblemLog
-from vernacular_trainer.data.reading.files import read_records
+from vernacular_trainer.data.reading.blocks import Block
+from vernacular_trainer.data.reading.files import read_blocks
 from vernacular_trainer.data.reading.record import Record
 from vernacular_trainer.data.remote.fetch import NO_SERVERS, Servers, fetch, list_source
+from vernacular_trainer.data.row_store import Packed, RowStore, pack
 from vernacular_trainer.data.rows import Conversation, RowError, with_system_prompt
+from vernacular_trainer.data.workers import INLINE, Workers
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.workspace import Workspace
 
@@ -26,7 +31,7 @@ class Checked:
     that were not used, and how many rows each source had.
     """
 
-    conversations: tuple[Conversation, ...]
+    conversations: RowStore
     origins: tuple[int, ...]
     copies: tuple[InputCopy, ...]
     unused_columns: tuple[str, ...]
@@ -88,33 +93,67 @@ def _copy_remote(
 
 
 def check_sources(
-    copies: tuple[InputCopy, ...], config: DatasetConfig, problems: ProblemLog, *, pairs: bool = False
+    copies: tuple[InputCopy, ...],
+    config: DatasetConfig,
+    problems: ProblemLog,
+    *,
+    pairs: bool = False,
+    workers: Workers = INLINE,
 ) -> Checked:
     """Parse every row of every copy; what is wrong goes to `problems`. `pairs`: every row is to be a preference, else
     none may be.
 
     Raises StageError (DatasetUnreadable, DatasetTooSmall) when a file as a whole is of no use.
     """
-    conversations: list[Conversation] = []
     origins: list[int] = []
     unused: set[str] = set()
     read = [0] * (1 + max(copy.source for copy in copies))
-    for copy in copies:
-        for record in read_records(copy.path, copy.name, config.columns):
-            read[copy.source] += 1
-            try:
-                conversation, ignored = _parse(record, config, pairs=pairs)
-                conversations.append(conversation)
-                origins.append(copy.source)
-                unused |= ignored
-            except RowError as error:
-                problems.reject(error.code, record.row)
+
+    def parsed() -> Iterator[Packed]:
+        for found in workers.map(partial(_parse_block, config=config, pairs=pairs), _blocks(copies, config)):
+            read[found.source] += len(found.rows.sizes) + len(found.bad)
+            origins.extend([found.source] * len(found.rows.sizes))
+            unused.update(found.unused)
+            for row, code in found.bad:
+                problems.reject(code, row)
+            yield found.rows
+
+    rows = RowStore.of(parsed())
     # a folder may hold files without rows, as programs that write in parts leave them
     for copy in copies:
         if not read[copy.source]:
             message = f"{copy.name} is empty"
             raise StageError(StageFailure.DATASET_TOO_SMALL, message, "write at least one row into it")
-    return Checked(tuple(conversations), tuple(origins), copies, tuple(sorted(unused)), tuple(read))
+    return Checked(rows, tuple(origins), copies, tuple(sorted(unused)), tuple(read))
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """Of a block of records of one source the rows, place and code of each bad one, and columns that were not used."""
+
+    source: int
+    rows: Packed
+    bad: Sequence[tuple[str, str]]
+    unused: frozenset[str]
+
+
+def _blocks(copies: Sequence[InputCopy], config: DatasetConfig) -> Iterator[tuple[int, Block]]:
+    for copy in copies:
+        for block in read_blocks(copy.path, copy.name, config.columns):
+            yield copy.source, block
+
+
+def _parse_block(found: tuple[int, Block], config: DatasetConfig, *, pairs: bool) -> _Parsed:
+    source, block = found
+    rows, bad, unused = [], [], set[str]()
+    for record in block:
+        try:
+            conversation, ignored = _parse(record, config, pairs=pairs)
+            rows.append(conversation)
+            unused |= ignored
+        except RowError as error:
+            bad.append((record.row, error.code))
+    return _Parsed(source, pack(rows), bad, frozenset(unused))
 
 
 def _suffix(path: str) -> str:

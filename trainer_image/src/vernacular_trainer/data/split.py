@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vernacular_trainer.data.checks.keys import NO_KEY, Keys, first_of_kind, key, keys_of
 from vernacular_trainer.data.checks.similarity import components
-from vernacular_trainer.data.checks.words import words
+from vernacular_trainer.data.checks.words import has_words, words
+from vernacular_trainer.data.row_store import map_rows, stored
 from vernacular_trainer.data.rows import Conversation
+from vernacular_trainer.data.workers import INLINE, Workers
 
 # shorter answers, "Yes." and its like, do not make two rows say the same fact
 _ANSWER_WORDS = 3
@@ -34,16 +41,38 @@ class Split:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Rows that are held out together, with a chance of `weight` times the wanted part."""
+class _Columns:
+    """A value for each row. `worded`: equal for rows that ask the same in the same words, whatever they answer, and for
+    plain texts that are the same; `taught`: for rows with the same answer, if that is long enough to be a fact.
+    `wording_chance` and `fact_chance`: numbers from 0 to 1 that the wording, or wording and answer, decide together
+    with the seed.
+    """
 
-    key: str
-    rows: tuple[int, ...]
-    weight: int = 1
+    worded: Keys
+    taught: Keys
+    wording_chance: NDArray[np.float64]
+    fact_chance: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Rows that are held out together: of each group its `leader`, the row that stands for it, how many rows it has,
+    its chance, and the `weights` of the wanted part that this is compared with.
+    """
+
+    leaders: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    chances: NDArray[np.float64]
+    weights: NDArray[np.int64]
 
 
 def split_rows(
-    rows: Sequence[Conversation], similar: Sequence[tuple[int, int]], percent: int, teaches: str, seed: int
+    rows: Sequence[Conversation],
+    similar: Sequence[tuple[int, int]],
+    percent: int,
+    teaches: str,
+    seed: int,
+    workers: Workers = INLINE,
 ) -> Split:
     """Hold out about `percent` of the rows, at least one when it is not 0. `similar`: pairs of rows that ask nearly the
     same; they and rows with the same question or the same fact are one cluster.
@@ -51,19 +80,20 @@ def split_rows(
     Facts: of a cluster one wording is held out, with all rows that ask it in the same words; the others teach it.
     Clusters with one wording are held out only when there are no others. Skill: a cluster is held out as a whole.
     """
-    clusters = _clusters(rows, similar, teaches)
-    if teaches == "Facts":
-        wordings = [_wordings(rows, cluster) for cluster in clusters]
-        reworded = [_candidate(rows, found, seed) for found in wordings if len(found) > 1]
-        once = [_Group(asked_key(rows[found[0][0]]), found[0]) for found in wordings if len(found) == 1]
-        held = _hold_out(reworded or once, len(rows), percent, seed)
-        worded_once = tuple(sorted(index for group in once for index in group.rows))
-        untaught = () if reworded else tuple(sorted(held))
-    else:
-        held = _hold_out([_Group(asked_key(rows[c[0]]), c) for c in clusters], len(rows), percent, seed)
-        worded_once, untaught = (), ()
-    train = tuple(index for index in range(len(rows)) if index not in held)
-    return Split(train, tuple(sorted(held)), worded_once, untaught)
+    find = partial(_columns, teaches=teaches, seed=seed)
+    columns = _joined([find(()), *map_rows(find, stored(rows), workers)])
+    wording = first_of_kind(columns.worded)
+    cluster = _clusters((wording, first_of_kind(columns.taught)), similar)
+    if teaches != "Facts":
+        groups = _whole_clusters(cluster, columns)
+        held = _of_leaders(_hold_out(groups, len(rows), percent), cluster)
+        return Split(_indexes(~held), _indexes(held))
+    once, reworded = _wordings(wording, cluster, columns)
+    held = _of_leaders(_hold_out(reworded if len(reworded.leaders) else once, len(rows), percent), wording)
+    worded_once = _of_leaders(once.leaders, wording)
+    return Split(
+        _indexes(~held), _indexes(held), _indexes(worded_once), () if len(reworded.leaders) else _indexes(held)
+    )
 
 
 def provable_points(questions: int) -> int:
@@ -79,21 +109,22 @@ def questions_for(points: int) -> int:
     return math.ceil((98 / points) ** 2)
 
 
-def _clusters(rows: Sequence[Conversation], similar: Sequence[tuple[int, int]], teaches: str) -> list[tuple[int, ...]]:
-    first: dict[str, int] = {}
-    same = [(first.setdefault(key, index), index) for index, row in enumerate(rows) for key in _keys(row, teaches)]
-    clusters: dict[int, list[int]] = {}
-    for index, cluster in enumerate(components(len(rows), [*same, *similar])):
-        clusters.setdefault(cluster, []).append(index)
-    return [tuple(cluster) for cluster in clusters.values()]
+def _columns(rows: Iterable[Conversation], teaches: str, seed: int) -> _Columns:
+    worded, taught, chances = [], [], []
+    for row in rows:
+        asked, answer = asked_key(row), row.answer
+        worded.append(key(asked))
+        is_fact = teaches == "Facts" and not row.plain and has_words(answer, _ANSWER_WORDS)
+        taught.append(key(answer) if is_fact else NO_KEY)
+        # the answer alone would give all facts that are answered "Yes." the same chance
+        chances.append((_chance(asked, seed), _chance(f"{answer}\n{asked}", seed)))
+    wording_chance, fact_chance = np.array(chances, np.float64).reshape(-1, 2).T
+    return _Columns(keys_of(worded), keys_of(taught), wording_chance, fact_chance)
 
 
-def _keys(row: Conversation, teaches: str) -> list[str]:
-    """What rows of one cluster share, besides nearly the same question."""
-    keys = [f"q {asked_key(row)}"]
-    if teaches == "Facts" and not row.plain and len(words(row.answer)) >= _ANSWER_WORDS:
-        keys.append(f"a {row.answer}")
-    return keys
+def _joined(parts: Sequence[_Columns]) -> _Columns:
+    columns = zip(*((p.worded, p.taught, p.wording_chance, p.fact_chance) for p in parts), strict=True)
+    return _Columns(*map(np.concatenate, columns))
 
 
 def asked_key(row: Conversation) -> str:
@@ -101,33 +132,59 @@ def asked_key(row: Conversation) -> str:
     return row.digest if row.plain else " ".join(words(row.asked)) or row.question
 
 
-def _wordings(rows: Sequence[Conversation], cluster: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The rows of a cluster, those that ask the same together, in the order of the files."""
-    found: dict[str, list[int]] = {}
-    for index in cluster:
-        found.setdefault(asked_key(rows[index]), []).append(index)
-    return [tuple(copies) for copies in found.values()]
+def _chance(text: str, seed: int) -> float:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big") / 2**64
 
 
-def _candidate(rows: Sequence[Conversation], wordings: list[tuple[int, ...]], seed: int) -> _Group:
-    """The wording of a cluster that is held out if any is: one of the first two, so that later ones change nothing."""
-    chosen = min(wordings[:2], key=lambda copies: _chance(asked_key(rows[copies[0]]), seed))
-    first = rows[wordings[0][0]]
-    # the answer alone would give all facts that are answered "Yes." the same chance
-    return _Group(f"{first.answer}\n{asked_key(first)}", chosen, len(wordings))
+def _clusters(firsts: Sequence[NDArray[np.int64]], similar: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """The first row of the cluster of each row. `firsts`: for each row a row that is of the same cluster."""
+    rows = len(firsts[0])
+    joins = [np.array(similar, np.int64).reshape(-1, 2)]
+    for first in firsts:
+        later = np.flatnonzero(first != np.arange(rows))
+        joins.append(np.stack([first[later], later], axis=1))
+    return np.array(components(rows, np.concatenate(joins).tolist()), np.int64)
 
 
-def _hold_out(groups: list[_Group], rows: int, percent: int, seed: int) -> set[int]:
-    """The rows of the groups whose chance falls below the wanted part; never a group that is larger than that part."""
-    largest = max(1, round(rows * percent / 100))
-    allowed = [group for group in groups if len(group.rows) <= largest]
-    if not percent or not allowed or rows < 2:
-        return set()
-    held = [group for group in allowed if 100 * _chance(group.key, seed) < percent * group.weight]
-    chosen = held or [min(allowed, key=lambda group: _chance(group.key, seed) / group.weight)]
-    return {index for group in chosen for index in group.rows}
+def _whole_clusters(cluster: NDArray[np.int64], columns: _Columns) -> _Groups:
+    leaders, sizes = np.unique(cluster, return_counts=True)
+    return _Groups(leaders, sizes, columns.wording_chance[leaders], np.ones_like(leaders))
 
 
-def _chance(key: str, seed: int) -> float:
-    """A number from 0 to 1 that the key and the seed decide."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
+def _wordings(wording: NDArray[np.int64], cluster: NDArray[np.int64], columns: _Columns) -> tuple[_Groups, _Groups]:
+    """The only wordings of clusters, and of each other cluster the one that is held out if any is: one of the first
+    two, so that later ones change nothing.
+    """
+    leaders, sizes = np.unique(wording, return_counts=True)
+    order = np.lexsort((leaders, cluster[leaders]))
+    leaders, sizes = leaders[order], sizes[order]
+    _, first, counts = np.unique(cluster[leaders], return_index=True, return_counts=True)
+    chances = columns.wording_chance[leaders]
+
+    only = first[counts == 1]
+    once = _Groups(leaders[only], sizes[only], chances[only], np.ones_like(only))
+
+    several, weights = first[counts > 1], counts[counts > 1]
+    chosen = np.where(chances[several] <= chances[several + 1], several, several + 1)
+    fact_chances = columns.fact_chance[leaders[several]]
+    return once, _Groups(leaders[chosen], sizes[chosen], fact_chances, weights)
+
+
+def _hold_out(groups: _Groups, rows: int, percent: int) -> NDArray[np.int64]:
+    """Leaders of the groups whose chance falls below the wanted part; never a group that is larger than that part."""
+    allowed = groups.sizes <= max(1, round(rows * percent / 100))
+    if not percent or not allowed.any() or rows < 2:
+        return groups.leaders[:0]
+    held = allowed & (100 * groups.chances < percent * groups.weights)
+    if not held.any():
+        held[np.where(allowed, groups.chances / groups.weights, np.inf).argmin()] = True
+    return groups.leaders[held]
+
+
+def _of_leaders(leaders: NDArray[np.int64], leader: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows have one of the leaders as `leader`."""
+    return np.isin(leader, leaders)
+
+
+def _indexes(chosen: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(chosen).tolist())

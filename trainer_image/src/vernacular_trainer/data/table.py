@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vernacular_trainer.data.chat import TokenRow
 from vernacular_trainer.data.files import write_atomically
+from vernacular_trainer.data.token_store import TokenStore
 
 
-def write_rows(path: Path, rows: list[TokenRow]) -> None:
-    """Write rows atomically; an empty list gives a valid, empty table."""
+def write_rows(path: Path, rows: TokenStore) -> None:
+    """Write rows atomically, in one batch, which training reads without copying; no rows give a valid, empty table."""
     import pyarrow as pa
 
     schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("row", pa.string())])
-    columns = {
-        "input_ids": [row.input_ids for row in rows],
-        "labels": [row.labels for row in rows],
-        "row": [row.row for row in rows],
-    }
-    table = pa.table(columns, schema=schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent) as ids, tempfile.TemporaryFile(dir=path.parent) as labels:
+        places = []
+        for place, row_ids, row_labels in rows:
+            places.append(place)
+            ids.write(row_ids.tobytes())
+            labels.write(row_labels.tobytes())
+        offsets = pa.array(np.concatenate([[0], np.cumsum(rows.lengths)]), pa.int32())
+        lists = [pa.ListArray.from_arrays(offsets, pa.array(_mapped(stream))) for stream in (ids, labels)]
+        table = pa.table([*lists, pa.array(places, pa.string())], schema=schema)
 
-    def write(stream: object) -> None:
-        with pa.ipc.new_file(stream, schema) as writer:
-            writer.write_table(table)
+        def write(stream: object) -> None:
+            with pa.ipc.new_file(stream, schema) as writer:
+                writer.write_table(table)
 
-    write_atomically(path, write)
+        write_atomically(path, write)
+
+
+def _mapped(stream: IO[bytes]) -> NDArray[np.int32]:
+    """The content of a file, which is not read into memory."""
+    stream.flush()
+    return np.memmap(stream, np.int32, "r") if stream.tell() else np.zeros(0, np.int32)
 
 
 def read_rows(path: Path) -> list[TokenRow]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vernacular_trainer import planning
+from vernacular_trainer.cgroup import available_cores
 from vernacular_trainer.contract import (
     TERMINATION_MESSAGE_LIMIT,
     FileSource,
@@ -27,7 +28,7 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.asking import require_askable
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import TokenRow, load_tokenizer, token_histogram
+from vernacular_trainer.data.chat import load_tokenizer, token_histogram
 from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
@@ -49,12 +50,14 @@ from vernacular_trainer.data.remote.fetch import Servers, copy_one
 from vernacular_trainer.data.remote.runs import Tracking
 from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
-from vernacular_trainer.data.rows import Conversation
+from vernacular_trainer.data.row_store import RowStore
 from vernacular_trainer.data.sources import Checked, Copied, check_sources, copy_sources
 from vernacular_trainer.data.split import Split, provable_points, split_rows
 from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
+from vernacular_trainer.data.token_store import TokenStore
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
+from vernacular_trainer.data.workers import Workers
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
@@ -91,8 +94,8 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
     problems = ProblemLog()
     try:
-        with reporting(config, Allowance()) as phases:
-            return _prepare(config, workspace, problems, phases)
+        with reporting(config, Allowance()) as phases, Workers(available_cores()) as workers:
+            return _prepare(config, workspace, problems, phases, workers)
     except StageError:
         if problems.problems():
             write_report({"problems": _plain(problems.problems())}, workspace)
@@ -100,13 +103,15 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
         raise
 
 
-def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter) -> PrepareSummary:
+def _prepare(
+    config: JobConfig, workspace: Workspace, problems: ProblemLog, phases: PhaseReporter, workers: Workers
+) -> PrepareSummary:
     phases.enter(Phase.DOWNLOADING, lambda: "data")
     copied = copy_sources(config.dataset.train, workspace, _servers(config))
     own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
     require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
-    checked, mixed, reviewed, questions, held_out = _check(config, workspace, copied, own, problems)
+    checked, mixed, reviewed, questions, held_out = _check(config, workspace, copied, own, problems, workers)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
@@ -114,18 +119,18 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
     prompt = config.dataset.system_prompt
     require_askable(tokenizer, model.max_length, prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
-    tokenised = tokenise(config, model, tokenizer, reviewed, problems)
+    tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
-    split = _split(config, tokenised, held_out, problems)
+    split = _split(config, tokenised, held_out, problems, workers)
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
     note_terms(coverage, tokenised.conversations, problems)
-    write_missing_wordings(tokenised.conversations, split, workspace)
+    write_missing_wordings(tokenised.conversations, split, workspace, workers)
     facts_taught = config.dataset.teaches == "Facts" and not config.objective.compares
     whole = overview(tokenised.conversations, split, facts=facts_taught, problems=problems)
-    train, validation = _pick(tokenised, split.train), _pick(tokenised, split.validation)
+    train, validation = tokenised.pick(split.train), tokenised.pick(split.validation)
     facts = planning.DataFacts(
         len(split.train) if config.objective.compares else len(train),
         len(split.validation) if config.objective.compares else len(validation),
@@ -153,7 +158,7 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         duplicates=problems.count("Duplicate"),
         train=len(split.train),
         validation=len(split.validation),
-        tokens=sum(len(row.input_ids) for row in train),
+        tokens=int(train.lengths.sum()),
         digest=combined_digest([*checked.copies, *questions.copies]),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
@@ -161,8 +166,8 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         problems=problems.problems(),
         readiness=whole.readiness,
     )
-    write_clean_rows(workspace.clean_rows, tokenised.conversations)
-    origins = origins_of(tokenised.conversations, split.validation, tokenised.cut)
+    write_clean_rows(workspace.clean_rows, tokenised.conversations, workers)
+    origins = origins_of(tokenised.conversations, split.validation, tokenised.shortened)
     write_json(workspace.held_out_lines, dataclasses.asdict(origins))
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
     write_row_digests(workspace.row_digests, checked.conversations, _uses(tokenised, split))
@@ -176,12 +181,14 @@ def _prepare(config: JobConfig, workspace: Workspace, problems: ProblemLog, phas
         "glossary": term_table(coverage, tokenizer),
         **whole.report(),
     }
-    report = _report(config, summary, checked, questions.copies, model, [*train, *validation], tracking)
+    report = _report(config, summary, checked, questions.copies, model, tokenised.tokens, tracking)
     write_report({**report, **findings}, workspace)
     return _fitted(summary, len(shares))
 
 
-def _split(config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], problems: ProblemLog) -> Split:
+def _split(
+    config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], problems: ProblemLog, workers: Workers
+) -> Split:
     """What is held out: rows of their own when the job names some, else a part of the training rows."""
     if config.dataset.validation:
         split = own_split(tokenised.conversations, held_out, problems)
@@ -194,32 +201,33 @@ def _split(config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], pr
         # which of two answers is better is a skill, however many rows say so
         "Skill" if config.objective.compares else config.dataset.teaches,
         _seed(config),
+        workers,
     )
 
 
 def _check(
-    config: JobConfig, workspace: Workspace, copied: Copied, own: Copied, problems: ProblemLog
+    config: JobConfig, workspace: Workspace, copied: Copied, own: Copied, problems: ProblemLog, workers: Workers
 ) -> tuple[Checked, Mixed, Reviewed, Questions, frozenset[str]]:
     """Read and check everything that the user gave, before the model is touched. Last: the places of rows that the job
     holds out by name.
     """
-    checked = check_sources(copied.copies, config.dataset, problems, pairs=config.objective.compares)
-    held: tuple[Conversation, ...] = ()
+    pairs = config.objective.compares
+    checked = check_sources(copied.copies, config.dataset, problems, pairs=pairs, workers=workers)
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     mixed = _mix(config, checked, problems)
-    rows = [checked.conversations[index] for index in mixed.kept]
+    rows, held = checked.conversations.select(mixed.kept), frozenset[str]()
     if own.copies:
-        apart = check_sources(own.copies, config.dataset, problems, pairs=config.objective.compares)
+        apart = check_sources(own.copies, config.dataset, problems, pairs=pairs, workers=workers)
         # behind the training rows, so that of two that say the same it is the training row that stays
-        held = apart.conversations
-        rows += held
+        rows = RowStore.of(block for part in (rows, apart.conversations) for block in part.blocks())
+        held = frozenset(row.row for row in apart.conversations)
         checked = checked.with_held_out(apart)
-    reviewed = review(rows, config.dataset, questions.asked, problems)
+    reviewed = review(rows, config.dataset, questions.asked, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_rows(len(mixed.kept), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
-    return checked, mixed, reviewed, questions, frozenset(row.row for row in held)
+    return checked, mixed, reviewed, questions, held
 
 
 def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
@@ -241,11 +249,12 @@ def _seed(config: JobConfig) -> int:
     return config.training.seed if config.training.seed is not None else planning.DEFAULT_SEED
 
 
-def _situation(config: JobConfig, model: BaseModel, rows: list[TokenRow]) -> Situation | None:
+def _situation(config: JobConfig, model: BaseModel, rows: TokenStore) -> Situation | None:
     if config.trainer:
         # what a trainer of the user's own needs, it alone knows
         return None
-    return Situation(read_shape(model.folder), RowSizes.of((len(row.input_ids), row.trained) for row in rows))
+    sizes = RowSizes.of(zip(rows.lengths.tolist(), rows.trained.tolist(), strict=True))
+    return Situation(read_shape(model.folder), sizes)
 
 
 def _copy_questions(config: JobConfig, workspace: Workspace) -> Questions:
@@ -282,12 +291,12 @@ def _check_targets(config: JobConfig, model: BaseModel) -> None:
 
 
 def _require_trainable(tokenised: Tokenised, before: int) -> None:
-    if not tokenised.rows:
+    if not len(tokenised.tokens):
         message = f"no row has an answer within the first {tokenised.length} tokens, so there is nothing to learn"
         advice = f"set training.maxSequenceLength to {tokenised.longest}"
         raise StageError(StageFailure.NO_TRAINABLE_TOKENS, message, advice)
-    if len(tokenised.rows) < before:
-        _require_rows(len(tokenised.rows), "keeps, after cutting to training.maxSequenceLength,")
+    if len(tokenised.conversations) < before:
+        _require_rows(len(tokenised.conversations), "keeps, after cutting to training.maxSequenceLength,")
 
 
 def _uses(tokenised: Tokenised, split: Split) -> dict[str, str]:
@@ -297,23 +306,19 @@ def _uses(tokenised: Tokenised, split: Split) -> dict[str, str]:
     return {rows[index].row: use for part, use in parts for index in part}
 
 
-def _pick(tokenised: Tokenised, indexes: tuple[int, ...]) -> list[TokenRow]:
-    return [row for index in indexes for row in tokenised.rows[index]]
-
-
 def _report(
     config: JobConfig,
     summary: PrepareSummary,
     checked: Checked,
     questions: tuple[InputCopy, ...],
     model: BaseModel,
-    rows: list[TokenRow],
+    tokens: TokenStore,
     tracking: str,
 ) -> dict[str, Any]:
     return {
         **summary_to_dict(summary),
-        "trained_tokens": sum(row.trained for row in rows),
-        "token_histogram": token_histogram([len(row.input_ids) for row in rows]),
+        "trained_tokens": int(tokens.trained.sum()),
+        "token_histogram": token_histogram(tokens.lengths),
         "unused_columns": checked.unused_columns,
         "inputs": [_describe(copy) for copy in (*checked.copies, *questions)],
         "model": {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
 
-from vernacular_trainer.data.rows import Conversation
+from vernacular_trainer.data.checks.keys import Keys, first_of_kind
 
 FEW_ROWS = 50
 # below this a share says nothing
@@ -15,17 +14,23 @@ _OUTLIER_TIMES = 20
 _OUTLIER_CHARACTERS = 2000
 
 
-def answers_alike(rows: Sequence[Conversation]) -> list[int]:
-    """Indexes of the rows with the most frequent answer when they are at least half of all."""
-    if len(rows) < _ENOUGH_FOR_SHARES:
+def answers_alike(answers: Keys) -> list[int]:
+    """Indexes of the rows with the most frequent answer when they are at least half of all. `answers`: equal for rows
+    with the same answer.
+    """
+    if len(answers) < _ENOUGH_FOR_SHARES:
         return []
-    answers = [row.answer for row in rows]
-    common, count = Counter(answers).most_common(1)[0]
-    return [index for index, answer in enumerate(answers) if answer == common] if 2 * count >= len(rows) else []
+    first = first_of_kind(answers)
+    counts = np.bincount(first)
+    common = int(counts.argmax())
+    return np.flatnonzero(first == common).tolist() if 2 * counts[common] >= len(answers) else []
 
 
-def length_outliers(rows: Sequence[Conversation]) -> list[int]:
-    """Indexes of rows whose answer is many times longer than the usual one."""
-    lengths = [len(row.messages[-1].content) for row in rows]
-    limit = max(_OUTLIER_CHARACTERS, _OUTLIER_TIMES * statistics.median(lengths)) if lengths else 0
-    return [index for index, length in enumerate(lengths) if length > limit]
+def length_outliers(lengths: NDArray[np.int64]) -> list[int]:
+    """Indexes of rows whose answer is many times longer than the usual one. `lengths`: of the answers, in
+    characters.
+    """
+    if not len(lengths):
+        return []
+    limit = max(_OUTLIER_CHARACTERS, _OUTLIER_TIMES * float(np.median(lengths)))
+    return np.flatnonzero(lengths > limit).tolist()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from vernacular_trainer.data.checks.similarity import similar_pairs
+import numpy as np
+
+from vernacular_trainer.data.checks.keys import Keys, first_of_kind
 from vernacular_trainer.data.checks.words import numbers, shingles, similarity
 from vernacular_trainer.data.rows import Conversation
 
@@ -12,35 +14,26 @@ from vernacular_trainer.data.rows import Conversation
 NEAR = 0.8
 
 
-def exact_duplicates(rows: Sequence[Conversation]) -> dict[int, int]:
-    """Index of each row that repeats an earlier one, and of the first of its kind."""
-    first: dict[str, int] = {}
-    found = {}
-    for index, row in enumerate(rows):
-        digest = row.digest
-        if digest in first:
-            found[index] = first[digest]
-        else:
-            first[digest] = index
-    return found
+def exact_duplicates(same: Keys) -> dict[int, int]:
+    """Index of each row that repeats an earlier one, and of the first of its kind. `same`: equal for such rows."""
+    first = first_of_kind(same)
+    found = np.flatnonzero(first != np.arange(len(first)))
+    return dict(zip(found.tolist(), first[found].tolist(), strict=True))
 
 
-def near_duplicates(rows: Sequence[Conversation], similar: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Index of each row that nearly repeats an earlier one, and of that one. `similar`: pairs of similar questions.
-
-    Rows whose numbers differ are never near duplicates: that is how tables of facts look.
+def near_duplicates(
+    similar: Sequence[tuple[int, int]], are_near: Sequence[bool], judge: Callable[[int, int], bool]
+) -> dict[int, int]:
+    """Index of each row that nearly repeats an earlier one, and of that one. `similar`: pairs of similar questions;
+    `are_near`: which of them are near duplicates; `judge`: whether any two rows are.
     """
     found: dict[int, int] = {}
-    for earlier, later in sorted(similar, key=lambda pair: (pair[1], pair[0])):
+    pairs = zip(similar, are_near, strict=True)
+    for (earlier, later), near in sorted(pairs, key=lambda pair: (pair[0][1], pair[0][0])):
         kept = found.get(earlier, earlier)
-        if later not in found and kept != later and _near(rows[kept], rows[later]):
+        if later not in found and kept != later and (near if kept == earlier else judge(kept, later)):
             found[later] = kept
     return found
-
-
-def similar_questions(rows: Sequence[Conversation]) -> list[tuple[int, int]]:
-    """Pairs (earlier, later) of rows that ask nearly the same; of plain texts that say nearly the same."""
-    return similar_pairs([compared(row) for row in rows], NEAR)
 
 
 def compared(row: Conversation) -> str:
@@ -48,13 +41,21 @@ def compared(row: Conversation) -> str:
     return row.answer if row.plain else row.asked
 
 
-def _near(left: Conversation, right: Conversation) -> bool:
+def nearly_same(left: Conversation, right: Conversation) -> bool:
+    """Whether one of two rows nearly repeats the other. Rows whose numbers differ never do: that is how tables of facts
+    look.
+    """
     return (
         numbers(left.asked + left.answer) == numbers(right.asked + right.answer)
-        and similarity(shingles(compared(left)), shingles(compared(right))) >= NEAR
-        and similarity(shingles(left.answer), shingles(right.answer)) >= NEAR
-        and similarity(shingles(_rejected(left)), shingles(_rejected(right))) >= NEAR
+        and similar(compared(left), compared(right))
+        and similar(left.answer, right.answer)
+        and similar(_rejected(left), _rejected(right))
     )
+
+
+def similar(left: str, right: str) -> bool:
+    """Whether two texts say nearly the same."""
+    return left == right or similarity(shingles(left), shingles(right)) >= NEAR
 
 
 def _rejected(row: Conversation) -> str:

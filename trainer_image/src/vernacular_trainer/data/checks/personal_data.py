@@ -18,13 +18,12 @@ def _whole(text: str) -> str:
 @dataclass(frozen=True)
 class Kind:
     """One kind of data: how it looks, what it is masked with, and, when the form alone does not decide, which part of
-    what looks so it is ("" for none). A text without any of the `hints` cannot hold it and is not searched.
+    what looks so it is ("" for none).
     """
 
     code: str
     name: str
     pattern: re.Pattern[str]
-    hints: tuple[str, ...]
     part: Callable[[str], str] = _whole
 
     def mask(self, text: str) -> str:
@@ -40,8 +39,8 @@ class Kind:
         return sum(1 for _ in self._places(text))
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
-        position, hinted = 0, any(hint in text for hint in self.hints)
-        while hinted and (found := self.pattern.search(text, position)):
+        position = 0
+        while found := self.pattern.search(text, position):
             position = found.end()
             if part := self.part(found.group()):
                 start = found.start() + found.group().index(part)
@@ -86,67 +85,79 @@ def _social_security(text: str) -> str:
     return text if area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000" else ""
 
 
-_DIGITS = tuple("0123456789")
-# Patterns begin with what few characters are, and look behind it afterwards: a search then skips most of a text. They
-# stand in this order because what a card or an account takes away is no telephone number any more.
-KINDS = (
-    Kind(
-        "Secret",
-        "SECRET",
-        re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"
-            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"
-            r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{32,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
-            r"|(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
-            r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{3,128}(?=@)",
-            re.ASCII | re.DOTALL,
-        ),
-        (
-            *("PRIVATE KEY-----", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-            *("hf_", "sk-", "xox", "AIza", "eyJ", "://"),
-        ),
+# Patterns begin with what few characters are, and look behind it afterwards: a search then skips most of a text.
+_SECRET = Kind(
+    "Secret",
+    "SECRET",
+    re.compile(
+        r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"
+        r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"
+        r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{32,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+        r"|(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+        r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{3,128}(?=@)",
+        re.ASCII | re.DOTALL,
     ),
-    Kind(
-        "PersonalData",
-        "EMAIL",
-        re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b"),
-        ("@",),
-    ),
-    Kind(
-        "PersonalData",
-        "IBAN",
-        re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
-        _DIGITS,
-        _account,
-    ),
-    Kind(
-        "PersonalData",
-        "CARD",
-        re.compile(r"\d(?<![\d.]\d)(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII),
-        _DIGITS,
-        _card,
-    ),
-    Kind(
-        "PersonalData",
-        "PHONE",
-        re.compile(r"(?<![\w.,+-])(?:\+|00)[1-9](?:[ ()/.-]{0,2}\d){7,14}(?!\w)|\(\d{3}\) ?\d{3}-\d{4}\b", re.ASCII),
-        ("+", "00", "("),
-        _telephone,
-    ),
-    Kind(
-        "PersonalData",
-        "SSN",
-        re.compile(r"\d{3}(?<![\d-]\d{3})-\d{2}-\d{4}(?![\d-])", re.ASCII),
-        ("-",),
-        _social_security,
-    ),
+)
+_EMAIL = Kind(
+    "PersonalData",
+    "EMAIL",
+    re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b"),
+)
+_IBAN = Kind(
+    "PersonalData",
+    "IBAN",
+    re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
+    _account,
+)
+_CARD_NUMBER = Kind(
+    "PersonalData",
+    "CARD",
+    re.compile(r"\d(?<![\d.]\d)(?:[ -]?\d){12,18}(?![\d.]\d)", re.ASCII),
+    _card,
+)
+_PHONE = Kind(
+    "PersonalData",
+    "PHONE",
+    re.compile(r"(?<![\w.,+-])(?:\+|00)[1-9](?:[ ()/.-]{0,2}\d){7,14}(?!\w)|\(\d{3}\) ?\d{3}-\d{4}\b", re.ASCII),
+    _telephone,
+)
+_SSN = Kind(
+    "PersonalData",
+    "SSN",
+    re.compile(r"\d{3}(?<![\d-]\d{3})-\d{2}-\d{4}(?![\d-])", re.ASCII),
+    _social_security,
+)
+
+# what secrets begin with, by a letter of it that few texts have
+_SECRET_PARTS = {
+    "-": ("PRIVATE KEY-----", "glpat-", "sk-", "xox"),
+    "_": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_"),
+    "A": ("AKIA", "ASIA", "AIza"),
+    "J": ("eyJ",),
+    ":": ("://",),
+}
+# cards, telephone and social security numbers all hold so many digits with little between them
+_NINE_DIGITS = re.compile(r"\d(?:[ ()/.-]{0,2}\d){8}", re.ASCII)
+
+
+def _shows_secret(text: str) -> bool:
+    return any(part in text for letter, parts in _SECRET_PARTS.items() if letter in text for part in parts)
+
+
+# What a text must show to be worth a search, and the kinds that it may hold then: most texts show nothing. They stand
+# in this order because what a card or an account takes away is no telephone number any more.
+_SIGNS: tuple[tuple[Callable[[str], object], tuple[Kind, ...]], ...] = (
+    (_shows_secret, (_SECRET,)),
+    (lambda text: "@" in text, (_EMAIL,)),
+    (_IBAN.pattern.search, (_IBAN,)),
+    (_NINE_DIGITS.search, (_CARD_NUMBER, _PHONE, _SSN)),
 )
 
 
 def kinds_in(text: str) -> Counter[tuple[str, str]]:
     """How often a text holds each kind, by code and name."""
     found: Counter[tuple[str, str]] = Counter()
-    for kind in KINDS:
+    for kind in _possible(text):
         if count := kind.count(text):
             found[kind.code, kind.name] = count
             text = kind.mask(text)
@@ -155,9 +166,14 @@ def kinds_in(text: str) -> Counter[tuple[str, str]]:
 
 def masked(text: str) -> str:
     """A text with everything that looks like personal data or a secret replaced by its kind: "[EMAIL]"."""
-    for kind in KINDS:
+    for kind in _possible(text):
         text = kind.mask(text)
     return text
+
+
+def _possible(text: str) -> list[Kind]:
+    # masks hold no signs: what a text does not show, it does not show when it is masked in part
+    return [kind for shows, kinds in _SIGNS if shows(text) for kind in kinds]
 
 
 def kinds_of(row: Conversation, system_prompt: str = "") -> Counter[tuple[str, str]]:
@@ -165,8 +181,10 @@ def kinds_of(row: Conversation, system_prompt: str = "") -> Counter[tuple[str, s
     assistant calls.
     """
     found: Counter[tuple[str, str]] = Counter()
-    texts = [text for message in row.everything for text in _texts(message, system_prompt)]
-    for text in [*texts, *_strings(row.tools)]:
+    for message in row.everything:
+        for text in _texts(message, system_prompt):
+            found.update(kinds_in(text))
+    for text in _strings(row.tools):
         found.update(kinds_in(text))
     return found
 
@@ -204,7 +222,9 @@ def _mapped(value: Any) -> Any:
 
 
 def _texts(message: Message, system_prompt: str) -> list[str]:
-    return [] if _is_prompt(message, system_prompt) else [message.content, *_strings(message.tool_calls)]
+    if _is_prompt(message, system_prompt):
+        return []
+    return [message.content, *_strings(message.tool_calls)] if message.tool_calls else [message.content]
 
 
 def _strings(value: Any) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import islice, pairwise
 
 # a letter of Chinese or Japanese is a word of its own, because these languages write no spaces
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
@@ -25,6 +26,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+def has_words(text: str, count: int) -> bool:
+    """Whether a text has so many words, without counting the others."""
+    return len(list(islice(_WORD.finditer(text.casefold()), count))) == count
+
+
 def shingles(text: str) -> set[str]:
     """Single words and pairs of neighbours: what similarity is counted over."""
     found = words(text)
@@ -39,8 +45,13 @@ def similarity(left: set[str], right: set[str]) -> float:
 
 def content_key(text: str) -> tuple[str, ...]:
     """Equal for questions that ask the same in nearly the same words: order, function words and plurals left out."""
-    content = [_singular(word) for word in words(text) if word not in _FUNCTION_WORDS]
-    return tuple(sorted(content)) or tuple(words(text))
+    return key_of_words(words(text))
+
+
+def key_of_words(found: Sequence[str]) -> tuple[str, ...]:
+    """The same, from the words of a text."""
+    content = [_singular(word) for word in found if word not in _FUNCTION_WORDS]
+    return tuple(sorted(content)) or tuple(found)
 
 
 def numbers(text: str) -> tuple[str, ...]:
