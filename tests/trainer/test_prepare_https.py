@@ -57,7 +57,7 @@ def copied(server: FileServer, tmp_path: Path) -> Callable[..., Copied]:
         uri = uri or f"https://{server.host}{path}"
         folder = server.secret(tmp_path / f"secret-{job}", **keys)
         source = FileSource(uri, uri=uri, credentials_name=SECRET, credentials_path=folder)
-        servers = Servers(HttpsConfig((server.host, *hosts), 1), cache)
+        servers = Servers(HttpsConfig((server.host, *hosts), 1), cache=cache)
         return copy_sources((source,), Workspace(tmp_path / job), servers)
 
     return copy
