@@ -101,3 +101,11 @@ def test_nothing_secret_is_among_the_arguments(helm: Helm) -> None:
     assert {each["name"]: each.get("valueFrom") for each in container["env"]}["MLFLOW_BACKEND_STORE_URI"] == {
         "secretKeyRef": {"name": "mlflow-database", "key": "uri"}
     }
+
+
+def test_values_that_an_older_release_was_installed_with_still_render(helm: Helm) -> None:
+    # as `helm upgrade --reuse-values` brings them
+    rendered = helm.render({"mlflow": {"bundled": {"enabled": True, "database": None, "artifacts": None}}})
+    (container,) = find(rendered, "Deployment", "vernacular-mlflow")["spec"]["template"]["spec"]["containers"]
+
+    assert "--artifacts-destination=/data/artifacts" in container["args"]

@@ -312,6 +312,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(copied: Callable[..., 
     assert error.message == f"the certificate of {server.host} is not trusted"
 
 
+def test_the_certificate_of_an_authority_may_have_comments_in_any_language(
+    copied: Callable[..., Copied], authority: trustme.CA
+) -> None:
+    commented = f"# Főtanúsítvány\n{authority.cert_pem.bytes().decode()}\n"
+
+    assert copied(**{"ca.crt": commented}).copies[0].path.read_bytes() == lines(40)
+
+
 def test_a_server_that_is_away_is_tried_again(copied: Callable[..., Copied]) -> None:
     for host in ("127.0.0.1:9", "nowhere.invalid:9"):
         error = refusal(copied, uri=f"https://{host}/x.jsonl", hosts=(host,))

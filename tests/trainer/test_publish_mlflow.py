@@ -108,7 +108,8 @@ def examined(workspace: Workspace, answers: dict[str, str], measured: Measured |
 
 def fill(workspace: Workspace, kind: str) -> None:
     model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
-    plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}]
+    share = {"name": "share of hf://acme/chat", "value": "9 of 12 rows", "reason": "sharePercent 25 of all rows"}
+    plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}, share]
     problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
     data: dict[str, Any] = {
         "rows": 40,
@@ -117,7 +118,11 @@ def fill(workspace: Workspace, kind: str) -> None:
         "digest": "sha256:abc",
         "plan_summary": "LoRA rank 16",
     }
-    names = (("ConfigMap hr-data, key train.jsonl", "train.jsonl"), ("ConfigMap hr-questions", "questions.jsonl"))
+    names = (
+        ("ConfigMap hr-data, key train.jsonl", "train-0.jsonl"),
+        ("pvc://hr/held-out.jsonl", "validation-0.jsonl"),
+        ("ConfigMap hr-questions", "questions.jsonl"),
+    )
     data["inputs"] = [{"name": name, "file": file, "digest": "sha256:" + "ab" * 32, "bytes": 9} for name, file in names]
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
     workspace.data_page.write_text("<!doctype html>")
@@ -148,6 +153,7 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert summary.artifact_uri.endswith("/adapter")
     run = client.get_run(run_id)
     assert run.data.params["learningRate"] == "0.0002"
+    assert run.data.params["share.0"] == "hf://acme/chat: 9 of 12 rows"
     assert run.data.params["datasetDigest"] == "sha256:abc"
     assert run.data.tags["vernacular.dev/name"] == config.identity.name
     assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
@@ -203,6 +209,7 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
         for item in client.get_run(run_id).inputs.dataset_inputs
     ] == [
         ("ConfigMap hr-data, key train.jsonl", ("ab" * 32)[:36], "sha256:" + "ab" * 32, "training"),
+        ("pvc://hr/held-out.jsonl", ("ab" * 32)[:36], "sha256:" + "ab" * 32, "evaluation"),
         ("ConfigMap hr-questions", ("ab" * 32)[:36], "sha256:" + "ab" * 32, "evaluation"),
     ]
 

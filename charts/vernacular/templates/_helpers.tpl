@@ -22,7 +22,7 @@
 {{/* "true" when the bundled MLflow server keeps anything on a volume */}}
 {{- define "vernacular.mlflow.hasVolume" -}}
 {{- with .Values.mlflow.bundled }}
-{{- if not (and .database.secretName .artifacts.destination) }}true{{ end }}
+{{- if not (and (.database | default dict).secretName (.artifacts | default dict).destination) }}true{{ end }}
 {{- end }}
 {{- end }}
 

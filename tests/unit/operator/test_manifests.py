@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from support.worlds import config, fine_tune_job
 from vernacular.api import FineTuneJob, Stage
+from vernacular.api.pod_overrides import VolumeName
 from vernacular_operator.manifests.claim import workspace_claim
 from vernacular_operator.manifests.job import stage_job
 from vernacular_operator.manifests.job_config import Attempt, job_config
@@ -357,3 +359,19 @@ def test_without_an_image_the_operators_own_runs_the_command() -> None:
     assert spec["containers"][0]["image"] == "example.org/trainer:1"
     assert "command" not in spec["containers"][0]
     assert "initContainers" not in spec
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_no_volume_of_a_stage_has_a_name_that_a_users_volume_may_have(stage: Stage) -> None:
+    secret = {"credentials": {"secretName": "keys"}}
+    held_out = {"uri": "s3://rows/held-out.jsonl", **secret}
+    job = fine_tune_job(
+        dataset={"train": [{"uri": "s3://rows/a.jsonl", **secret}], "validation": {"sources": [held_out]}},
+        evaluation={"questions": held_out, "glossary": {"configMap": {"name": "words", "key": "glossary.yaml"}}},
+    )
+    names = {volume["name"] for one in (job, FULL) for volume in pod_spec(one, stage)["volumes"]}
+    allowed = TypeAdapter(VolumeName)
+
+    for name in names:
+        with pytest.raises(ValueError, match="does not use itself"):
+            allowed.validate_python(name)

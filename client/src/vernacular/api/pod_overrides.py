@@ -27,7 +27,8 @@ from vernacular.api.strings import (
 )
 
 _OWN_VOLUMES = (
-    r"workspace|job|tmp|shm|questions|model-cache|supervisor|(tracking|model|wandb)-credentials|(claim|train)-[0-9]+"
+    r"workspace|job|tmp|shm|model-cache|supervisor|claim-[0-9]+|(tracking|model|wandb|judge|embeddings)-credentials"
+    r"|(questions|glossary|(train|validation)-[0-9]+)(-credentials)?"
 )
 _OWN_PATHS = "workspace|job|inputs|claims|secrets|model-cache|supervisor|tmp|dev|proc|sys|etc"
 
@@ -47,7 +48,7 @@ VolumeName = Annotated[
     Checked(
         DNS_LABEL,
         "must be a name of lower-case letters, digits and '-' that the operator does not use itself,"
-        " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0",
+        " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0, train-0-credentials",
         also=_not_one_of(_OWN_VOLUMES),
     ),
 ]

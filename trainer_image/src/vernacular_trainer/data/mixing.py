@@ -12,6 +12,8 @@ from vernacular_trainer.contract import FileSource, PlanValue
 from vernacular_trainer.data.rows import Conversation
 
 # in lines of the plan, of which there may be many, in characters
+# how lines of the plan begin that tell of a share; the name of the source follows
+SHARE_OF = "share of "
 _NAME_LENGTH = 60
 
 
@@ -33,7 +35,7 @@ class SourceRows:
         """The share as a line of the plan."""
         value = f"{self.used:,} of {self.used + self.left_out:,} rows"
         name = self.name if len(self.name) <= _NAME_LENGTH else f"...{self.name[-_NAME_LENGTH:]}"
-        return PlanValue(f"share of {name}", value, f"sharePercent {self.share_percent} of all rows")
+        return PlanValue(f"{SHARE_OF}{name}", value, f"sharePercent {self.share_percent} of all rows")
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,12 @@ _TRY_AGAIN = (408, 429)
 def connect(tracking: TrackingConfig, timeout_seconds: int = 5) -> MlflowClient:
     """A client for the server of `tracking`, with the credentials of its mounted Secret.
 
-    MLflow takes credentials and limits only from the environment of the process, so this sets it. Nothing is sent yet.
+    MLflow takes credentials and limits only from the environment of the process, so this sets it, and the most patient
+    of the clients of one process sets the limit for all. Nothing is sent yet.
     """
+    patience = max(timeout_seconds, int(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", 0)))
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_seconds)
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(patience)
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for key, value in read_credentials(tracking).items():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vernacular_trainer.contract import JobConfig
+from vernacular_trainer.data.mixing import SHARE_OF
 from vernacular_trainer.tracking.spool import SpoolFile
 
 PARAMETER_LIMIT = 500
@@ -16,7 +17,8 @@ TAG_LIMIT = 5000
 _CUT = " … (cut)"
 # of MLflow, for the digest and the name of a data set
 _DIGEST_LIMIT, _NAME_LIMIT = 36, 500
-_ASKED = frozenset({"questions.jsonl", "glossary.yaml"})
+# how the copies of files begin that are not trained on
+_TESTED = ("questions.", "glossary.", "validation-")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,18 @@ def cut(text: str, limit: int) -> str:
 
 
 def parameters(config: JobConfig, data: Mapping[str, Any]) -> dict[str, str]:
-    """What people search runs by; everything else is in plan.json."""
+    """What people search runs by; everything else is in plan.json. MLflow takes no names of sources in keys."""
     model = data["model"]
+    shares = [item for item in data["plan"] if item["name"].startswith(SHARE_OF)]
+    told = [f"{item['name'].removeprefix(SHARE_OF)}: {item['value']}" for item in shares]
     values = {
         "model": config.model.uri,
         "modelRevision": model["commit"] or config.model.revision,
-        **{item["name"]: item["value"] for item in data["plan"]},
+        **{item["name"]: item["value"] for item in data["plan"] if item not in shares},
+        **{
+            f"share.{number}": f"{item['name'].removeprefix(SHARE_OF)}: {item['value']}"
+            for number, item in enumerate(shares)
+        },
         "datasetDigest": data["digest"],
         "trainRows": str(data["train"]),
     }
@@ -56,7 +64,7 @@ def datasets(data: Mapping[str, Any]) -> list[DatasetRecord]:
             digest=item["digest"].removeprefix("sha256:")[:_DIGEST_LIMIT],
             source=json.dumps({"name": item["name"], "digest": item["digest"]}),
             profile=json.dumps({"bytes": item["bytes"]}),
-            context="evaluation" if item["file"] in _ASKED else "training",
+            context="evaluation" if item["file"].startswith(_TESTED) else "training",
         )
         for item in data["inputs"]
     ]

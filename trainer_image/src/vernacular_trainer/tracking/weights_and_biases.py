@@ -65,20 +65,22 @@ def write_run(replay: Replay, wanted: WeightsAndBiasesConfig, folder: Path, seco
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    made = _run([sys.executable, "-m", __name__, str(folder)], json.dumps(dataclasses.asdict(replay)), {}, seconds)
+    # the library also writes where it is started; -P: what lies there is not imported
+    python = (sys.executable, "-P", "-m")
+    made = _run([*python, __name__, str(folder)], folder, json.dumps(dataclasses.asdict(replay)), {}, seconds)
     if not made or not wanted.online:
         return made
     files = [str(path) for path in folder.glob("wandb/offline-run-*")]
-    sent = _run([sys.executable, "-m", "wandb", "sync", *files], "", _credentials(wanted), seconds)
+    sent = _run([*python, "wandb", "sync", *files], folder, "", _credentials(wanted), seconds)
     # the library marks what it has sent
     return sent and bool(list(folder.glob("wandb/offline-run-*/*.synced")))
 
 
-def _run(command: list[str], text: str, extra: Mapping[str, str], seconds: float) -> bool:
+def _run(command: list[str], folder: Path, text: str, extra: Mapping[str, str], seconds: float) -> bool:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "MLFLOW_"))}
     environment |= {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", **extra}
     try:
-        code = _exit_code(command, text, environment, seconds)
+        code = _exit_code(command, folder, text, environment, seconds)
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("Weights & Biases has nothing of this job: %s", type(error).__name__)
         return False
@@ -87,11 +89,18 @@ def _run(command: list[str], text: str, extra: Mapping[str, str], seconds: float
     return code == 0
 
 
-def _exit_code(command: list[str], text: str, environment: Mapping[str, str], seconds: float) -> int:
+def _exit_code(command: list[str], folder: Path, text: str, environment: Mapping[str, str], seconds: float) -> int:
     """What the library prints is dropped, since it may hold parts of its key; nothing of it outlives this call."""
     silent = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=silent, stderr=silent, env=environment, text=True, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=silent,
+        stderr=silent,
+        cwd=folder,
+        env=environment,
+        text=True,
+        start_new_session=True,
     )
     try:
         process.communicate(text, timeout=seconds)

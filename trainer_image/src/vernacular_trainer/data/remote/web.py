@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 429})
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"})
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 _PATH = "/%:@!$&'()*+,;=-._~?"
 
 
@@ -178,8 +180,9 @@ class Web:
         context.load_verify_locations(certifi.where())
         if certificate := self.access.secret("ca.crt"):
             try:
-                context.load_verify_locations(cadata=certificate)
-            except ssl.SSLError:
+                # files of authorities hold names and comments around them, in any language
+                context.load_verify_locations(cadata="\n".join(_CERTIFICATE.findall(certificate)))
+            except (ssl.SSLError, ValueError):
                 name = self.access.credentials_name
                 message = f"the key ca.crt of the Secret {name} of {self.access.uri} is no certificate"
                 raise refused(message, "write the certificate of the authority into it as PEM") from None
