@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.data.rows import write_rows
 from bench.data.tokens import build_tokenizer
 from bench.environments import ROOT, image_interpreter, interpreter
 from bench.growth import exponent
+from bench.processes import machine_cpu_seconds
 from bench.report import Measure, finish, package_versions, table
 from vernacular_trainer.cgroup import available_cores
 
@@ -43,9 +45,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(STEPS), help="row counts, the largest is reported")
     counts = sorted(parser.parse_args().rows)
+    began, busy = time.monotonic(), machine_cpu_seconds()
     with tempfile.TemporaryDirectory() as name:
         results, peers = _measured(counts, Path(name))
-    measures = rows_of(results, peers)
+    others = (machine_cpu_seconds() - busy - sum(os.times()[:4])) / (time.monotonic() - began) / (os.cpu_count() or 1)
+    measures = [
+        *rows_of(results, peers),
+        Measure("other work on the machine meanwhile", 100 * max(0.0, others), "%"),
+    ]
     if counts[-1] < FULL:
         print(table(measures))
         return 0 if all(measure.met for measure in measures) else 1

@@ -22,6 +22,8 @@ from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.errors import StageError
 
 NOT_TRAINED = -100
+# what the library tells of a text takes twenty times its size: of few texts it stays in the processor's caches
+_TEXTS_AT_ONCE = 32
 
 Tools = tuple[dict[str, Any], ...]
 Span = tuple[int, int]
@@ -239,7 +241,8 @@ def _encodings(tokenizer: Any, texts: list[str], *, special: bool) -> Iterator[A
     library.no_truncation()
     library.no_padding()
     library.encode_special_tokens = tokenizer.split_special_tokens
-    yield from library.encode_batch(texts, add_special_tokens=special)
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        yield from library.encode_batch(texts[begin : begin + _TEXTS_AT_ONCE], add_special_tokens=special)
 
 
 def _whole(row: str, ids: list[int], end: int | None) -> TokenRow:
