@@ -108,7 +108,8 @@ def _measured(counts: list[int], folder: Path) -> tuple[dict[int, Found], dict[s
         write_rows(rows, count)
         if not tokenizer.exists():
             build_tokenizer(rows, tokenizer)
-        results[count] = _run(python, "-m", "bench.data.measure", rows, tokenizer, min(count, TOKENISED))
+        tokenised = min(count, TOKENISED if count == counts[-1] else counts[0])
+        results[count] = _run(python, "-m", "bench.data.measure", rows, tokenizer, tokenised)
     task = (rows, tokenizer, min(counts[-1], TOKENISED))
     peers = {
         "bare": _run(python, PEERS / "bare.py", *task),
