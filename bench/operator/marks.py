@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bench.operator.api import Api, Counts
-from bench.operator.processes import component_pid, cpu_seconds, machine_cpu_seconds
+from bench.processes import component_pid, cpu_seconds, machine_cpu_seconds
 
 FLOW_PREFIX = "bench-"
 _QUIET_SECONDS = 2.0

@@ -14,7 +14,7 @@ from bench.operator import marks
 from bench.operator.api import Api, flow_schema
 from bench.operator.marks import FLOW_PREFIX, Mark
 from bench.operator.mlflow import CountingMlflow
-from bench.operator.processes import resident_mb
+from bench.processes import resident_mb
 from support import apiserver
 from support.apiserver import ApiServer
 from support.deployed_operator import installed, operator

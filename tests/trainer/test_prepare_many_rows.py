@@ -39,7 +39,7 @@ from vernacular_trainer.data.similar_rows import similar_rows
 from vernacular_trainer.data.sources import check_sources
 from vernacular_trainer.data.split import split_rows
 from vernacular_trainer.data.tokenising import Encoder, encoded
-from vernacular_trainer.data.workers import INLINE, Workers
+from vernacular_trainer.data.workers import INLINE, Workers, process_count
 from vernacular_trainer.errors import StageError
 
 WORDS = [*"abcdefghij", "90", "the", "ann@example.com", "4111 1111 1111 1111", "Grüße", "GrÃ¼", "<p>x</p>", "日本"]
@@ -205,6 +205,15 @@ def test_rows_before_a_place_where_a_file_breaks_are_told(tmp_path: Path, worker
 
     assert caught.value.code is StageFailure.DATASET_UNREADABLE
     assert problems.count("ExtraField") == 500
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "processes"), [(2, None, 2), (2, 2**32, 2), (64, 2**32, 4), (8, 2**28, 1), (1, 2**40, 1)]
+)
+def test_each_process_has_a_processor_and_its_part_of_the_memory(
+    cores: int, memory: int | None, processes: int
+) -> None:
+    assert process_count(cores, memory) == processes
 
 
 def test_no_rows_are_no_error() -> None:

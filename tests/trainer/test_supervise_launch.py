@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.training import TrainingJob, plan
-from vernacular_trainer.cgroup import available_cores, oom_kills
+from vernacular_trainer.cgroup import available_cores, memory_limit, oom_kills
 from vernacular_trainer.contract import JobConfig, Stage
 from vernacular_trainer.launch import Launch, local_ranks, plan_launch, threads_per_rank
 from vernacular_trainer.outcomes import OutcomeFolder
@@ -116,6 +116,23 @@ def test_the_quota_of_a_pod(tmp_path: Path, files: dict[str, str], expected: int
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert available_cores(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "4294967296"}, 2**32),
+        ({"memory.max": "max"}, None),
+        ({"memory/memory.limit_in_bytes": "1073741824"}, 2**30),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ({}, None),
+    ],
+)
+def test_the_memory_that_a_control_group_allows(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert memory_limit(tmp_path) == expected
 
 
 @pytest.mark.parametrize(

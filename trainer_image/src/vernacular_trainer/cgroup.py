@@ -1,4 +1,6 @@
-"""What the container's control group says, in either version: processors it may use, processes it killed for memory."""
+"""What the container's control group says, in either version: processors and memory it may use, processes it killed for
+memory.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+_UNBOUNDED = 2**60
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -17,6 +20,18 @@ def available_cores(root: Path = ROOT) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)
     return cores if quota is None else max(min(cores, math.ceil(quota)), 1)
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Bytes that the control group may hold; None where it sets no bound."""
+    for file in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        # the first version says a number that no machine has
+        return int(text) if text != "max" and int(text) < _UNBOUNDED else None
+    return None
 
 
 def oom_kills(root: Path = ROOT) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from vernacular_trainer.cgroup import available_cores
+from vernacular_trainer.cgroup import available_cores, memory_limit
 from vernacular_trainer.contract import DatasetConfig, FileSource, Problem, StageFailure
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
@@ -28,7 +28,7 @@ from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import check_sources, copy_sources
 from vernacular_trainer.data.split import Split, provable_points, split_rows
-from vernacular_trainer.data.workers import Workers
+from vernacular_trainer.data.workers import Workers, process_count
 from vernacular_trainer.planning import DEFAULT_SEED
 from vernacular_trainer.workspace import Workspace
 
@@ -59,7 +59,7 @@ def check_files(wanted: Wanted, out: TextIO) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         try:
-            with Workers(available_cores()) as workers:
+            with Workers(process_count(available_cores(), memory_limit())) as workers:
                 _check(wanted, config, workspace, problems, workers, out)
         finally:
             write_rejected_rows(workspace.rejected_rows, problems.rejected)

@@ -48,7 +48,8 @@ VolumeName = Annotated[
     Checked(
         DNS_LABEL,
         "must be a name of lower-case letters, digits and '-' that the operator does not use itself,"
-        " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0, train-0-credentials",
+        " like scratch; not workspace, job, tmp, shm, questions, model-cache, supervisor, claim-0, train-0,"
+        " train-0-credentials",
         also=_not_one_of(_OWN_VOLUMES),
     ),
 ]

@@ -22,6 +22,8 @@ from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.errors import StageError
 
 NOT_TRAINED = -100
+# what the library tells of a text takes twenty times its size: of few texts it stays in the processor's caches
+_TEXTS_AT_ONCE = 32
 
 Tools = tuple[dict[str, Any], ...]
 Span = tuple[int, int]
@@ -234,8 +236,13 @@ def _tokenise(tokenizer: Any, rendered: Sequence[_Rendered]) -> Iterator[TokenRo
 
 def _encodings(tokenizer: Any, texts: list[str], *, special: bool) -> Iterator[Any]:
     """What the library tells of each text. `special`: with tokens that the tokenizer itself puts around a text."""
-    if texts:
-        yield from tokenizer(texts, add_special_tokens=special, return_attention_mask=False).encodings
+    # not by way of transformers, which makes lists of all that could be asked for
+    library = tokenizer.backend_tokenizer
+    library.no_truncation()
+    library.no_padding()
+    library.encode_special_tokens = tokenizer.split_special_tokens
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        yield from library.encode_batch(texts[begin : begin + _TEXTS_AT_ONCE], add_special_tokens=special)
 
 
 def _whole(row: str, ids: list[int], end: int | None) -> TokenRow:
@@ -255,26 +262,27 @@ def _labelled(row: str, encoding: Any, spans: Sequence[Span], special: Set[int],
     labels = [NOT_TRAINED] * len(ids)
     last = -1
     for span in spans:
-        for position in _overlapping(encoding, *span):
-            labels[position] = ids[position]
-            last = max(last, position)
+        for tokens in _overlapping(encoding, *span):
+            labels[tokens] = ids[tokens]
+            last = max(last, tokens.stop - 1)
     # where the template wrote no end-of-turn token after the last answer, the model must still learn to stop
     if last >= 0 and ids[last] not in special and end is not None:
         ids, labels = ([*tokens[: last + 1], end] for tokens in (ids, labels))
     return TokenRow(row, tuple(ids), tuple(labels))
 
 
-def _overlapping(encoding: Any, start: int, end: int) -> Sequence[int]:
+def _overlapping(encoding: Any, start: int, end: int) -> list[slice]:
     """Tokens that overlap some characters."""
     first = encoding.char_to_token(start) if start < end else None
     last = encoding.char_to_token(end - 1) if start < end else None
     if first is None or last is None:
         # an end that is in no token: a tokenizer may leave out white space
-        return [position for position, (left, right) in enumerate(encoding.offsets) if right > start and left < end]
+        places = enumerate(encoding.offsets)
+        return [slice(place, place + 1) for place, (left, right) in places if right > start and left < end]
     # a character may be several tokens, of which the first was found
     while last + 1 < len(encoding) and encoding.token_to_chars(last + 1)[0] < end:
         last += 1
-    return range(first, last + 1)
+    return [slice(first, last + 1)]
 
 
 def end_of_turn_ids(tokenizer: Any) -> list[int]:

@@ -20,6 +20,13 @@ R = TypeVar("R")
 INLINE_BLOCKS = 8
 # blocks that wait for each process: enough to keep it busy, few enough to hold them in memory
 _AHEAD = 3
+# of a process with its tokenizer and its blocks, and its part of what is known about all rows
+_MEMORY = 2**30
+
+
+def process_count(cores: int, memory: int | None) -> int:
+    """One process for each processor, as far as each has its part of the memory, in bytes; None: there is enough."""
+    return cores if memory is None else max(1, min(cores, memory // _MEMORY))
 
 
 class Workers:

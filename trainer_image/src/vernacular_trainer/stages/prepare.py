@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vernacular_trainer import planning
-from vernacular_trainer.cgroup import available_cores
+from vernacular_trainer.cgroup import available_cores, memory_limit
 from vernacular_trainer.contract import (
     TERMINATION_MESSAGE_LIMIT,
     FileSource,
@@ -57,7 +57,7 @@ from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.token_store import TokenStore
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
-from vernacular_trainer.data.workers import Workers
+from vernacular_trainer.data.workers import Workers, process_count
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
@@ -94,7 +94,8 @@ def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
     problems = ProblemLog()
     try:
-        with reporting(config, Allowance()) as phases, Workers(available_cores()) as workers:
+        processes = process_count(available_cores(), memory_limit())
+        with reporting(config, Allowance()) as phases, Workers(processes) as workers:
             return _prepare(config, workspace, problems, phases, workers)
     except StageError:
         if problems.problems():

@@ -46,10 +46,7 @@ def parameters(config: JobConfig, data: Mapping[str, Any]) -> dict[str, str]:
         "model": config.model.uri,
         "modelRevision": model["commit"] or config.model.revision,
         **{item["name"]: item["value"] for item in data["plan"] if item not in shares},
-        **{
-            f"share.{number}": f"{item['name'].removeprefix(SHARE_OF)}: {item['value']}"
-            for number, item in enumerate(shares)
-        },
+        **{f"share.{number}": text for number, text in enumerate(told)},
         "datasetDigest": data["digest"],
         "trainRows": str(data["train"]),
     }
