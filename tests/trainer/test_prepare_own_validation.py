@@ -11,6 +11,7 @@ import pytest
 
 from support.stage_jobs import handbook_rows, make_job, write_lines
 from vernacular_trainer.contract import FileSource, JobConfig, Outcome, StageFailure
+from vernacular_trainer.data.lookup import digests_of
 from vernacular_trainer.data.table import read_rows
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.stages import prepare
@@ -47,6 +48,18 @@ def test_they_are_held_out_and_all_others_are_trained(tmp_path: Path, tiny_model
     clean = workspace.clean_rows.read_text().splitlines()
     assert all("Say how long" in clean[line - 1] for line in lines)
     assert len(lines) == 5
+
+
+def test_they_are_found_again_as_they_were_read(tmp_path: Path, tiny_model: Path) -> None:
+    held = [*HELD, pair("Who answers at jo@example.com?", "Jo does.")]
+    config, workspace = job_with(tmp_path, tiny_model, held, personal_data="Redact")
+
+    prepare.run(config, workspace)
+
+    listed = workspace.row_digests.read_text().splitlines()
+    tested = {line.removesuffix(",test") for line in listed if line.endswith(",test")}
+    assert tested == {digest for _, digest in digests_of(tmp_path / "held.jsonl", {})}
+    assert len(listed) == 1 + 40 + 6
 
 
 def test_what_training_rows_ask_in_the_same_words_is_told(tmp_path: Path, tiny_model: Path) -> None:

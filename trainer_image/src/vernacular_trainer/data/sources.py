@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -28,7 +28,7 @@ _SUFFIXES = re.compile(r"(\.[A-Za-z0-9]{1,8}){0,2}$")
 @dataclass(frozen=True)
 class Checked:
     """All readable rows in the order of the files, of each the index of its source, the copies they came from, columns
-    that were not used, and how many rows each source had.
+    that were not used, and how many rows each source had. `held_out`: rows that the job holds out by name.
     """
 
     conversations: RowStore
@@ -36,6 +36,7 @@ class Checked:
     copies: tuple[InputCopy, ...]
     unused_columns: tuple[str, ...]
     read: tuple[int, ...]
+    held_out: RowStore = field(default_factory=lambda: RowStore.of(()))
 
     @property
     def rows(self) -> int:
@@ -43,10 +44,14 @@ class Checked:
         return sum(self.read)
 
     def with_held_out(self, other: Checked) -> Checked:
-        """The counts and copies of both, the rows of the first: rows that are held out by name are not mixed."""
+        """The counts and copies of both; the rows of the other stay apart, because they are not mixed."""
         unused = tuple(sorted({*self.unused_columns, *other.unused_columns}))
         return replace(
-            self, copies=(*self.copies, *other.copies), unused_columns=unused, read=(*self.read, *other.read)
+            self,
+            copies=(*self.copies, *other.copies),
+            unused_columns=unused,
+            read=(*self.read, *other.read),
+            held_out=other.conversations,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def _prepare(
     own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
     require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
-    checked, mixed, reviewed, questions, held_out = _check(config, workspace, copied, own, problems, workers)
+    checked, mixed, reviewed, questions = _check(config, workspace, copied, own, problems, workers)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model)
     _check_targets(config, model)
@@ -123,7 +124,7 @@ def _prepare(
     tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
-    split = _split(config, tokenised, held_out, problems, workers)
+    split = _split(config, tokenised, checked.held_out, problems, workers)
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
@@ -171,7 +172,9 @@ def _prepare(
     origins = origins_of(tokenised.conversations, split.validation, tokenised.shortened)
     write_json(workspace.held_out_lines, dataclasses.asdict(origins))
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
-    write_row_digests(workspace.row_digests, checked.conversations, _uses(tokenised, split))
+    # as they were read, not as they were masked
+    read = chain(checked.conversations, checked.held_out)
+    write_row_digests(workspace.row_digests, read, _uses(tokenised, split))
     findings = {
         "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
@@ -188,11 +191,11 @@ def _prepare(
 
 
 def _split(
-    config: JobConfig, tokenised: Tokenised, held_out: frozenset[str], problems: ProblemLog, workers: Workers
+    config: JobConfig, tokenised: Tokenised, held_out: RowStore, problems: ProblemLog, workers: Workers
 ) -> Split:
     """What is held out: rows of their own when the job names some, else a part of the training rows."""
     if config.dataset.validation:
-        split = own_split(tokenised.conversations, held_out, problems)
+        split = own_split(tokenised.conversations, frozenset(row.row for row in held_out), problems)
         _require_rows(len(split.train), "keeps, without what is held out,")
         return split
     return split_rows(
@@ -208,27 +211,24 @@ def _split(
 
 def _check(
     config: JobConfig, workspace: Workspace, copied: Copied, own: Copied, problems: ProblemLog, workers: Workers
-) -> tuple[Checked, Mixed, Reviewed, Questions, frozenset[str]]:
-    """Read and check everything that the user gave, before the model is touched. Last: the places of rows that the job
-    holds out by name.
-    """
+) -> tuple[Checked, Mixed, Reviewed, Questions]:
+    """Read and check everything that the user gave, before the model is touched."""
     pairs = config.objective.compares
     checked = check_sources(copied.copies, config.dataset, problems, pairs=pairs, workers=workers)
     questions = _copy_questions(config, workspace)
     # before bad rows end the job, so that what the good ones show is told with them
     mixed = _mix(config, checked, problems)
-    rows, held = checked.conversations.select(mixed.kept), frozenset[str]()
+    rows = checked.conversations.select(mixed.kept)
     if own.copies:
         apart = check_sources(own.copies, config.dataset, problems, pairs=pairs, workers=workers)
         # behind the training rows, so that of two that say the same it is the training row that stays
         rows = RowStore.of(block for part in (rows, apart.conversations) for block in part.blocks())
-        held = frozenset(row.row for row in apart.conversations)
         checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_rows(len(mixed.kept), "has")
     _require_rows(len(reviewed.conversations), "keeps, without duplicates,")
-    return checked, mixed, reviewed, questions, held
+    return checked, mixed, reviewed, questions
 
 
 def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
