@@ -207,6 +207,32 @@ def test_rows_before_a_place_where_a_file_breaks_are_told(tmp_path: Path, worker
     assert problems.count("ExtraField") == 500
 
 
+def killed(_: int) -> None:
+    """As the kernel ends a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told_as_lack_of_memory() -> None:
+    with Workers(2, inline=0) as both, pytest.raises(StageError) as caught:
+        list(both.map(killed, range(20)))
+
+    assert caught.value.code is StageFailure.HOST_OUT_OF_MEMORY
+    assert "more memory" in caught.value.advice
+
+
+def refuse(_: int) -> None:
+    raise StageError(StageFailure.DATASET_UNREADABLE, "what happened", "what to do", "where")
+
+
+def test_what_another_process_refuses_is_told_as_it_is(workers: Workers) -> None:
+    with pytest.raises(StageError) as caught:
+        list(workers.map(refuse, range(3)))
+
+    error = caught.value
+    assert error.code is StageFailure.DATASET_UNREADABLE
+    assert (error.message, error.advice, error.evidence) == ("what happened", "what to do", "where")
+
+
 def test_no_rows_are_no_error() -> None:
     reviewed = review([], DatasetConfig(()), (), ProblemLog())
 

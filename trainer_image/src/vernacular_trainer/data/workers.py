@@ -9,9 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
+
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.errors import StageError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,8 +47,21 @@ class Workers:
 
     def map(self, work: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
         """Results in the order of the blocks. `work` is a function of a module, or a partial of one. What reading a
-        block raises is raised after the results of all blocks before it.
+        block raises is raised after the results of all blocks before it, and what `work` raises as it is.
+
+        Raises StageError (HostOutOfMemory) when a process was killed.
         """
+        try:
+            yield from self._map(work, blocks)
+        except BrokenProcessPool as error:
+            raise StageError(
+                StageFailure.HOST_OUT_OF_MEMORY,
+                "a process that checked rows was killed, as the system does when memory runs out",
+                "give the check more memory, or fewer processors: each has a process of its own",
+                "BrokenProcessPool",
+            ) from error
+
+    def _map(self, work: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
         left = iter(blocks)
         if not self._pool:
             yield from map(work, left if self._count == 1 else islice(left, self._inline))
