@@ -24,6 +24,7 @@ R = TypeVar("R")
 INLINE_BLOCKS = 8
 # blocks that wait for each process: enough to keep it busy, few enough to hold them in memory
 _AHEAD = 3
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Workers:
@@ -90,7 +91,10 @@ def _results(waiting: deque[Future[R]]) -> Iterator[R]:
 
 
 def _begin() -> None:
-    """A worker ends with the process that started it, however that ends; a terminal's Ctrl-C is meant for that one."""
+    """A worker ends with the process that started it, however that ends; a terminal's Ctrl-C is meant for that one. It
+    has one processor: libraries, which are loaded later, read from the environment how many threads they may start.
+    """
+    os.environ |= _ONE_THREAD
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
