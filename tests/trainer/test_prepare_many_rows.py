@@ -27,6 +27,7 @@ from vernacular_trainer.data.checks.contradictions import asked_twice
 from vernacular_trainer.data.checks.duplicates import NEAR, compared, exact_duplicates, nearly_same
 from vernacular_trainer.data.checks.keys import NO_KEY, first_of_kind, key, keys_of
 from vernacular_trainer.data.checks.personal_data import kinds_in, masked
+from vernacular_trainer.data.checks.similarity import band_keys
 from vernacular_trainer.data.checks.traits import traits_of
 from vernacular_trainer.data.checks.words import content_key, shingles, similarity
 from vernacular_trainer.data.files import InputCopy
@@ -214,6 +215,49 @@ def test_each_process_has_a_processor_and_its_part_of_the_memory(
     cores: int, memory: int | None, processes: int
 ) -> None:
     assert process_count(cores, memory) == processes
+
+
+def killed(_: int) -> None:
+    """As the kernel ends a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told_as_lack_of_memory() -> None:
+    with Workers(2, inline=0) as both, pytest.raises(StageError) as caught:
+        list(both.map(killed, range(20)))
+
+    assert caught.value.code is StageFailure.HOST_OUT_OF_MEMORY
+    assert "more memory" in caught.value.advice
+
+
+def threads_for(count: int) -> int:
+    """Threads that this process has when it has compared as many texts, and multiplied."""
+    band_keys([f"one text of many words {index}" for index in range(count)])
+    np.ones((500, 500)) @ np.ones((500, 500))
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_libraries_start_no_crowd_of_threads_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, "8")
+
+    with Workers(2, inline=0) as both:
+        most = max(both.map(threads_for, [1000] * 4))
+
+    assert most <= 4
+
+
+def refuse(_: int) -> None:
+    raise StageError(StageFailure.DATASET_UNREADABLE, "what happened", "what to do", "where")
+
+
+def test_what_another_process_refuses_is_told_as_it_is(workers: Workers) -> None:
+    with pytest.raises(StageError) as caught:
+        list(workers.map(refuse, range(3)))
+
+    error = caught.value
+    assert error.code is StageFailure.DATASET_UNREADABLE
+    assert (error.message, error.advice, error.evidence) == ("what happened", "what to do", "where")
 
 
 def test_no_rows_are_no_error() -> None:

@@ -45,6 +45,10 @@ class StageError(Exception):
         self.advice = advice
         self.evidence = evidence
 
+    def __reduce__(self) -> tuple[type[StageError], tuple[StageFailure, str, str, str]]:
+        # else what another process raised could not be read here: an exception is made again from its text alone
+        return type(self), (self.code, self.message, self.advice, self.evidence)
+
     @property
     def outcome(self) -> Outcome:
         """USER_ERROR when the user can fix it, else INTERNAL."""

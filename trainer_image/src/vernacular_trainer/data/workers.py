@@ -9,9 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
+
+from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.errors import StageError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,6 +24,7 @@ R = TypeVar("R")
 INLINE_BLOCKS = 8
 # blocks that wait for each process: enough to keep it busy, few enough to hold them in memory
 _AHEAD = 3
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # of a process with its tokenizer and its blocks, and its part of what is known about all rows
 _MEMORY = 2**30
 
@@ -50,8 +55,21 @@ class Workers:
 
     def map(self, work: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
         """Results in the order of the blocks. `work` is a function of a module, or a partial of one. What reading a
-        block raises is raised after the results of all blocks before it.
+        block raises is raised after the results of all blocks before it, and what `work` raises as it is.
+
+        Raises StageError (HostOutOfMemory) when a process was killed.
         """
+        try:
+            yield from self._map(work, blocks)
+        except BrokenProcessPool as error:
+            raise StageError(
+                StageFailure.HOST_OUT_OF_MEMORY,
+                "a process that checked rows was killed, as the system does when memory runs out",
+                "give the check more memory, or fewer processors: each has a process of its own",
+                "BrokenProcessPool",
+            ) from error
+
+    def _map(self, work: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
         left = iter(blocks)
         if not self._pool:
             yield from map(work, left if self._count == 1 else islice(left, self._inline))
@@ -80,7 +98,10 @@ def _results(waiting: deque[Future[R]]) -> Iterator[R]:
 
 
 def _begin() -> None:
-    """A worker ends with the process that started it, however that ends; a terminal's Ctrl-C is meant for that one."""
+    """A worker ends with the process that started it, however that ends; a terminal's Ctrl-C is meant for that one. It
+    has one processor: libraries, which are loaded later, read from the environment how many threads they may start.
+    """
+    os.environ |= _ONE_THREAD
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
