@@ -82,9 +82,7 @@ def digests_of(request: Json) -> Json:
     parts = sorted(path for path in model.iterdir() if path.is_file()) if model else []
     try:
         files = {file["path"]: _digest(Path(file["path"])) for file in request["files"].values()}
-        return files | {
-            str(path): _digest(path) if path.suffix == ".json" else path.stat().st_size for path in parts
-        }
+        return files | {str(path): _digest(path) if path.suffix == ".json" else path.stat().st_size for path in parts}
     except OSError as error:
         raise CliError(f"{error.filename} cannot be read: {error.strerror}", "let this user read it") from None
 
