@@ -29,9 +29,10 @@ class World:
         self.address = mlflow.uri
         self.shell = shell_in(server, self.namespace, folder)
 
-    def record(self, job: str, rate: str, losses: list[float]) -> str:
+    def record(self, job: str, rate: str, losses: list[float], cluster: str = "") -> str:
         """The id of a run as the stages and the operator leave it."""
         tags = {"vernacular.dev/namespace": self.namespace, "vernacular.dev/name": job}
+        tags |= {"vernacular.dev/cluster": cluster} if cluster else {}
         run_id = str(self.client.create_run(self.experiment, tags=tags).info.run_id)
         for step, loss in enumerate(losses, 1):
             self.client.log_metric(run_id, "train/loss", loss, step=step)
@@ -89,6 +90,24 @@ def test_a_job_that_is_gone_is_known_by_its_run(world: World) -> None:
     assert by_name["jobs"][1]["score"]["verdict"] == "Hold"
     assert [item["run_id"] for item in by_id["jobs"]][1] == old
     assert by_id["jobs"][1]["name"] == f"hr-bot-old {old[:8]}"
+
+
+def test_runs_of_this_name_in_another_cluster_are_not_meant(world: World, api_server: ApiServer) -> None:
+    world.make("hr-bot", "2e-4", [1.0])
+    cluster = api_server.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+    own = world.record("hr-bot-old", "1e-4", [3.0], cluster)
+    world.record("hr-bot-old", "3e-4", [2.0], "another-cluster")
+    world.record("hr-bot-far", "3e-4", [2.0], "another-cluster")
+    world.record("hr-bot-far", "3e-4", [2.0], "a-third")
+
+    by_name = json.loads(world.shell.run("compare", "hr-bot", "hr-bot-old", "-o", "json").stdout)
+    unclear = world.shell.run("compare", "hr-bot", "hr-bot-far")
+
+    assert by_name["jobs"][1]["run_id"] == own
+    assert unclear.returncode == 1
+    assert "cluster another-cluster" in unclear.stderr
+    assert "cluster a-third" in unclear.stderr
+    assert "name one of them by its id" in unclear.stderr
 
 
 def test_neither_job_nor_run(world: World) -> None:

@@ -65,6 +65,18 @@ def named_files(value: Any, schema: Schema) -> Iterator[str]:
             yield from named_files(item, schema.get("items", {}))
 
 
+def named_sources(value: Any, schema: Schema) -> Iterator[Json]:
+    """Every source where a job may name a file: with a ConfigMap or a URI once it is submitted."""
+    if set(schema.get("properties", {})) >= _REMOTE and isinstance(value, dict):
+        yield value
+    elif isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            yield from named_sources(value.get(name), child)
+    elif isinstance(value, list):
+        for item in value:
+            yield from named_sources(item, schema.get("items", {}))
+
+
 def with_references(value: Any, schema: Schema, references: Mapping[str, Json]) -> Any:
     """The same with each {file: PATH} as the ConfigMap that it becomes."""
     if _is_local(value, schema):

@@ -349,9 +349,16 @@ VERBS = (
         "purge",
         "remove everything that is left of a job",
         "Remove a job with its workspace, the ConfigMaps that submit made for it alone, its registered versions, its"
-        " artifacts and its run, and say what could not be removed and how a person can. It asks for the job's name. A"
-        " job that was deleted is known by its runs in MLflow: those of all jobs of this name.",
-        (_JOB, _argument("--dry-run", action="store_true", help="only say what would be removed"), _MLFLOW, _YES),
+        " artifacts and its run, and say what could not be removed and how a person can. It asks for the job's name,"
+        " and waits for the job's pods to end. A job that was deleted is known by its runs in MLflow: those of all jobs"
+        " of this name in this cluster, unless --uid names one.",
+        (
+            _JOB,
+            _argument("--dry-run", action="store_true", help="only say what would be removed"),
+            _argument("--uid", metavar="UID", help="of several jobs of this name the one with this metadata.uid"),
+            _MLFLOW,
+            _YES,
+        ),
         ("vernacular purge hr-bot --dry-run", "vernacular purge hr-bot"),
     ),
     Verb(

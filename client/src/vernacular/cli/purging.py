@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vernacular.cli.commands import Commands
+from vernacular.cli.localfiles import named_sources
 from vernacular.cli.registry import Version
 from vernacular.cli.runs import Run
 from vernacular.cli.screens.values import pick
@@ -27,7 +28,10 @@ class Left:
 
 @dataclass(frozen=True)
 class Remains:
-    """Everything that is left of one job. `claims` and `config_maps` are those that are the job's alone."""
+    """Everything that is left of one job. `claims` and `config_maps` are those that are the job's alone.
+
+    `unnamed`: ConfigMaps that `submit` made and no job names. `others`: runs of the same name that are not of this job.
+    """
 
     name: str
     namespace: str
@@ -36,6 +40,8 @@ class Remains:
     config_maps: tuple[str, ...]
     runs: tuple[Run, ...]
     versions: tuple[Version, ...]
+    unnamed: tuple[str, ...]
+    others: tuple[Run, ...]
 
     @property
     def empty(self) -> bool:
@@ -45,10 +51,28 @@ class Remains:
 
 def own_config_maps(job: Json, others: Sequence[Json], config_maps: Sequence[Json]) -> tuple[str, ...]:
     """ConfigMaps with rows that `submit` has made for this job, and that no other job names."""
+    return tuple(sorted(set(unnamed_config_maps(others, config_maps)) & set(_named(job.get("spec")))))
+
+
+def unnamed_config_maps(jobs: Sequence[Json], config_maps: Sequence[Json]) -> tuple[str, ...]:
+    """ConfigMaps with rows that `submit` has made, and that none of these jobs names."""
     key, value = _BY_SUBMIT
     made = {item["metadata"]["name"] for item in config_maps if (pick(item, "metadata.labels") or {}).get(key) == value}
-    taken = {name for other in others for name in _named(other)}
-    return tuple(sorted((made & _named(job)) - taken))
+    return tuple(sorted(made - {name for job in jobs for name in _named(job.get("spec"))}))
+
+
+def elsewhere(job: Json, found: Sequence[Run], address: str) -> tuple[str, str]:
+    """Why MLflow at `address`, which has these runs of the job, is not the one that it was published to, and what to
+    do; empty when it may be.
+    """
+    run_id, url = pick(job, "status.mlflow.runID"), pick(job, "status.mlflow.url") or ""
+    if not run_id or run_id in {run.run_id for run in found}:
+        return "", ""
+    home = url.partition("/#/")[0]
+    problem = f"MLflow at {address} has no run {run_id} of {job['metadata']['name']}, so that nothing was removed"
+    if home and home != address:
+        return problem, f"the job was published to {home}: name it with --mlflow, or an address that leads there"
+    return problem, "when somebody has removed the run for good, delete the job with the verb delete"
 
 
 def artifact_path(run: Run) -> str:
@@ -66,12 +90,19 @@ def removable(remains: Remains) -> list[str]:
         lines.append(f"{version.model} version {version.number}{aliases}")
     for run in remains.runs:
         lines += [f"artifacts of run {run.run_id}"] if artifact_path(run) else []
-        lines += [] if run.deleted else [f"run {run.run_id}"]
+        lines += [] if run.deleted else [f"run {run.run_id}" if remains.job else f"run {run.described}"]
     return lines
 
 
-def beyond(remains: Remains, commands: Commands) -> list[Left]:
-    """What nobody can remove from here."""
+def again(name: str, uid: str, address: str, commands: Commands) -> str:
+    """The command that purges what is left of a job whose resource is gone."""
+    return commands.own("purge", name, uid=uid, mlflow=address)
+
+
+def beyond(remains: Remains, schema: Json, address: str, commands: Commands) -> list[Left]:
+    """What nobody can remove from here, or nobody has asked to; `schema` is that of the resource, `address` that of
+    MLflow.
+    """
     left = [
         Left(f"artifacts of run {run.run_id} in {run.artifact_uri}", "delete this folder in its store")
         for run in remains.runs
@@ -85,14 +116,32 @@ def beyond(remains: Remains, commands: Commands) -> list[Left]:
         folder = remains.job["metadata"]["uid"]
         left.append(Left(f"folder {folder} on the claim {claim}, which is yours", "delete the folder from a pod"))
     if remains.job:
-        left += _sources(remains.job, remains.config_maps, commands)
+        left += _sources(remains.job, remains.config_maps, schema, commands)
+    else:
+        left += _unknown(remains, commands)
+    for uid in dict.fromkeys(run.uid for run in remains.others if run.uid):
+        ids = "; ".join(run.described for run in remains.others if run.uid == uid)
+        left.append(
+            Left(f"what is of another job of this name: run {ids}", again(remains.name, uid, address, commands))
+        )
     kept = "copies in backups of MLflow and of volumes, and in stores that keep old versions"
     return [*left, Left(kept, "ask who runs them")]
 
 
-def _sources(job: Json, removed: Sequence[str], commands: Commands) -> list[Left]:
+def _unknown(remains: Remains, commands: Commands) -> list[Left]:
+    """What only the resource would have told."""
     left = []
-    for source in _files(job):
+    if remains.unnamed:
+        how = commands.kubectl(["delete", "configmap", *remains.unnamed])
+        names = ", ".join(remains.unnamed)
+        left.append(Left(f"rows that submit stored and no job names, which may be of this one: ConfigMap {names}", how))
+    what = "sources, claims and the model cache that the job named: without its resource nobody can know them"
+    return [*left, Left(what, "look for the rows in the buckets, claims and ConfigMaps that its author uses")]
+
+
+def _sources(job: Json, removed: Sequence[str], schema: Json, commands: Commands) -> list[Left]:
+    left = []
+    for source in named_sources(job, schema):
         name = pick(source, "configMap.name")
         if name and name not in removed:
             how = commands.kubectl(["delete", "configmap", name])
@@ -104,10 +153,13 @@ def _sources(job: Json, removed: Sequence[str], commands: Commands) -> list[Left
     return left
 
 
-def _files(job: Json) -> list[Json]:
-    evaluation = pick(job, "spec.evaluation") or {}
-    return [*(pick(job, "spec.dataset.train") or ()), *filter(None, map(evaluation.get, ("questions", "glossary")))]
-
-
-def _named(job: Json) -> set[str]:
-    return {name for source in _files(job) if (name := pick(source, "configMap.name"))}
+def _named(spec: Any) -> Iterator[str]:
+    """Every ConfigMap that a spec names, also in fields that only a newer version knows."""
+    if isinstance(spec, Mapping):
+        for key, value in spec.items():
+            if key.startswith("configMap") and isinstance(value, Mapping) and isinstance(value.get("name"), str):
+                yield value["name"]
+            yield from _named(value)
+    elif isinstance(spec, list):
+        for item in spec:
+            yield from _named(item)

@@ -78,9 +78,7 @@ class Registry:
         return [version for model in models for version in self.versions(model) if version.run_id == run_id]
 
     def delete_version(self, version: Version) -> None:
-        """Remove a version, and with it the aliases that point to it."""
-        for alias in version.aliases:
-            self._mlflow.delete("registered-models/alias", {"name": version.model, "alias": alias})
+        """Remove a version; MLflow removes the aliases that point to it by then."""
         self._mlflow.delete("model-versions/delete", {"name": version.model, "version": str(version.number)})
 
     def delete_model(self, model: str) -> None:

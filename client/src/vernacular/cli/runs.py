@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from vernacular.cli.mlflow import TAG_PREFIX, MissingError, Mlflow
@@ -37,6 +38,17 @@ class Run:
     tags: Mapping[str, str]
     deleted: bool = False
 
+    @property
+    def cluster(self) -> str:
+        """What the operator calls the cluster of the job, "" when it does not know."""
+        return self.tags.get(TAG_PREFIX + "cluster", "")
+
+    @property
+    def described(self) -> str:
+        """What tells it from other runs, for a person; the day in UTC."""
+        day = datetime.fromtimestamp(self.started_ms / 1000, UTC).date()
+        return f"{self.run_id}, uid {self.uid or 'unknown'}, cluster {self.cluster or 'unknown'}, of {day}"
+
 
 class Runs:
     """The runs of one MLflow server. Every method raises CliError."""
@@ -54,13 +66,15 @@ class Runs:
     def tagged(self, *, trash: bool = False, **tags: str) -> list[Run]:
         """Runs of jobs with these tags, like namespace or name, the newest first; of all jobs when none are given.
 
-        `trash`: deleted ones too.
+        `trash`: deleted ones too, and those of deleted experiments.
         """
         wanted = [f"tags.`{TAG_PREFIX}{name}` = '{value}'" for name, value in tags.items()]
         condition = " and ".join(wanted or [f"tags.`{TAG_PREFIX}uid` LIKE '%'"])
-        experiments = self._mlflow.pages("experiments/search", "experiments", {}, searches=True, size=_PAGE)
+        view = "ALL" if trash else "ACTIVE_ONLY"
+        searched = {"view_type": view}
+        experiments = self._mlflow.pages("experiments/search", "experiments", searched, searches=True, size=_PAGE)
         query = {"experiment_ids": [item["experiment_id"] for item in experiments], "filter": condition}
-        query["run_view_type"] = "ALL" if trash else "ACTIVE_ONLY"
+        query["run_view_type"] = view
         found = self._mlflow.pages("runs/search", "runs", query, searches=True, size=_PAGE)
         return sorted((_run(item) for item in found), key=lambda run: -run.started_ms)
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from vernacular.cli.cluster.identity import identity_of, of_this_cluster
 from vernacular.cli.cluster.jobs import Jobs, open_jobs, unless_missing
 from vernacular.cli.comparing import HELD_OUT_LOSS, TRAINING_LOSS, Subject, as_document, of_job, of_run
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.mlflow import open_mlflow
-from vernacular.cli.runs import Curve, Runs
+from vernacular.cli.runs import Curve, Run, Runs
 from vernacular.cli.screens.compare import comparison
 from vernacular.cli.screens.values import pick
 from vernacular.cli.terminal import Terminal, printable
@@ -57,7 +58,7 @@ def _subject(name: str, job: Json | None, runs: Runs, jobs: Jobs) -> Subject:
         run_id = pick(job, "status.mlflow.runID")
         return of_job(job, _curves(runs, run_id) if run_id else {}, now)
     by_id = runs.one(name) if _RUN_ID.fullmatch(name) else None
-    found = [by_id] if by_id else runs.tagged(namespace=jobs.namespace, name=name)
+    found = [by_id] if by_id else _by_name(name, runs, jobs)
     if not found:
         raise CliError(
             f"there is neither a FineTuneJob {name} in namespace {jobs.namespace} nor a run of one in MLflow",
@@ -65,6 +66,11 @@ def _subject(name: str, job: Json | None, runs: Runs, jobs: Jobs) -> Subject:
         )
     shown = f"{found[0].job or 'run'} {name[:8]}" if by_id else name
     return of_run(shown, found[0], _curves(runs, found[0].run_id), now)
+
+
+def _by_name(name: str, runs: Runs, jobs: Jobs) -> list[Run]:
+    tagged = runs.tagged(namespace=jobs.namespace, name=name)
+    return of_this_cluster(tagged, identity_of(jobs), "name one of them by its id") if tagged else []
 
 
 def _curves(runs: Runs, run_id: str) -> Mapping[str, Curve]:
