@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from support.tiny_model import build_tiny_tokenizer
 from vernacular_trainer.contract import DatasetConfig, StageFailure
+from vernacular_trainer.data import row_store, token_store
 from vernacular_trainer.data.chat import NOT_TRAINED, encode, encode_all, load_tokenizer
 from vernacular_trainer.data.checks.contradictions import asked_twice
 from vernacular_trainer.data.checks.duplicates import NEAR, compared, exact_duplicates, nearly_same
@@ -215,6 +216,24 @@ def test_each_process_has_a_processor_and_its_part_of_the_memory(
     cores: int, memory: int | None, processes: int
 ) -> None:
     assert process_count(cores, memory) == processes
+
+
+def test_rows_lie_beside_the_copies_and_leave_nothing(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nasty_file(tmp_path / "rows", 100)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "of no use"))
+    for module in (row_store, token_store):
+        monkeypatch.setattr(module, "_IN_MEMORY", 1)
+    config, problems = DatasetConfig((), personal_data="Redact"), ProblemLog()
+
+    checked = check_sources((InputCopy("a.jsonl", tmp_path / "rows", "", 0),), config, problems)
+    reviewed = review(checked.conversations, config, (), problems)
+    encoder = Encoder(tokenizer, tmp_path, "tiny", everything=True)
+    tokens, _ = encoded(encoder, reviewed.conversations, problems, INLINE)
+
+    assert len(tokens) == len(list(reviewed.conversations)) > 50
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def killed(_: int) -> None:

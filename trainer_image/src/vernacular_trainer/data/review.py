@@ -82,7 +82,7 @@ def _inspected(rows: RowStore, system_prompt: str, mask: bool, workers: Workers)
             if block.masked:
                 yield block.masked
 
-    left = RowStore.of(masked())
+    left = RowStore.of(masked(), rows.folder)
     return left if mask else rows, found
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
 import numpy as np
@@ -45,21 +46,27 @@ def pack(rows: Iterable[Conversation]) -> Packed:
 
 
 class RowStore(Sequence[Conversation]):
-    """Rows in a temporary file of their own, which goes when nobody holds them any more. Not for several threads."""
+    """Rows in a temporary file of their own, which goes when nobody holds them any more. Not for several threads.
 
-    def __init__(self, stream: IO[bytes], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
+    `folder`: where that file is, and those of what is made of the rows; None: where the system keeps such files.
+    """
+
+    def __init__(
+        self, stream: IO[bytes], starts: NDArray[np.int64], sizes: NDArray[np.int64], folder: Path | None
+    ) -> None:
         self._stream, self._starts, self._sizes = stream, starts, sizes
+        self.folder = folder
 
     @classmethod
-    def of(cls, blocks: Iterable[Packed]) -> RowStore:
+    def of(cls, blocks: Iterable[Packed], folder: Path | None = None) -> RowStore:
         """A store of all rows of the blocks."""
-        stream = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        stream = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115
         found = [np.zeros(0, np.int64)]
         for block in blocks:
             stream.write(block.data)
             found.append(np.array(block.sizes, np.int64))
         sizes = np.concatenate(found)
-        return cls(stream, np.cumsum(sizes) - sizes, sizes)
+        return cls(stream, np.cumsum(sizes) - sizes, sizes, folder)
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -72,7 +79,7 @@ class RowStore(Sequence[Conversation]):
 
     def __getitem__(self, index: int | slice) -> Conversation | RowStore:
         if isinstance(index, slice):
-            return RowStore(self._stream, self._starts[index], self._sizes[index])
+            return RowStore(self._stream, self._starts[index], self._sizes[index], self.folder)
         return _unpacked(self._bytes(index))
 
     def __iter__(self) -> Iterator[Conversation]:
@@ -82,7 +89,7 @@ class RowStore(Sequence[Conversation]):
     def select(self, indexes: Sequence[int]) -> RowStore:
         """Some of the rows, in the order of `indexes`."""
         chosen = np.array(indexes, np.int64)
-        return RowStore(self._stream, self._starts[chosen], self._sizes[chosen])
+        return RowStore(self._stream, self._starts[chosen], self._sizes[chosen], self.folder)
 
     def packed(self, indexes: Sequence[int]) -> Packed:
         """Some of the rows as bytes."""

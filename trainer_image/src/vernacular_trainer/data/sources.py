@@ -105,8 +105,8 @@ def check_sources(
     pairs: bool = False,
     workers: Workers = INLINE,
 ) -> Checked:
-    """Parse every row of every copy; what is wrong goes to `problems`. `pairs`: every row is to be a preference, else
-    none may be.
+    """Parse every row of every copy; what is wrong goes to `problems`, the rows to a file beside the copies. `pairs`:
+    every row is to be a preference, else none may be.
 
     Raises StageError (DatasetUnreadable, DatasetTooSmall) when a file as a whole is of no use.
     """
@@ -123,7 +123,8 @@ def check_sources(
                 problems.reject(code, row)
             yield found.rows
 
-    rows = RowStore.of(parsed())
+    # a workspace has room for its rows; the disk of a node may not
+    rows = RowStore.of(parsed(), copies[0].path.parent)
     # a folder may hold files without rows, as programs that write in parts leave them
     for copy in copies:
         if not read[copy.source]:

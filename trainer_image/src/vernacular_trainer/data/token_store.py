@@ -6,6 +6,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -59,9 +60,9 @@ class TokenStore:
         self.lengths, self.trained = lengths, trained
 
     @classmethod
-    def of(cls, blocks: Iterable[PackedTokens]) -> TokenStore:
-        """A store of all rows of the blocks."""
-        stream = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+    def of(cls, blocks: Iterable[PackedTokens], folder: Path | None = None) -> TokenStore:
+        """A store of all rows of the blocks. `folder`: of its file; None: where the system keeps such files."""
+        stream = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115
         places: list[str] = []
         lengths, trained = array("q"), array("q")
         for block in blocks:

@@ -151,7 +151,7 @@ def encoded(
             counts.extend(found.counts)
             yield found.tokens
 
-    return TokenStore.of(blocks()), np.array(counts, np.int64)
+    return TokenStore.of(blocks(), rows.folder), np.array(counts, np.int64)
 
 
 def _kept(

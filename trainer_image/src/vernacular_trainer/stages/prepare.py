@@ -222,7 +222,8 @@ def _check(
     if own.copies:
         apart = check_sources(own.copies, config.dataset, problems, pairs=pairs, workers=workers)
         # behind the training rows, so that of two that say the same it is the training row that stays
-        rows = RowStore.of(block for part in (rows, apart.conversations) for block in part.blocks())
+        both = (rows, apart.conversations)
+        rows = RowStore.of((block for part in both for block in part.blocks()), rows.folder)
         checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
