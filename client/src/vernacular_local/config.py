@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from vernacular.api import FineTuneJob
 from vernacular_local.request import HERE, LocalError, LocalFile, LocalRequest
 from vernacular_operator.config import Images, Mlflow, OperatorConfig
 from vernacular_operator.manifests.job_config import Attempt, job_config
-from vernacular_trainer.contract import ComputeConfig, FileSource, JobConfig, ModelConfig
+from vernacular_trainer.contract import (
+    ComputeConfig,
+    EvaluationConfig,
+    FileSource,
+    JobConfig,
+    ModelConfig,
+    ServiceConfig,
+    WeightsAndBiasesConfig,
+)
 
 # nothing of it reaches a document: images are of a cluster, and the address of MLflow is replaced
 _OPERATOR = OperatorConfig(images=Images(data="none", trainer="none"), mlflow=Mlflow(tracking_uri="http://localhost"))
@@ -40,21 +49,46 @@ def stage_config(request: LocalRequest, attempt: Attempt, place: Place, *, folde
     made = job_config(attempt, _OPERATOR)
     if made.trainer:
         raise LocalError("the job has a trainer of its own, in an image", "submit it to a cluster")
-    evaluation = replace(
-        made.evaluation,
-        questions=made.evaluation.questions and _here(made.evaluation.questions, request.files, place),
-        glossary=made.evaluation.glossary and _here(made.evaluation.glossary, request.files, place),
-    )
+    evaluation = _evaluation(made.evaluation, request.files, place)
     train = tuple(_here(source, request.files, place) for source in made.dataset.train)
+    validation = tuple(_here(source, request.files, place) for source in made.dataset.validation)
+    files = (*train, *validation, evaluation.questions, evaluation.glossary)
     return replace(
         made,
         workspace=place.workspace,
         model=_model(made.model, request.model, place),
-        dataset=replace(made.dataset, train=train, cache=""),
+        dataset=replace(made.dataset, train=train, validation=validation, cache=""),
         evaluation=evaluation,
         tracking=replace(made.tracking, uri=request.tracking, credentials_name="", credentials_path=""),
+        weights_and_biases=_weights_and_biases(made.weights_and_biases, place),
         compute=_folded(made.compute, request.gpus) if folded else made.compute,
+        https=replace(made.https, hosts=_servers(source for source in files if source)),
     )
+
+
+def _evaluation(made: EvaluationConfig, files: Mapping[str, LocalFile], place: Place) -> EvaluationConfig:
+    judge = made.judge
+    return replace(
+        made,
+        questions=made.questions and _here(made.questions, files, place),
+        glossary=made.glossary and _here(made.glossary, files, place),
+        judge=judge and replace(judge, service=_service(judge.service, place)),
+        embeddings=made.embeddings and _service(made.embeddings, place),
+    )
+
+
+def _service(service: ServiceConfig, place: Place) -> ServiceConfig:
+    return replace(service, credentials_path=place.secrets if service.credentials_name else "")
+
+
+def _weights_and_biases(made: WeightsAndBiasesConfig | None, place: Place) -> WeightsAndBiasesConfig | None:
+    return made and replace(made, credentials_path=place.secrets if made.credentials_path else "")
+
+
+def _servers(sources: Iterable[FileSource]) -> tuple[str, ...]:
+    """The servers of the job's own https:// files: which of them a person's machine asks, the person decides."""
+    found = (urlsplit(source.uri) for source in sources)
+    return tuple(dict.fromkeys(url.netloc for url in found if url.scheme == "https"))
 
 
 def _here(source: FileSource, files: Mapping[str, LocalFile], place: Place) -> FileSource:

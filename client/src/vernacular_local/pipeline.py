@@ -26,12 +26,23 @@ from vernacular_local.records import close_run, local_tracking, open_run
 from vernacular_local.request import LocalError, LocalRequest
 from vernacular_local.state import State, load_state
 from vernacular_operator.manifests.job_config import Attempt
-from vernacular_trainer.contract import JobConfig, Outcome, StageReport
+from vernacular_trainer.contract import SERVICE_KEY, WEIGHTS_AND_BIASES_KEYS, JobConfig, Outcome, StageReport
 
 REQUEST_FILE = "request.json"
 _STAGES = (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.PUBLISH)
 # what the Secrets of a job hold, by the names of the environment
-_SECRETS = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+_SECRETS = (
+    "HF_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "HTTPS_TOKEN",
+    "HTTPS_USERNAME",
+    "HTTPS_PASSWORD",
+    SERVICE_KEY,
+    *WEIGHTS_AND_BIASES_KEYS,
+)
 # what the stages log themselves; libraries and traces of errors are for the log file alone
 _FOR_PEOPLE = re.compile(r"[-0-9]+ [0-9:,]+ \[0\] vernacular_trainer\.(?:stages|training)[.\w]*: (.*)")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -56,7 +67,7 @@ class Pipeline:
 
     def run(self) -> ExitStatus:
         """Do what is left to do. Raises LocalError when it cannot begin."""
-        with _alone(self.folder), _secrets(self.environment) as secrets, _Stops() as stops:
+        with _alone(self.folder), secrets_of(self.environment) as secrets, _Stops() as stops:
             self._place = Place(str(self.folder / "workspace"), secrets)
             self._state = load_state(self.folder) or State(uid=str(uuid.uuid4()))
             self._job = typed_job(self.request, self._state.uid)
@@ -229,7 +240,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
+def secrets_of(environment: Mapping[str, str]) -> Iterator[str]:
     """A folder like a mounted Secret with what the environment holds; it goes when the job ends."""
     with tempfile.TemporaryDirectory(prefix="vernacular-secrets-") as folder:
         for name in _SECRETS:

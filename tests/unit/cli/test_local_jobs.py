@@ -15,7 +15,7 @@ from support.command_line import Shell
 from support.hub_server import HubServer
 from vernacular.api import Stage
 from vernacular_local.config import Place, stage_config, typed_job
-from vernacular_local.pipeline import Pipeline
+from vernacular_local.pipeline import Pipeline, secrets_of
 from vernacular_local.planned import Pace, estimate
 from vernacular_local.request import LocalError, LocalFile, LocalRequest
 from vernacular_local.state import State, load_state
@@ -79,6 +79,46 @@ def test_prepare_finds_secrets_of_the_environment_where_the_job_names_one() -> N
 
     assert (config.model.credentials_name, config.model.credentials_path) == ("hub", "/secrets")
     assert config.dataset.train[1].credentials_path == ""
+
+
+def test_rows_that_are_held_out_are_read_where_they_are() -> None:
+    dataset = {**SPEC["dataset"], "validation": {"sources": [{"configMap": {"name": "local", "key": "file-1"}}]}}
+    request = replace(REQUEST, job={**JOB, "spec": {**SPEC, "dataset": dataset}})
+
+    config = stage_config(request, attempt(request, Stage.PREPARE), PLACE)
+
+    assert [(source.name, source.path) for source in config.dataset.validation] == [("q.jsonl", "/data/q.jsonl")]
+
+
+def test_other_models_and_servers_find_the_keys_of_this_machine() -> None:
+    server = {"endpoint": "https://models.example.com/v1", "model": "m", "credentials": {"secretName": "models"}}
+    asked = {**SPEC["evaluation"], "judge": server, "embeddings": server}
+    wandb = {"weightsAndBiases": {"project": "hr", "mode": "Online", "secretName": "wandb"}}
+    dataset = {"train": [{"uri": "https://files.example.com:8443/a.jsonl", "credentials": {"secretName": "files"}}]}
+    spec = {**SPEC, "evaluation": asked, "tracking": wandb, "dataset": dataset}
+    request = replace(REQUEST, job={**JOB, "spec": spec})
+
+    evaluate, publish, prepare = (
+        stage_config(request, attempt(request, stage), PLACE)
+        for stage in (Stage.EVALUATE, Stage.PUBLISH, Stage.PREPARE)
+    )
+
+    assert evaluate.evaluation.judge
+    assert evaluate.evaluation.judge.service.credentials_path == "/secrets"
+    assert evaluate.evaluation.embeddings
+    assert evaluate.evaluation.embeddings.credentials_path == "/secrets"
+    assert publish.weights_and_biases
+    assert publish.weights_and_biases.credentials_path == "/secrets"
+    assert prepare.dataset.train[0].credentials_path == "/secrets"
+    assert prepare.https.allows("files.example.com", 8443)
+    assert not prepare.https.allows("files.example.com", 443)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "WANDB_API_KEY", "HTTPS_TOKEN"])
+def test_keys_of_the_environment_are_files_while_a_job_runs(name: str) -> None:
+    with secrets_of({name: "key", "HOME": "/home/me"}) as folder:
+        assert [(path.name, path.read_text()) for path in Path(folder).iterdir()] == [(name, "key")]
+    assert not Path(folder).exists()
 
 
 def test_all_ranks_run_here() -> None:
@@ -244,6 +284,21 @@ def test_a_folder_of_another_job(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "holds another job, or this one before it was changed" in done.stderr
     assert (tmp_path / "work" / "request.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("changed", ["rows.jsonl", "tiny/config.json", "tiny/model.safetensors"])
+def test_what_was_made_of_other_files_is_not_gone_on_with(tmp_path: Path, changed: str) -> None:
+    # a claim ends it as soon as the job is kept
+    write_job(tmp_path, dataset={"train": [{"file": "rows.jsonl"}, {"uri": "pvc://data/rows.jsonl"}]})
+    (tmp_path / "tiny" / "model.safetensors").write_bytes(b"weights")
+    command = ("run", "job.json", "--model", "tiny", "--work", "work")
+    assert "is in a cluster" in Shell(None, tmp_path).run(*command).stderr
+    assert "is in a cluster" in Shell(None, tmp_path).run(*command).stderr
+
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
+
+    assert "or a file or the model that it names" in Shell(None, tmp_path).run(*command).stderr
 
 
 def test_a_claim_is_said_to_be_in_a_cluster(tmp_path: Path) -> None:

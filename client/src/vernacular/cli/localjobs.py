@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from argparse import Namespace
@@ -70,6 +71,25 @@ def request_of(found: JobInPlace, model: str | None, gpus: int | None = None, ml
         "gpus": gpus,
         "tracking": mlflow or "",
     }
+
+
+def digests_of(request: Json) -> Json:
+    """SHA-256 by path of what is read on this machine: the job's files, and what a folder of a model says of itself.
+
+    Weights are many gigabytes: of these the size stands for the content. Raises CliError.
+    """
+    model = Path(request["model"]) if request["model"] else None
+    parts = sorted(path for path in model.iterdir() if path.is_file()) if model else []
+    try:
+        files = {file["path"]: _digest(Path(file["path"])) for file in request["files"].values()}
+        return files | {str(path): _digest(path) if path.suffix == ".json" else path.stat().st_size for path in parts}
+    except OSError as error:
+        raise CliError(f"{error.filename} cannot be read: {error.strerror}", "let this user read it") from None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_text(request: Json) -> str:

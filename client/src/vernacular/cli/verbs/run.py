@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.localjobs import REQUEST_FILE, as_text, checked_job, request_of, require
+from vernacular.cli.localjobs import REQUEST_FILE, as_text, checked_job, digests_of, request_of, require
 from vernacular.cli.terminal import Terminal
 
 _FOLDER = "vernacular-runs"
+_DIGESTS_FILE = "digests.json"
 _NEEDED = {"vernacular_trainer": "local", "torch": "local", "peft": "local", "sqlalchemy": "local"}
 
 
@@ -20,22 +22,24 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
     found = checked_job(options, terminal)
     require(_NEEDED)
     folder = Path(options.work or Path(_FOLDER, found.job["metadata"]["name"])).absolute()
-    _keep(folder, as_text(request_of(found, options.model, options.gpus, options.mlflow)))
+    request = request_of(found, options.model, options.gpus, options.mlflow)
+    _keep(folder, {_DIGESTS_FILE: as_text(digests_of(request)), REQUEST_FILE: as_text(request)})
     sys.stdout.flush()
     command = (sys.executable, "-m", "vernacular_local", "run", str(folder))
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
 
 
-def _keep(folder: Path, request: str) -> None:
+def _keep(folder: Path, documents: Mapping[str, str]) -> None:
     """Raises CliError when the folder is that of another job: what was learnt there must not be mixed with this."""
-    path = folder / REQUEST_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.read_text(encoding="utf-8") != request:
+        kept = {name: folder / name for name in documents}
+        if any(path.is_file() and path.read_text(encoding="utf-8") != documents[name] for name, path in kept.items()):
             raise CliError(
-                f"{folder} holds another job, or this one before it was changed",
+                f"{folder} holds another job, or this one before it was changed, or a file or the model that it names",
                 "name another folder with --work, or delete this one with what was learnt there",
             )
-        path.write_text(request, encoding="utf-8")
+        for name, path in kept.items():
+            path.write_text(documents[name], encoding="utf-8")
     except OSError as error:
         raise CliError(f"{folder} cannot be written: {error.strerror}", "name another folder with --work") from None
