@@ -17,6 +17,7 @@ from support.apiserver import ApiServer
 from support.cli_jobs import StoredJobs, condition
 from support.command_line import shell_in
 from vernacular import AsyncClient, Client, FineTuneJob, VernacularError
+from vernacular.client import AsyncSubmittedJob, SubmittedJob
 
 pytestmark = pytest.mark.integration
 
@@ -142,6 +143,50 @@ def test_a_watch_that_is_left_holds_up_nothing(jobs: StoredJobs) -> None:
 
     # the end of the loop waits for its own threads: this returns at once
     assert asyncio.run(asyncio.wait_for(first(), 30)) == "hr-bot"
+
+
+def test_a_job_of_another_namespace_is_not_made_in_this_one(jobs: StoredJobs) -> None:
+    elsewhere = FineTuneJob.model_validate({"metadata": {"name": "hr-bot", "namespace": "elsewhere"}, "spec": SPEC})
+
+    with pytest.raises(VernacularError, match="names the namespace elsewhere") as caught:
+        Client().submit(elsewhere)
+
+    assert 'Client("elsewhere")' in caught.value.advice
+    assert jobs.names() == []
+
+
+class NewerJobs:
+    """The jobs of a cluster whose release knows more than this client."""
+
+    def __init__(self, stored: StoredJobs) -> None:
+        self._stored = stored
+
+    def one(self, name: str) -> dict[str, Any]:
+        """The job, with a field that this client has not."""
+        job = self._stored.read(name)
+        return {**job, "spec": {**job["spec"], "novelty": 1}}
+
+
+async def test_a_watch_of_what_a_newer_cluster_says_ends(jobs: StoredJobs) -> None:
+    Client().submit(a_job())
+    job = SubmittedJob(NewerJobs(jobs), "hr-bot")  # type: ignore[arg-type]
+
+    with pytest.raises(VernacularError, match=r"does not know: spec\.novelty") as caught:
+        await asyncio.wait_for(AsyncSubmittedJob(job).wait(), 10)
+
+    assert caught.value.advice == "install the client of the cluster's release"
+
+
+class BrokenJob(SubmittedJob):
+    """A watch that fails for a reason that nobody thought of."""
+
+    def watch(self) -> Iterator[FineTuneJob]:
+        raise RuntimeError("out of threads")
+
+
+async def test_whatever_ends_a_watch_reaches_the_loop(jobs: StoredJobs) -> None:
+    with pytest.raises(RuntimeError, match="out of threads"):
+        await asyncio.wait_for(AsyncSubmittedJob(BrokenJob(NewerJobs(jobs), "hr-bot")).wait(), 10)  # type: ignore[arg-type]
 
 
 async def test_errors_reach_the_loop(jobs: StoredJobs) -> None:

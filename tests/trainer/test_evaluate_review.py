@@ -50,7 +50,7 @@ def test_a_person_decides_where_the_rules_are_wrong(tmp_path: Path) -> None:
 
 
 def test_a_person_takes_a_promotion_back(tmp_path: Path) -> None:
-    report = report_of(tmp_path, [(GOOD, GOOD)] * 20 + [(BAD, GOOD)] * 20)
+    report = report_of(tmp_path, [(GOOD, "It is 90 days indeed.")] * 20 + [(BAD, GOOD)] * 20)
     assert report["verdict"] == "Promote"
 
     marks = [Mark(place, "", base=True) for place in range(20)]
@@ -102,6 +102,15 @@ def test_the_same_words_are_judged_alike(tmp_path: Path) -> None:
     found = review(report, [Mark(0, "row 2", tuned=True), Mark(1, "row 3", base=True)])
 
     assert (found.summary.base.correct, found.summary.tuned.correct) == (2, 2)
+
+
+def test_the_same_words_are_not_right_and_wrong(tmp_path: Path) -> None:
+    report = report_of(tmp_path, [("Three  months.", "three months.")] * 3)
+
+    with pytest.raises(StageError, match=r"judged right and wrong \(row 2\)") as caught:
+        review(report, [Mark(0, "row 2", tuned=True, base=False)])
+
+    assert "the same into both columns" in caught.value.advice
 
 
 def test_rows_in_the_prompt_are_compared_where_the_rules_hold(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from vernacular.api import FineTuneJob
 from vernacular.cli.cluster.client import Client as ApiClient
@@ -40,6 +43,12 @@ class Client:
 
     def submit(self, job: FineTuneJob, *, dry_run: bool = False) -> SubmittedJob:
         """Create a job, in the client's namespace; with `dry_run` the cluster only says whether it would."""
+        wanted = job.metadata.namespace
+        if "namespace" in job.metadata.model_fields_set and wanted != self.namespace:
+            raise VernacularError(
+                f"the job names the namespace {wanted}, and this client is of {self.namespace}",
+                f'submit it with Client("{wanted}"), or leave metadata.namespace out',
+            )
         self._jobs.create(_to_create(job), dry_run=dry_run)
         return SubmittedJob(self._jobs, job.metadata.name)
 
@@ -144,26 +153,29 @@ class AsyncSubmittedJob:
 
     async def watch(self) -> AsyncIterator[FineTuneJob]:
         """The job as it is and each time that it changes, until it has ended."""
-        queue: asyncio.Queue[FineTuneJob | VernacularError | None] = asyncio.Queue()
+        queue: asyncio.Queue[FineTuneJob | Exception | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
         def follow() -> None:
-            try:
-                for job in self._job.watch():
-                    loop.call_soon_threadsafe(queue.put_nowait, job)
-                loop.call_soon_threadsafe(queue.put_nowait, None)
-            except VernacularError as error:
-                loop.call_soon_threadsafe(queue.put_nowait, error)
-            except RuntimeError:
-                # the loop is closed: nobody listens any more
-                return
+            # a loop that is closed refuses: nobody listens any more
+            with contextlib.suppress(RuntimeError):
+                for item in self._seen():
+                    loop.call_soon_threadsafe(queue.put_nowait, item)
 
         # a watch waits for minutes in silence: a thread of the loop's own pool would hold up the end of the program
         threading.Thread(target=follow, name=f"watch-{self.name}", daemon=True).start()
         while (item := await queue.get()) is not None:
-            if isinstance(item, VernacularError):
+            if isinstance(item, Exception):
                 raise item
             yield item
+
+    def _seen(self) -> Iterator[FineTuneJob | Exception | None]:
+        """What a watch sees, and how it ends: None, or the error, whatever it is, because somebody waits for it."""
+        try:
+            yield from self._job.watch()
+            yield None
+        except Exception as error:
+            yield error
 
     async def wait(self) -> FineTuneJob:
         """The job when it has ended, well or not."""
@@ -187,8 +199,16 @@ class AsyncSubmittedJob:
 
 
 def _typed(document: Json) -> FineTuneJob:
-    """Fields of a newer cluster are left out of the status, and refused in the spec."""
-    return FineTuneJob.model_validate(document)
+    """Fields of a newer cluster are left out of the status, and refused in the spec. Raises VernacularError."""
+    try:
+        return FineTuneJob.model_validate(document)
+    except ValidationError as error:
+        found = error.errors()[0]
+        place = ".".join(map(str, found["loc"]))
+        raise VernacularError(
+            f"FineTuneJob {document['metadata']['name']} has what this client does not know: {place}: {found['msg']}",
+            "install the client of the cluster's release",
+        ) from error
 
 
 def _to_create(job: FineTuneJob) -> Json:

@@ -59,7 +59,8 @@ def review(report: Mapping[str, Any], marks: Sequence[Mark]) -> Review:
     """The verdict on an evaluation report as a person judges its answers.
 
     Raises StageError (ArgumentRefused) when nothing is marked, when the base's answer is missing a mark that the
-    comparison needs, and when this release comes to another verdict on the report itself than the report says.
+    comparison needs, when the same words are judged both ways, and when this release comes to another verdict on the
+    report itself than the report says.
     """
     evidence, gate = evidence_of(report), build_strictly(GateConfig, report["gate"], "gate")
     seconds = report["evaluation_seconds"]
@@ -122,10 +123,18 @@ def _general(counts: Mapping[str, int]) -> General | None:
 
 
 def _with_twin(mark: Mark, report: Mapping[str, Any]) -> Mark:
-    """What is said of one answer holds for the same words of the other model."""
+    """What is said of one answer holds for the same words of the other model.
+
+    Raises StageError (ArgumentRefused) when the same words are judged both ways.
+    """
     entry = report["questions"][mark.place]
     if normalised(entry["base"]["answer"]) != normalised(entry["tuned"]["answer"]):
         return mark
+    if None not in (mark.tuned, mark.base) and mark.tuned != mark.base:
+        raise refused(
+            f"both models give the same answer, and it is judged right and wrong ({mark.row})",
+            "write the same into both columns, OK? and base OK?, or leave one of them empty",
+        )
     return replace(
         mark,
         tuned=mark.base if mark.tuned is None else mark.tuned,
