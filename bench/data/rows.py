@@ -8,8 +8,11 @@ from pathlib import Path
 
 _SYLLABLES = ("ka", "lo", "mi", "ren", "tas", "vo", "pel", "dor", "shi", "un", "gar", "be", "xi", "zen", "qua", "fle")
 _WORDS = 20_000
-_QUESTION_WORDS = 18
-_ANSWER_WORDS = 120
+# rows are made of these, which is quicker than of words
+_PHRASES = 100_000
+_PHRASE_WORDS = 6
+_QUESTION_PHRASES = 3
+_ANSWER_PHRASES = 20
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -18,13 +21,14 @@ def write_rows(path: Path, count: int) -> None:
     """
     generator = random.Random(42)
     vocabulary = ["".join(generator.choices(_SYLLABLES, k=generator.randint(1, 4))) for _ in range(_WORDS)]
+    phrases = [" ".join(generator.choices(vocabulary, k=_PHRASE_WORDS)) for _ in range(_PHRASES)]
     last: tuple[list[str], list[str]] = (["why"], ["because"])
     with path.open("w", encoding="utf-8") as stream:
         for number in range(count):
             if number % 100:
                 last = (
-                    generator.choices(vocabulary, k=_QUESTION_WORDS),
-                    generator.choices(vocabulary, k=_ANSWER_WORDS),
+                    generator.choices(phrases, k=_QUESTION_PHRASES),
+                    generator.choices(phrases, k=_ANSWER_PHRASES),
                 )
             else:
                 last = ([*last[0], "please"] if number % 200 else last[0], last[1])
