@@ -6,8 +6,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 from vernacular_trainer.tracking.spool import Point
 
 NAME = "events.out.tfevents.0.vernacular"
@@ -15,6 +13,9 @@ NAME = "events.out.tfevents.0.vernacular"
 
 def write_events(points: Iterable[Point], folder: Path) -> Path:
     """Write the only event file of a folder; equal points give a file of the same name and content."""
+    # it imports torch where there is one, which takes seconds
+    from tensorboardX import SummaryWriter
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
         with SummaryWriter(beside) as writer:
