@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -14,6 +15,13 @@ from support import apiserver
 from support.apiserver import ApiServer
 from support.audit import audit_of
 from support.service_accounts import OPERATOR
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a test or a stage that it calls sets in the environment ends with the test: MLflow's limits, for example."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

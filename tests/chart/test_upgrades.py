@@ -202,9 +202,20 @@ def test_only_who_says_so_loses_the_jobs_with_the_chart(
     cluster.install({"crds": {"keep": False}})
     with deployed(cluster, tmp_path) as process:
         train(cluster, process)
+    wait_for_collector(cluster, process.log)
 
     cluster.uninstall()
 
     name = f"{CRDS}/finetunejobs.vernacular.dev"
     wait("the CRD is still there", lambda: cluster.get(name) is None, process.log)
     wait("children are still there", lambda: not cluster.running(), process.log)
+
+
+def wait_for_collector(cluster: Cluster, log: Path) -> None:
+    """Wait until the garbage collector, which looks for new kinds every 30 seconds, watches this one: nobody else ends
+    a deletion in the foreground.
+    """
+    folder = JOB.rpartition("/")[0]
+    cluster.server.request("POST", folder, finetunejob("canary"))
+    cluster.server.request("DELETE", f"{folder}/canary", {"propagationPolicy": "Foreground"})
+    wait("the garbage collector does not watch", lambda: cluster.get(f"{folder}/canary") is None, log)
