@@ -12,12 +12,14 @@ BUDGET_MINUTES = {
     "evaluation": 6,
     "tracking": 6,
     "command line": 4,
+    "openai api": 3,
 }
 
 # The longest prefix that fits decides.
 PREFIXES = {
     "tests/": "main job",
     "tests/integration/test_cli": "command line",
+    "tests/integration/test_openai": "openai api",
     "tests/integration/test_operator": "operator",
     "tests/integration/test_tracking": "tracking",
     "tests/chart/test_bundled_mlflow.py": "tracking",

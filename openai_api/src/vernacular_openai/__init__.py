@@ -1,0 +1,1 @@
+"""The OpenAI-compatible fine-tuning API: each fine-tuning job is a FineTuneJob, each API key a Kubernetes token."""
