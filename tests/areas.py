@@ -27,6 +27,7 @@ PREFIXES = {
     "tests/chart/test_admission_policy.py": "operator",
     "tests/chart/test_monitoring.py": "operator",
     "tests/chart/test_network_policy.py": "operator",
+    "tests/chart/test_openai_api.py": "openai api",
     "tests/chart/test_operator_rights.py": "operator",
     "tests/chart/test_telemetry.py": "operator",
     "tests/chart/test_upgrades.py": "operator",

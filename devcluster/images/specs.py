@@ -41,6 +41,7 @@ PROJECT = (
         "operator/Containerfile",
         (
             "client/src/vernacular",
+            "openai_api/src/vernacular_openai",
             "operator/src/vernacular_operator",
             "trainer_image/src/vernacular_trainer/__init__.py",
             "trainer_image/src/vernacular_trainer/contract.py",

@@ -169,6 +169,20 @@ def test_evaluate_pods_alone_go_where_a_judge_is(helm: Helm) -> None:
     assert not network.allows(stage_pod(Stage.EVALUATE), OUTSIDE, 443)
 
 
+def test_the_openai_api_reaches_kubernetes_and_prepare_pods_reach_it(helm: Helm) -> None:
+    api: dict[str, Any] = {"openaiApi": {"enabled": True, "tls": {"secretName": "openai-tls"}}}
+    closed = {"networkPolicy": {"prepareEgress": []}}
+    manifests = helm.render(both(BUNDLED, ON, api, closed))
+    network, service = Network(manifests), chart_pod(manifests, "vernacular-openai")
+
+    assert [stage for stage in Stage if network.allows(stage_pod(stage), service, 8443)] == [Stage.PREPARE]
+    assert network.allows(OUTSIDE, service, 8443)
+    assert network.allows(service, OUTSIDE, 6443)
+    assert network.allows(service, OUTSIDE, 53, "UDP")
+    assert not network.allows(service, chart_pod(manifests, "vernacular-mlflow"), 5000)
+    assert not network.allows(OUTSIDE, service, 8080)
+
+
 @pytest.mark.integration
 def test_the_server_accepts_the_policies_strictly(api_server: ApiServer, manifests: list[Manifest]) -> None:
     namespace = api_server.new_namespace()

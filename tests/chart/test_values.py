@@ -66,6 +66,8 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.https.hosts", ["https://files.example.com"], "does not match pattern"),
         ("config.https.hosts", ["*"], "does not match pattern"),
         ("config.https.maxFileGiB", 0, "minimum: got 0, want 1"),
+        ("openaiApi.models", {"gpt": {}}, "missing property 'model'"),
+        ("openaiApi.files.maxFileMiB", 0, "minimum: got 0, want 1"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, path: str, value: Any, says: str) -> None:
@@ -136,6 +138,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
 
 FREE = {
     *("labels", "podLabels", "podAnnotations", "namespaceSelector", "nodeSelector", "affinity", "requests", "limits"),
+    *("models", "jobDefaults"),
 }
 
 

@@ -122,6 +122,52 @@ def test_files_that_are_refused(sdk: openai.OpenAI, options: Json, param: str, s
     assert [*sdk.files.list()] == []
 
 
+PART = b'Content-Disposition: form-data; name="%b"\r\n\r\nfine-tune\r\n'
+FILE = b'Content-Disposition: form-data; name="file"; filename="%b"\r\n%b\r\nrow\r\n'
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([], "no multipart/form-data"),
+        ([PART % b"purpose"], "parameter: file"),
+        ([FILE % (b"a", b"")], "parameter: purpose"),
+        ([PART % b"purpose", FILE % (b"a", b""), PART % b"novelty"], "Unknown parameter: novelty"),
+        ([PART % b"purpose", FILE % (b"a", b""), FILE % (b"b", b"")], "no multipart/form-data"),
+        ([PART % b"purpose", FILE % (b"a", b"Content-Transfer-Encoding: base64\r\n")], "no multipart/form-data"),
+        ([PART % b"\xc3\x07"], "no multipart/form-data"),
+        ([PART % b"purpose", FILE % (b"\xff\xfe", b"")], "readable name"),
+        ([PART % b"purpose", FILE % (b"", b"")], "readable name"),
+        ([PART % b"purpose", FILE % (b"a" * 256, b"")], "at most 255"),
+        ([PART % (b"%d" % number) for number in range(9)], "no multipart/form-data"),
+    ],
+)
+def test_bodies_that_no_sdk_sends(
+    service: OpenAiApi, sdk: openai.OpenAI, key: str, parts: list[bytes], says: str
+) -> None:
+    body = b"".join(b"--b\r\n" + part for part in parts) + b"--b--\r\n"
+    kind = "multipart/form-data; boundary=b"
+
+    status, answer = service.post("/v1/files", body if parts else b"row", kind, key)
+
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert says in answer["error"]["message"]
+    assert [*sdk.files.list()] == []
+    assert not list((service.folder / "files" / ".incoming").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [(b"{", "no JSON"), (b"[]", "JSON object"), (b"[" * 100_000, "no JSON"), (b'{"model": 1}', "for model")],
+)
+def test_jobs_that_no_sdk_sends(service: OpenAiApi, key: str, body: bytes, says: str) -> None:
+    status, answer = service.post("/v1/fine_tuning/jobs", body, "application/json", key)
+
+    assert status == 400
+    assert says in answer["error"]["message"]
+    assert service.post("/v1/fine_tuning/jobs", b" " * 2**21, "application/json", key)[0] == 413
+
+
 def test_sizes(service: OpenAiApi, sdk: openai.OpenAI) -> None:
     found = refusal(lambda: uploaded(sdk, rows=b"x" * (2**20 + 1)), openai.APIStatusError)
     assert "at most 1 MiB" in found["message"]
@@ -231,6 +277,7 @@ def secrets_in(server: ApiServer, team: str) -> list[str]:
         ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations", "recorded in MLflow"),
         ({"method": {"type": "reinforcement", "reinforcement": {}}}, "method.type", "not supported here"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "has no effect"),
+        ({"extra_body": {"integrations": 7}}, "integrations", "not supported here"),
         ({"suffix": "hr/bot"}, "suffix", "Invalid value for suffix"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"metadata": {"a": "x" * 513}}, "metadata.a", "at most 512"),
@@ -292,7 +339,7 @@ def test_pages_of_jobs(sdk: openai.OpenAI, jobs: StoredJobs) -> None:
     first = sdk.fine_tuning.jobs.list(limit=2)
     assert ([job.id for job in first.data], first.has_more) == (found[:2], True)
     assert [job.id for job in sdk.fine_tuning.jobs.list(metadata={"number": "1"})] == [ids[1]]
-    assert refusal(lambda: sdk.fine_tuning.jobs.list(after="ftjob-x"))["param"] == "after"
+    assert refusal(lambda: sdk.fine_tuning.jobs.list(after="ftjob-x"), openai.NotFoundError)["param"] == "after"
     assert refusal(lambda: sdk.fine_tuning.jobs.list(limit=0))["param"] == "limit"
     assert refusal(lambda: sdk.fine_tuning.jobs.retrieve("by-hand"), openai.NotFoundError)["code"] == "not_found"
 

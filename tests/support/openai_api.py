@@ -143,6 +143,14 @@ class OpenAiApi:
         client = httpx2.Client(verify=trust, trust_env=False)
         return openai.OpenAI(api_key=key, base_url=self.url, http_client=client, max_retries=0, **options)
 
+    def post(self, path: str, body: bytes, kind: str, key: str) -> tuple[int, Json]:
+        """Status and answer of a POST with this body of this content type."""
+        trust = ssl.create_default_context(cafile=str(self.ca_file))
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {key}"}
+        with httpx2.Client(verify=trust, trust_env=False) as client:
+            answer = client.post(f"https://{self.host}{path}", content=body, headers=headers)
+        return answer.status_code, answer.json()
+
     def plain(self, path: str) -> Json:
         """A GET without a key."""
         trust = ssl.create_default_context(cafile=str(self.ca_file))

@@ -43,6 +43,44 @@ def test_texts_and_messages_are_the_same_pair() -> None:
     assert written.rejected == Message("assistant", "I don't know")
 
 
+def hosted(**changes: Any) -> dict[str, Any]:
+    """The pair number 3 as the fine-tuning API of OpenAI writes it."""
+    asked = {
+        "messages": [{"role": "user", "content": "how long is the leave of number 3"}],
+        "parallel_tool_calls": True,
+    }
+    row = {
+        "input": asked,
+        "preferred_output": [{"role": "assistant", "content": "3 days"}],
+        "non_preferred_output": [{"role": "assistant", "content": "I don't know"}],
+    }
+    return row | changes
+
+
+def test_pairs_of_the_hosted_api_are_read() -> None:
+    parsed = parse_row(hosted(), pairs=True)
+
+    assert (parsed.messages, parsed.rejected) == (parse_row(pair(3)).messages, parse_row(pair(3)).rejected)
+    assert parsed.unused == {"input.parallel_tool_calls"}
+    assert parse_row(hosted(), "Preference").messages == parsed.messages
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"input": "a"}, "WrongType"),
+        ({"input": {}}, "MissingField"),
+        ({"input": {"messages": "a", "tools": 7}}, "WrongType"),
+        ({"input": {"messages": "a", "\ud800": 1}}, "BrokenText"),
+        ({"preferred_output": []}, "WrongType"),
+    ],
+)
+def test_what_is_wrong_with_pairs_of_the_hosted_api(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(RowError) as caught:
+        parse_row(hosted(**changes))
+    assert caught.value.code == code
+
+
 def test_answers_that_differ_in_form_alone_are_a_pair() -> None:
     assert parse_row(pair(1, chosen="- a\n- b", rejected="- A - b")).rejected
 

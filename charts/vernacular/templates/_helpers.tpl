@@ -19,6 +19,25 @@
 {{- printf "%s-mlflow" (include "vernacular.fullname" .) }}
 {{- end }}
 
+{{- define "vernacular.openai.fullname" -}}
+{{- printf "%s-openai" (include "vernacular.fullname" .) }}
+{{- end }}
+
+{{/* Name under which pods of jobs reach the OpenAI-compatible API */}}
+{{- define "vernacular.openai.host" -}}
+{{- printf "%s.%s.svc" (include "vernacular.openai.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{/* Configuration file of the OpenAI-compatible API */}}
+{{- define "vernacular.openai.config" -}}
+downloadHost: {{ include "vernacular.openai.host" . }}
+jobDefaults: {{ .Values.openaiApi.jobDefaults | toJson }}
+models: {{ .Values.openaiApi.models | toJson }}
+files:
+  maxFileMiB: {{ int64 .Values.openaiApi.files.maxFileMiB }}
+  maxNamespaceMiB: {{ int64 .Values.openaiApi.files.maxNamespaceMiB }}
+{{- end }}
+
 {{/* "true" when the bundled MLflow server keeps anything on a volume */}}
 {{- define "vernacular.mlflow.hasVolume" -}}
 {{- with .Values.mlflow.bundled }}
@@ -83,7 +102,12 @@ watchNamespaces: {{ .Values.watchNamespaces | toJson }}
 mlflow:
   trackingUri: {{ include "vernacular.trackingUri" . | quote }}
   externalUrl: {{ .Values.mlflow.externalUrl | quote }}
-{{ toYaml .Values.config }}
+{{- $config := deepCopy .Values.config }}
+{{- if .Values.openaiApi.enabled }}
+{{- /* prepare pods read uploaded files from it */}}
+{{- $_ := set $config.https "hosts" (append $config.https.hosts (include "vernacular.openai.host" .)) }}
+{{- end }}
+{{ toYaml $config }}
 {{- end }}
 
 {{/* Pods of every stage of every job */}}

@@ -6,6 +6,7 @@ import asyncio
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from vernacular_openai import downloads
 from vernacular_openai.context import Call, Services, bearer
@@ -18,6 +19,7 @@ from vernacular_openai.store import StoredFile, Upload
 
 PURPOSE = "fine-tune"
 _CHUNK_BYTES = 2**20
+_AS_IT_IS = ("7bit", "8bit", "binary")
 _FIELD_BYTES = 1024
 _MOST_FIELDS = 8
 _NAME_LENGTH = 255
@@ -35,7 +37,7 @@ async def upload(call: Call) -> FileObject:
     with store.begin(space) as arriving:
         try:
             fields = await _receive(call.request, arriving)
-        except (ValueError, EOFError, web.HTTPException):
+        except (ValueError, EOFError, HttpProcessingError, web.HTTPException):
             raise refused("The body is no multipart/form-data, or breaks off.", "file") from None
         _check(fields, arriving.size)
         stored = await asyncio.to_thread(arriving.finish, fields["file"], PURPOSE, call.services.now())
@@ -128,6 +130,8 @@ async def _receive(request: web.Request, arriving: Upload) -> dict[str, str]:
             raise ValueError("fields are named, and each is there once")
         if name == "file":
             fields[name] = part.filename or ""
+            if part.headers.get("Content-Transfer-Encoding", "binary").lower() not in _AS_IT_IS:
+                raise ValueError("bytes are sent as they are")
             while chunk := await part.read_chunk(_CHUNK_BYTES):
                 await asyncio.to_thread(arriving.write, chunk)
         else:
@@ -147,7 +151,9 @@ def _check(fields: dict[str, str], size: int) -> None:
         if name == "expires_after":
             message = "expires_after is not supported here: a file stays until it is deleted."
         raise refused(message, name, "unknown_parameter")
-    if not 0 < len(fields["file"]) <= _NAME_LENGTH:
-        raise refused(f"The file needs a name of at most {_NAME_LENGTH} characters.", "file")
+    name = fields["file"]
+    # halves of characters, which no answer can hold, are not printable
+    if not (0 < len(name) <= _NAME_LENGTH and name.isprintable()):
+        raise refused(f"The file needs a readable name of at most {_NAME_LENGTH} characters.", "file")
     if not size:
         raise refused("The file is empty.", "file")

@@ -28,13 +28,15 @@ from vernacular_openai.schemas import (
 
 Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"
+_PROJECT = "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 _UPLOAD: Json = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
             "required": ["file", "purpose"],
+            "additionalProperties": False,
             "properties": {
-                "file": {"type": "string", "format": "binary"},
+                "file": {"type": "string", "format": "binary", "minLength": 1},
                 "purpose": {"type": "string", "enum": [file_calls.PURPOSE]},
             },
         }
@@ -144,7 +146,7 @@ def _described(item: Operation) -> Json:
 
 
 def _parameters(item: Operation) -> list[Json]:
-    project = {"name": "OpenAI-Project", "in": "header", "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,63}$"}}
+    project = {"name": "OpenAI-Project", "in": "header", "schema": {"type": "string", "pattern": _PROJECT}}
     paths = re.findall(r"{(\w+)}", item.path)
     return [
         *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in paths),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from vernacular_openai.errors import refused
+from vernacular_openai.errors import not_found
 
 T = TypeVar("T")
 
@@ -16,6 +16,6 @@ def page(items: Sequence[T], identity: Callable[[T], str], after: str | None, li
     if after is not None:
         places = [place for place, item in enumerate(items) if identity(item) == after]
         if not places:
-            raise refused(f"There is nothing with the id {after!r} in this list: it may be gone.", "after")
+            raise not_found(f"id in this list: {after!r}; it may be gone", "after")
         start = places[0] + 1
     return list(items[start : start + limit]), len(items) > start + limit

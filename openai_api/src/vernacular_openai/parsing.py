@@ -12,6 +12,8 @@ from vernacular_openai.errors import ApiError, refused
 from vernacular_openai.schemas import CreateJob
 
 _METHODS = "supervised and dpo"
+# how pydantic calls the types of a union
+_TRIED = ("literal[", "constrained-")
 
 
 def create_job(body: bytes) -> CreateJob:
@@ -77,11 +79,10 @@ def _check_method(wanted: CreateJob) -> None:
 
 
 def _named(error: ValidationError) -> ApiError:
-    # a value that fits none of several types is an error of each: the last one speaks of the number
-    found = error.errors(include_url=False, include_context=False, include_input=False)[-1]
-    place = [str(part) for part in found["loc"] if part not in ("literal['auto']", "int", "float", "constrained-int")]
-    place = [part for part in place if not part.startswith(("constrained-", "function-"))]
-    name = ".".join(place)
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    name = _field(errors[0]["loc"])
+    # a value that fits none of several types is an error of each: the last one says what a value must be
+    found = [each for each in errors if _field(each["loc"]) == name][-1]
     match found["type"]:
         case "extra_forbidden":
             return refused(f"Unknown parameter: {name}.", name, "unknown_parameter")
@@ -89,3 +90,8 @@ def _named(error: ValidationError) -> ApiError:
             return refused(f"Missing required parameter: {name}.", name, "missing_required_parameter")
         case _:
             return refused(f"Invalid value for {name}: {found['msg']}.", name, "invalid_value")
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """The name of a field, without the types that were tried."""
+    return ".".join(part for part in map(str, place) if not part.startswith(_TRIED))

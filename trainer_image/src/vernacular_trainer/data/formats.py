@@ -32,6 +32,9 @@ SHAPES = (
 )
 COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
+# how the fine-tuning API of OpenAI writes pairs: the same, with prompt and tools in one object
+_HOSTED_PAIR = {"preferred_output": "chosen", "non_preferred_output": "rejected"}
+_HOSTED_INPUT = {"messages": "prompt", "tools": "tools"}
 _MESSAGE_KEYS = frozenset({"role", "content", "weight", "tool_calls", "tool_call_id", "name"})
 _TURN_KEYS = frozenset({"from", "value", "weight"})
 # levels of lists and objects in tools and their calls, which real ones never come near
@@ -68,6 +71,7 @@ def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> Pa
         raise RowError("NotAnObject")
     for key in value:
         _check_text(key)
+    value = _hosted_pair(value)
     shape = _shape(frozenset(value), named, pairs)
     messages = _messages(shape, value)
     tools = _tools(value["tools"]) if "tools" in shape.optional and value.get("tools") is not None else ()
@@ -75,6 +79,21 @@ def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> Pa
     _check_turns(messages, plain)
     rejected = _rejected(value["rejected"], messages) if shape.format == "Preference" else None
     return ParsedRow(messages, tools, plain, frozenset(value).difference(shape.required, shape.optional), rejected)
+
+
+def _hosted_pair(value: dict[str, Any]) -> dict[str, Any]:
+    """A pair as OpenAI writes it, in the keys of a Preference; other rows as they are. Raises RowError."""
+    if not value.keys() >= {"input", *_HOSTED_PAIR}:
+        return value
+    given = value["input"]
+    if not isinstance(given, dict):
+        raise RowError("WrongType")
+    if "messages" not in given:
+        raise RowError("MissingField")
+    for key in given:
+        _check_text(key)
+    asked = {_HOSTED_INPUT.get(key, f"input.{key}"): item for key, item in given.items()}
+    return {**{_HOSTED_PAIR.get(key, key): item for key, item in value.items() if key != "input"}, **asked}
 
 
 def parse_messages(value: Any) -> tuple[Message, ...]:
