@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from vernacular_operator.runtime.progress import ProgressReader
 from vernacular_operator.runtime.queue import WorkQueue
 from vernacular_operator.runtime.resync import Resync
 from vernacular_operator.runtime.sweep import RunSweeper
+from vernacular_operator.runtime.tasks import apart, for_ever
 from vernacular_operator.telemetry import logs
 from vernacular_operator.telemetry.metrics import Metrics, OperatorState
 from vernacular_operator.telemetry.running import running
@@ -127,18 +128,15 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for watch in self._watches:
-                    tasks.create_task(watch.run(), name="watch")
+                    tasks.create_task(for_ever("watch", watch.run), name="watch")
                 await self._first_list()
                 for watch in self._watches:
                     await watch.listed.wait()
                 self._health.resynced()
                 for number in range(self._config.workers):
                     tasks.create_task(self._work(), name=f"worker-{number}")
-                tasks.create_task(self._progress.run(), name="progress")
-                tasks.create_task(self._progress.tell_for_ever(), name="progress-news")
-                tasks.create_task(self._events.run(), name="events")
-                tasks.create_task(self._resync_for_ever(), name="resync")
-                tasks.create_task(self._sweep_for_ever(), name="sweep")
+                for name, loop in self._loops():
+                    tasks.create_task(for_ever(name, loop), name=name)
         finally:
             self._queue.close()
             with suppress(TimeoutError):
@@ -146,6 +144,14 @@ class Controller:
                     await self._events.drain()
             await self._keeper.close()
             await self._mlflow.close()
+
+    def _loops(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """What goes on beside the workers."""
+        yield "progress", self._progress.run
+        yield "progress-news", self._progress.tell_for_ever
+        yield "events", self._events.run
+        yield "resync", self._resync_for_ever
+        yield "sweep", self._sweep_for_ever
 
     async def _first_list(self) -> None:
         while True:
@@ -173,7 +179,7 @@ class Controller:
         """done, retry or error."""
         try:
             async with asyncio.timeout(_VISIT_SECONDS):
-                await self._visit(key)
+                await apart(self._visit(key))
         except KubeError as error:
             delay = self._queue.retry(key)
             _log.warning("%s; again in %.1f s", error, delay)
