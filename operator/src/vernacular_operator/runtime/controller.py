@@ -16,8 +16,9 @@ from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import RunOpened, Snapshot
-from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeClient
+from vernacular_operator.kube.api import JOBS, PODS, WORKLOADS, Kind, KubeClient
 from vernacular_operator.kube.errors import KubeError
+from vernacular_operator.runtime.admissions import Admissions
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
@@ -69,7 +70,8 @@ class Controller:
         self._gaps = GapDetector(clock.now())
         self._resync_soon = asyncio.Event()
         self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
-        self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
+        self._admissions = Admissions(self._queue.add)
+        self._observer = Observer(api, self._cache, config, self._keeper, self._progress, self._admissions, cluster)
         self._events = EventPoster(api, lambda: len(self._queue) > 0)
         self._executor = Executor(api, self._cache, self._keeper, self._health, metrics, self._events)
         namespaces = config.watch_namespaces
@@ -77,6 +79,11 @@ class Controller:
             ChildWatch(api, kind, namespace, self.child_event)
             for namespace in namespaces or ("",)
             for kind in (JOBS, PODS)
+        ]
+        listing, told = self._admissions.listing, self._admissions.workload_event
+        self._queue_watches = [
+            ChildWatch(api, WORKLOADS, namespace, told, selector="", begin=listing)
+            for namespace in (namespaces or ("",) if config.kueue.enabled else ())
         ]
         self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone, self._health)
         self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
@@ -152,6 +159,8 @@ class Controller:
         yield "events", self._events.run
         yield "resync", self._resync_for_ever
         yield "sweep", self._sweep_for_ever
+        for watch in self._queue_watches:
+            yield "watch of queues", watch.run
 
     async def _first_list(self) -> None:
         while True:
