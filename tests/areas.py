@@ -12,6 +12,7 @@ BUDGET_MINUTES = {
     "evaluation": 6,
     "tracking": 6,
     "command line": 4,
+    "shared cluster": 12,
 }
 
 # The longest prefix that fits decides.
@@ -23,6 +24,7 @@ PREFIXES = {
     "tests/chart/test_bundled_mlflow.py": "tracking",
     "tests/chaos/": "operator",
     "tests/chart/test_admission_policy.py": "operator",
+    "tests/chart/test_kueue.py": "shared cluster",
     "tests/chart/test_monitoring.py": "operator",
     "tests/chart/test_network_policy.py": "operator",
     "tests/chart/test_operator_rights.py": "operator",

@@ -71,7 +71,7 @@ def _changed(configuration: Json, changes: Json) -> Json:
 def arguments(documents: Sequence[Json], config: str) -> list[str]:
     """The manager's arguments as its Deployment has them, with another configuration file."""
     (container,) = _pod(documents)["containers"]
-    return [f"--config={config}" if each.startswith("--config=") else each for each in container["args"]]
+    return [f"--config={config}", *(each for each in container["args"] if not each.startswith("--config="))]
 
 
 def account(documents: Sequence[Json]) -> str:

@@ -23,6 +23,8 @@ from support.managers.manifests import Json, Ports, account, arguments, configur
 from support.managers.programs import Manager
 from support.service_accounts import write_kubeconfig
 
+# below the folder for temporary files, where most look for it
+SERVING_CERTIFICATES = "k8s-webhook-server/serving-certs"
 _READY_SECONDS = 60.0
 
 
@@ -36,7 +38,11 @@ class ManagerProcess:
         self._program, documents = programs.program(paths, manager), programs.manifests(paths, manager)
         ports, authority = Ports(*free_ports(2)), trustme.CA()
         _install(paths, server, manager, installable(documents, ports, authority.cert_pem.bytes()))
-        _write_certificate(authority, folder)
+        _write_certificate(authority, folder / SERVING_CERTIFICATES)
+        self._prefix: list[str] = []
+        if manager.metrics_certificates:
+            _write_certificate(authority, folder / "etc" / manager.metrics_certificates)
+            self._prefix = _with_more_below_etc(folder / "etc")
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(configuration(documents, ports, manager.certificates, changes)))
         self._arguments = arguments(documents, str(config))
@@ -51,7 +57,7 @@ class ManagerProcess:
         # both look for their certificate below the folder for temporary files
         environment = {**os.environ, "TMPDIR": str(self._folder), "KUBECONFIG": str(self._kubeconfig)}
         with self.log.open("ab") as output:
-            command = [self._program, *self._arguments]
+            command = [*self._prefix, self._program, *self._arguments]
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         _wait_ready(self.process, self._probe, self.log)
         return self.process.pid
@@ -86,9 +92,14 @@ def _install(paths: Paths, server: ApiServer, manager: Manager, documents: list[
     run([*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"])
 
 
-def _write_certificate(authority: trustme.CA, folder: Path) -> None:
+def _with_more_below_etc(folder: Path) -> list[str]:
+    """The start of a command that sees these files below /etc, and nobody else does."""
+    script = f'mount -t overlay overlay -o lowerdir={folder}:/etc /etc && exec "$0" "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+
+
+def _write_certificate(authority: trustme.CA, target: Path) -> None:
     certificate = authority.issue_cert("127.0.0.1")
-    target = folder / "k8s-webhook-server" / "serving-certs"
     target.mkdir(parents=True)
     certificate.private_key_pem.write_to_path(target / "tls.key")
     for blob in certificate.cert_chain_pems:

@@ -24,7 +24,8 @@ class Manager:
     """A manager in a Go module.
 
     `manifests` are folders of the module for kustomize, `certificates` is the part of the manager's configuration
-    that makes it issue its own.
+    that makes it issue its own; `metrics_certificates` is a folder below /etc in which it looks for another one,
+    whatever its configuration says.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Manager:
     namespace: str
     manifests: tuple[str, ...]
     certificates: str
+    metrics_certificates: str = ""
 
     @property
     def module_file(self) -> Path:
@@ -60,6 +62,7 @@ KUEUE = Manager(
     # its default adds an aggregated API, which an API server of this kind does not serve
     manifests=tuple(f"config/components/{part}" for part in ("crd", "rbac", "webhook", "manager")),
     certificates="internalCertManagement",
+    metrics_certificates="kueue/metrics/certs",
 )
 TRAINER = Manager(
     name="trainer",

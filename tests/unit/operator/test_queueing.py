@@ -74,7 +74,8 @@ def test_a_waiting_job_says_what_kueue_says_and_its_place() -> None:
     [
         (None, "", "names no queue: set the label kueue.x-k8s.io/queue-name of the FineTuneJob"),
         (None, "hr", "names queue hr, and Kueue has not taken it up yet; is Kueue running?"),
-        (Admission(replace(WORKLOAD, message=""), 0), "hr", "waits in queue hr: it is admitted and about to start"),
+        (Admission(replace(WORKLOAD, message=""), 1), "hr", "waits in queue hr, 1 before it: its turn has not come"),
+        (Admission(replace(WORKLOAD, waiting=False), 0), "hr", "is admitted by queue hr and about to start"),
     ],
 )
 def test_other_waits_say_what_is_missing(admission: Admission | None, queue: str, told: str) -> None:

@@ -30,7 +30,9 @@ def explain(draft: Draft, job: JobFacts) -> tuple[str, str]:
 def _place(admission: Admission) -> str:
     workload = admission.workload
     before = f", {admission.ahead} before it" if admission.ahead else ""
-    return f"waits in queue {workload.queue}{before}: {workload.message or 'it is admitted and about to start'}"
+    if not workload.waiting:
+        return f"is admitted by queue {workload.queue} and about to start"
+    return f"waits in queue {workload.queue}{before}: {workload.message or 'its turn has not come'}"
 
 
 def _without_workload(draft: Draft, job: JobFacts) -> str:
