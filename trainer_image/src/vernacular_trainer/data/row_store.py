@@ -91,6 +91,10 @@ class RowStore(Sequence[Conversation]):
         chosen = np.array(indexes, np.int64)
         return RowStore(self._stream, self._starts[chosen], self._sizes[chosen], self.folder)
 
+    def followed_by(self, other: RowStore) -> RowStore:
+        """A store of these rows, and behind them those of another one."""
+        return RowStore.of((block for part in (self, other) for block in part.blocks()), self.folder)
+
     def packed(self, indexes: Sequence[int]) -> Packed:
         """Some of the rows as bytes."""
         pieces = [self._bytes(index) for index in indexes]

@@ -45,6 +45,7 @@ from vernacular_trainer.data.lookup import TESTED, TRAINED, write_row_digests
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
 from vernacular_trainer.data.own_validation import own_split, require_apart
+from vernacular_trainer.data.places import Places
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.remote.fetch import Servers, copy_one
@@ -93,15 +94,16 @@ class Questions:
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
-    problems = ProblemLog()
+    problems = ProblemLog(Places(workspace.inputs))
     try:
         processes = process_count(available_cores(), memory_limit())
         with reporting(config, Allowance()) as phases, Workers(processes) as workers:
             return _prepare(config, workspace, problems, phases, workers)
     except StageError:
         if problems.problems():
-            write_report({"problems": _plain(problems.problems())}, workspace)
+            write_report({"problems": _plain(problems.problems()), "places": problems.places.count}, workspace)
             write_rejected_rows(workspace.rejected_rows, problems.rejected)
+            problems.places.save(workspace.findings)
         raise
 
 
@@ -172,10 +174,12 @@ def _prepare(
     origins = origins_of(tokenised.conversations, split.validation, tokenised.shortened)
     write_json(workspace.held_out_lines, dataclasses.asdict(origins))
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
+    problems.places.save(workspace.findings)
     # as they were read, not as they were masked
     read = chain(checked.conversations, checked.held_out)
     write_row_digests(workspace.row_digests, read, _uses(tokenised, split))
     findings = {
+        "places": problems.places.count,
         "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
         "truncation": dataclasses.asdict(tokenised.truncation),
@@ -222,8 +226,7 @@ def _check(
     if own.copies:
         apart = check_sources(own.copies, config.dataset, problems, pairs=pairs, workers=workers)
         # behind the training rows, so that of two that say the same it is the training row that stays
-        both = (rows, apart.conversations)
-        rows = RowStore.of((block for part in both for block in part.blocks()), rows.folder)
+        rows = rows.followed_by(apart.conversations)
         checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
