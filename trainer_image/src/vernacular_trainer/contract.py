@@ -194,8 +194,9 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpsConfig:
-    """Where https:// uris may lead. `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without
-    a port 443 is meant. `max_file_gib`: the size of a file beyond which it is refused.
+    """Where https:// uris may lead, and which addresses of the machine and its link may be endpoints of buckets.
+    `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without a port 443 is meant.
+    `max_file_gib`: the size of a file beyond which it is refused.
     """
 
     hosts: tuple[str, ...] = ()

@@ -117,7 +117,7 @@ def _prepare(
     phases.enter(Phase.CHECKING_DATA)
     checked, mixed, reviewed, questions = _check(config, workspace, copied, own, problems, workers)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
-    model = provide(config.model)
+    model = provide(config.model, config.https)
     _check_targets(config, model)
     tokenizer = load_tokenizer(model.folder, config.model.uri)
     prompt = config.dataset.system_prompt

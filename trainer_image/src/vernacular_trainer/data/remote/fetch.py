@@ -39,7 +39,7 @@ def list_source(source: FileSource, missing: StageFailure, servers: Servers) -> 
         return runs.list_source(access, servers.tracking)
     if source.uri.startswith(hub.SCHEME):
         return hub.list_source(access, is_data_file)
-    return s3.list_source(access, is_data_file)
+    return s3.list_source(access, is_data_file, servers.https)
 
 
 def fetch(file: RemoteFile, target: Path, workspace: Workspace, cache: str = "") -> InputCopy:
