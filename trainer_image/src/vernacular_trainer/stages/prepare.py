@@ -42,6 +42,7 @@ from vernacular_trainer.data.held_out import (
     write_missing_wordings,
 )
 from vernacular_trainer.data.lookup import TESTED, TRAINED, write_row_digests
+from vernacular_trainer.data.mask_proof import prove_mask
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
 from vernacular_trainer.data.own_validation import own_split, require_apart
@@ -126,6 +127,8 @@ def _prepare(
     tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
+    everything = config.training.loss == planning.ALL_TOKENS
+    mask = prove_mask(tokenizer, tokenised.conversations, problems, everything=everything)
     split = _split(config, tokenised, checked.held_out, problems, workers)
     number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
     note_split(tokenised.conversations, split, number, problems)
@@ -185,6 +188,7 @@ def _prepare(
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
+        "mask": mask.report(),
         "samples": sample_texts(reviewed.samples),
         "glossary": term_table(coverage, tokenizer),
         **whole.report(),
