@@ -52,12 +52,13 @@ def stage_config(request: LocalRequest, attempt: Attempt, place: Place, *, folde
     evaluation = _evaluation(made.evaluation, request.files, place)
     train = tuple(_here(source, request.files, place) for source in made.dataset.train)
     validation = tuple(_here(source, request.files, place) for source in made.dataset.validation)
-    files = (*train, *validation, evaluation.questions, evaluation.glossary)
+    template = made.dataset.chat_template and _here(made.dataset.chat_template, request.files, place)
+    files = (*train, *validation, template, evaluation.questions, evaluation.glossary)
     return replace(
         made,
         workspace=place.workspace,
         model=_model(made.model, request.model, place),
-        dataset=replace(made.dataset, train=train, validation=validation, cache=""),
+        dataset=replace(made.dataset, train=train, validation=validation, chat_template=template, cache=""),
         evaluation=evaluation,
         tracking=replace(made.tracking, uri=request.tracking, credentials_name="", credentials_path=""),
         weights_and_biases=_weights_and_biases(made.weights_and_biases, place),

@@ -241,7 +241,8 @@ class DatasetConfig:
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
     that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
-    servers ("" when the job names none, and but for prepare).
+    servers ("" when the job names none, and but for prepare). `chat_template`: a Jinja template in the place of the
+    model's own; None: there is none.
     """
 
     train: tuple[FileSource, ...]
@@ -255,6 +256,7 @@ class DatasetConfig:
     max_bad_rows_percent: int = 0
     cache: str = ""
     validation: tuple[FileSource, ...] = ()
+    chat_template: FileSource | None = None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Workspace:
         return self.inputs / "glossary.yaml"
 
     @property
+    def chat_template(self) -> Path:
+        """The job's own, in the place of the model's; there only when it has one."""
+        return self.inputs / "chat_template.jinja"
+
+    @property
     def train_rows(self) -> Path:
         return self.root / "data" / "train.arrow"
 

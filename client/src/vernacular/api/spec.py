@@ -276,6 +276,11 @@ class DatasetSpec(SpecModel):
         max_length=8192,
         description="Goes before each row and each question that has no system message of its own.",
     )
+    chat_template: FileRef | None = Field(
+        default=None,
+        description="A Jinja template that writes conversations for the model, in the place of its own: in training and"
+        " evaluation, and saved with the result.",
+    )
     duplicates: Duplicates = Field(
         default=Duplicates.REPORT,
         description="Report: rows that repeat an earlier one stay. DropExact: they are left out. DropNear: so are rows"

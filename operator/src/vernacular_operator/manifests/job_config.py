@@ -126,6 +126,7 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
         train=inputs.file_sources(attempt.job, attempt.stage),
         teaches=dataset.teaches.value,
         validation=inputs.validation_sources(attempt.job, attempt.stage),
+        chat_template=inputs.chat_template_source(attempt.job, attempt.stage),
         validation_split_percent=_split_percent(dataset.validation),
         format=dataset.format.value,
         columns=dict(dataset.columns or {}),

@@ -64,7 +64,7 @@ def prove_mask(
         tokens = encode(tokenizer, row)
         if not (everything or row.plain):
             tried += 1
-            for code in _faults(tokenizer, row, tokens):
+            for code in faults(tokenizer, row, tokens):
                 problems.add(code, row.row)
         file = row.row.rpartition(":")[0]
         if files[file] < _SHOWN_OF_A_FILE and len(shown) < _MOST_SHOWN:
@@ -80,8 +80,8 @@ def _spread(rows: Sequence[Conversation]) -> Iterator[Conversation]:
     return iter(rows[::step])
 
 
-def _faults(tokenizer: Any, row: Conversation, tokens: Sequence[TokenRow]) -> list[str]:
-    """The codes of what is wrong with the tokens of a row."""
+def faults(tokenizer: Any, row: Conversation, tokens: Sequence[TokenRow]) -> list[str]:
+    """The codes of what is wrong with the `tokens` of a row, of which the answers alone are to be trained."""
     codes = []
     asked_more = _encoded(tokenizer, replace(row, messages=tuple(map(_asking_more, row.messages))))
     if asked_more and _texts(tokenizer, asked_more, trained=True) != _texts(tokenizer, tokens, trained=True):

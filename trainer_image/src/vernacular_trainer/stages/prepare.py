@@ -29,7 +29,8 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.asking import require_askable
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import load_tokenizer, token_histogram
+from vernacular_trainer.data.chat import load_tokenizer, own_template, token_histogram
+from vernacular_trainer.data.chat_template import copy_template, require_usable
 from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
@@ -116,15 +117,19 @@ def _prepare(
     own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
     require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
+    given = copy_template(config.dataset.chat_template, workspace, _servers(config))
     checked, mixed, reviewed, questions = _check(config, workspace, copied, own, problems, workers)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
     model = provide(config.model, config.https)
     _check_targets(config, model)
-    tokenizer = load_tokenizer(model.folder, config.model.uri)
+    template = own_template(workspace)
+    tokenizer = load_tokenizer(model.folder, config.model.uri, template)
+    if given:
+        require_usable(tokenizer, given.name)
     prompt = config.dataset.system_prompt
     require_askable(tokenizer, model.max_length, prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
-    tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers)
+    tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers, template)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
     everything = config.training.loss == planning.ALL_TOKENS
@@ -157,8 +162,9 @@ def _prepare(
         # measured over rows that are no more
         workspace.reference(path).unlink(missing_ok=True)
         write_rows(path, rows)
+    copies = [*checked.copies, *questions.copies, *([given] if given else [])]
     write_json(workspace.plan, dataclasses.asdict(plan))
-    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*checked.copies, *questions.copies)])
+    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in copies])
     summary = PrepareSummary(
         rows=checked.rows,
         dropped=len(problems.rejected),
@@ -166,7 +172,7 @@ def _prepare(
         train=len(split.train),
         validation=len(split.validation),
         tokens=int(train.lengths.sum()),
-        digest=combined_digest([*checked.copies, *questions.copies]),
+        digest=combined_digest(copies),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
         plan=values,
@@ -189,6 +195,7 @@ def _prepare(
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
         "mask": mask.report(),
+        "chat_template": _describe(given) if given else {},
         "samples": sample_texts(reviewed.samples),
         "glossary": term_table(coverage, tokenizer),
         **whole.report(),
