@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from vernacular_trainer.cgroup import available_cores, memory_limit
 from vernacular_trainer.contract import DatasetConfig, FileSource, Problem, StageFailure
@@ -30,6 +30,7 @@ from vernacular_trainer.data.report import sample_texts, write_report
 from vernacular_trainer.data.review import Reviewed, review
 from vernacular_trainer.data.sources import Checked, check_sources, copy_sources
 from vernacular_trainer.data.split import Split, provable_points, split_rows
+from vernacular_trainer.data.topics import note_topics, topics_of
 from vernacular_trainer.data.workers import Workers, process_count
 from vernacular_trainer.planning import DEFAULT_SEED
 from vernacular_trainer.workspace import Workspace
@@ -92,13 +93,15 @@ def _check(
         rows, checked = rows.followed_by(apart.conversations), checked.with_held_out(apart)
     reviewed = review(rows, config, asked, problems, workers)
     split = _split(wanted, config, reviewed, checked, problems, workers)
-    number = pieces(asked) or ask_held_out(reviewed.conversations, split, workspace)
+    topics = topics_of(reviewed.conversations, workers)
+    number = pieces(asked) or ask_held_out(reviewed.conversations, split, workspace, topics.names)
+    of_topics = note_topics(topics, reviewed.conversations, split, problems)
     note_split(reviewed.conversations, split, number, problems)
     write_missing_wordings(reviewed.conversations, split, workspace, workers)
     write_clean_rows(workspace.clean_rows, reviewed.conversations, workers)
     facts = wanted.teaches == "Facts" and not pairs
     whole = overview(reviewed.conversations, split, facts=facts, problems=problems)
-    _report(workspace, checked.rows, reviewed, split, number, problems, whole)
+    _report(workspace, checked.rows, reviewed, split, number, problems, whole, of_topics)
     out.writelines(_lines(checked.rows, len(reviewed.conversations), split, number, problems.problems(), whole))
     require_few_bad_rows(problems, checked.rows, config.max_bad_rows_percent)
 
@@ -140,6 +143,7 @@ def _report(
     questions: int,
     problems: ProblemLog,
     whole: Overview,
+    topics: list[dict[str, Any]],
 ) -> None:
     write_report(
         {
@@ -153,6 +157,7 @@ def _report(
             "held_out": {"questions": questions, "provable_points": provable_points(questions)},
             "personal_data": reviewed.personal_data,
             "samples": sample_texts(reviewed.samples),
+            "topics": topics,
             **whole.report(),
         },
         workspace,

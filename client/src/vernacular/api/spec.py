@@ -37,7 +37,7 @@ from vernacular.api.strings import (
 # what rows of the known formats are made of
 _COLUMNS = (
     *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
-    *("conversations", "text", "chosen", "rejected"),
+    *("conversations", "text", "chosen", "rejected", "topic"),
 )
 
 

@@ -183,6 +183,15 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "is a source with fewer rows than its sharePercent asks for; all of them are used",
             "add rows to it, or lower its sharePercent",
         ),
+        "TopicRare": Finding(
+            Severity.INFO,
+            "is the first row of a topic with hardly any rows beside the others",
+            "write more rows about it, or give it and its like one name in the column topic",
+        ),
+        "TopicDominant": _warning(
+            "is the first row of a topic with at least 80 % of all rows that name one",
+            "add rows about the other topics, or let sharePercent take fewer of its source",
+        ),
         "FewRows": Finding(
             Severity.INFO, "fewer than 50 rows are left", "add rows: some hundred good ones are a useful start"
         ),

@@ -155,13 +155,15 @@ def _judged(judge: Callable[[Conversation, Conversation], R], block: tuple[Packe
 # never leave the processes of one run.
 def _packed(row: Conversation) -> bytes:
     rejected = _parts(row.rejected) if row.rejected else None
-    return marshal.dumps((row.row, [_parts(message) for message in row.messages], row.tools, row.plain, rejected))
+    return marshal.dumps(
+        (row.row, [_parts(message) for message in row.messages], row.tools, row.plain, rejected, row.topic)
+    )
 
 
 def _unpacked(data: bytes) -> Conversation:
-    row, messages, tools, plain, rejected = marshal.loads(data)  # noqa: S302
+    row, messages, tools, plain, rejected, topic = marshal.loads(data)  # noqa: S302
     turns = tuple([Message(*parts) for parts in messages])
-    return Conversation(row, turns, tools, plain, Message(*rejected) if rejected else None)
+    return Conversation(row, turns, tools, plain, Message(*rejected) if rejected else None, topic)
 
 
 def _parts(message: Message) -> tuple[Any, ...]:

@@ -61,6 +61,7 @@ from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.token_store import TokenStore
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
+from vernacular_trainer.data.topics import note_topics, topics_of
 from vernacular_trainer.data.workers import Workers, process_count
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
@@ -135,7 +136,9 @@ def _prepare(
     everything = config.training.loss == planning.ALL_TOKENS
     mask = prove_mask(tokenizer, tokenised.conversations, problems, everything=everything)
     split = _split(config, tokenised, checked.held_out, problems, workers)
-    number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
+    topics = topics_of(tokenised.conversations, workers)
+    number = questions.count or ask_held_out(tokenised.conversations, split, workspace, topics.names)
+    of_topics = note_topics(topics, tokenised.conversations, split, problems)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
     note_terms(coverage, tokenised.conversations, problems)
@@ -194,6 +197,7 @@ def _prepare(
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
+        "topics": of_topics,
         "mask": mask.report(),
         "chat_template": _describe(given) if given else {},
         "samples": sample_texts(reviewed.samples),
