@@ -241,7 +241,8 @@ class DatasetConfig:
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
     that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
-    servers ("" when the job names none, and but for prepare). `chat_template`: a Jinja template in the place of the
+    servers ("" when the job names none, and but for prepare), which may have `cache_gib` GiB (0: any number).
+    `chat_template`: a Jinja template in the place of the
     model's own; None: there is none.
     """
 
@@ -257,6 +258,7 @@ class DatasetConfig:
     cache: str = ""
     validation: tuple[FileSource, ...] = ()
     chat_template: FileSource | None = None
+    cache_gib: int = 0
 
 
 @dataclass(frozen=True)

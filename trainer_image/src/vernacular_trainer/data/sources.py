@@ -93,7 +93,7 @@ def _copy_remote(
     copies = []
     for part, file in enumerate(listing.files):
         target = workspace.inputs / f"{prefix}-{part:05}{_suffix(file.name)}"
-        copies.append(fetch(file, target, workspace, servers.cache))
+        copies.append(fetch(file, target, workspace, servers))
     return copies, listing.ignored
 
 

@@ -262,7 +262,12 @@ def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
 
 
 def _servers(config: JobConfig) -> Servers:
-    return Servers(config.https, Tracking(config.tracking, config.identity.namespace), config.dataset.cache)
+    return Servers(
+        config.https,
+        Tracking(config.tracking, config.identity.namespace),
+        config.dataset.cache,
+        config.dataset.cache_gib,
+    )
 
 
 def _seed(config: JobConfig) -> int:
