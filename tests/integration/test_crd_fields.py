@@ -247,6 +247,8 @@ DATASET: list[Case] = [
     *refuses("dataset.systemPrompt", "at least 1 chars long", ""),
     *refuses("dataset.systemPrompt", "may not be more than 8192", "a" * 8193),
     *refuses("dataset.systemPrompt", "must be of type string", 7),
+    *file_source("dataset.chatTemplate", lambda source: source),
+    *refuses("dataset.chatTemplate", "this is one file; a folder, which ends with '/'", {"uri": "s3://rows/"}),
     *choice("dataset.duplicates", "Report", "DropExact", "DropNear"),
     *choice("dataset.personalData", "Report", "Redact", "Fail"),
     *integer("dataset.maxBadRowsPercent", 0, 100),

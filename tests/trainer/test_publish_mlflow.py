@@ -32,6 +32,7 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.data.exports import write_rejected_rows
 from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.places import Places
 from vernacular_trainer.data.problems import Rejected
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.rows import Message
@@ -230,6 +231,27 @@ def test_what_mlflow_has_no_room_for_is_cut_and_says_so(
     assert len(found.params["targetModules"]) == 500
     assert found.params["targetModules"].endswith(" … (cut)")
     assert found.tags["mlflow.note.content"].endswith("… (cut)")
+
+
+@pytest.mark.parametrize(("most", "name"), [(10**6, "findings.csv.gz"), (10, "cut-findings.csv.gz")])
+def test_places_of_findings_are_published_as_far_as_there_is_room(
+    tmp_path: Path,
+    mlflow_server: MlflowServer,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    name: str,
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    places = Places()
+    places.add("Duplicate", "train.jsonl:7", "train.jsonl:2")
+    places.save(workspace.findings)
+    monkeypatch.setattr(publish, "MOST_FINDINGS_BYTES", most)
+
+    publish.run(config, workspace)
+
+    paths = {item.path for item in client.list_artifacts(publish.own_run(client, config), "reports")}
+    assert {path for path in paths if "findings" in path} == {f"reports/{name}"}
 
 
 def test_the_attempts_and_an_event_file_of_tensorboard_are_published(

@@ -55,11 +55,14 @@ class Mlflow(_Section):
 
 
 class Storage(_Section):
-    """Defaults of `spec.storage.workspace`; an empty `storage_class_name` is the cluster's default class."""
+    """Defaults of `spec.storage.workspace`; an empty `storage_class_name` is the cluster's default class. Files of
+    rows in a cache that jobs share may have `cached_files_gib`; 0: as many as the claim holds.
+    """
 
     size: str = "20Gi"
     storage_class_name: str = ""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    cached_files_gib: Annotated[int, Field(alias="cachedFilesGiB", ge=0, le=1_048_576)] = 100
 
 
 class Resources(_Section):

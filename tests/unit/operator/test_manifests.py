@@ -40,6 +40,7 @@ FULL = fine_tune_job(
         "format": "PromptCompletion",
         "columns": {"frage": "prompt", "antwort": "completion"},
         "systemPrompt": "Answer in one sentence.",
+        "chatTemplate": {"configMap": {"name": "templates", "key": "chat.jinja"}},
         "duplicates": "DropNear",
         "personalData": "Redact",
         "maxBadRowsPercent": 5,

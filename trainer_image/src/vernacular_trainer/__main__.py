@@ -63,7 +63,13 @@ def _check(options: argparse.Namespace) -> None:
     from vernacular_trainer.check_command import Wanted, check_files
 
     wanted = Wanted(
-        tuple(options.files), options.objective, options.teaches, options.format, options.questions, options.reports
+        tuple(options.files),
+        options.objective,
+        options.teaches,
+        options.format,
+        options.questions,
+        options.reports,
+        tuple(options.validation),
     )
     check_files(wanted, sys.stdout)
 
@@ -132,6 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--teaches", choices=("Facts", "Skill"), default="Facts", help="what the rows teach")
     check.add_argument("--format", choices=FORMATS, default="Auto", help="the format of all rows")
     check.add_argument("--questions", type=Path, metavar="FILE", help="questions that the tuned model will be asked")
+    check.add_argument(
+        "--validation",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="rows that are held out; repeatable",
+    )
     check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
     digests = commands.add_parser(DIGESTS, help="write place and digest of each row of files, as JSON lines")
     digests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")

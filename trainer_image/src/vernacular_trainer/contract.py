@@ -194,8 +194,9 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpsConfig:
-    """Where https:// uris may lead. `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without
-    a port 443 is meant. `max_file_gib`: the size of a file beyond which it is refused.
+    """Where https:// uris may lead, and which addresses of the machine and its link may be endpoints of buckets.
+    `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without a port 443 is meant.
+    `max_file_gib`: the size of a file beyond which it is refused.
     """
 
     hosts: tuple[str, ...] = ()
@@ -240,7 +241,9 @@ class DatasetConfig:
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
     that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
-    servers ("" when the job names none, and but for prepare).
+    servers ("" when the job names none, and but for prepare), which may have `cache_gib` GiB (0: any number).
+    `chat_template`: a Jinja template in the place of the
+    model's own; None: there is none.
     """
 
     train: tuple[FileSource, ...]
@@ -254,6 +257,8 @@ class DatasetConfig:
     max_bad_rows_percent: int = 0
     cache: str = ""
     validation: tuple[FileSource, ...] = ()
+    chat_template: FileSource | None = None
+    cache_gib: int = 0
 
 
 @dataclass(frozen=True)

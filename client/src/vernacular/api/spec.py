@@ -37,7 +37,7 @@ from vernacular.api.strings import (
 # what rows of the known formats are made of
 _COLUMNS = (
     *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
-    *("conversations", "text", "chosen", "rejected"),
+    *("conversations", "text", "chosen", "rejected", "topic"),
 )
 
 
@@ -275,6 +275,11 @@ class DatasetSpec(SpecModel):
         min_length=1,
         max_length=8192,
         description="Goes before each row and each question that has no system message of its own.",
+    )
+    chat_template: FileRef | None = Field(
+        default=None,
+        description="A Jinja template that writes conversations for the model, in the place of its own: in training and"
+        " evaluation, and saved with the result.",
     )
     duplicates: Duplicates = Field(
         default=Duplicates.REPORT,

@@ -149,6 +149,14 @@ VERBS = (
             _argument("--format", choices=FORMATS, default="Auto", help="of all rows (default: as each shows)"),
             _argument("--questions", metavar="FILE", help="questions that the tuned model will be asked"),
             _argument(
+                "--validation",
+                action="append",
+                default=[],
+                metavar="FILE",
+                help="rows that are held out, as dataset.validation.sources names them; may be repeated"
+                " (default: a part of the others)",
+            ),
+            _argument(
                 "--reports",
                 metavar="FOLDER",
                 help="write the report as a page, the rows that can be used, and those that cannot with the reason",

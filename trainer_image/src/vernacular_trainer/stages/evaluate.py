@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 import torch
 
 from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, TrainSummary, build_strictly
-from vernacular_trainer.data.chat import load_tokenizer
+from vernacular_trainer.data.chat import load_tokenizer, own_template
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.data.rows import RowError
+from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.embeddings import Similarity, similarity_of
@@ -97,14 +100,30 @@ class _Papers:
 
 
 def _papers(config: JobConfig, workspace: Workspace, asked: Asked, rows: TaughtRows) -> _Papers:
-    tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
-    paper = write_paper(tokenizer, asked, rows, _longest(config))
+    template = own_template(workspace)
+    paper, tokenizer = _paper_of_base(config, template, asked, rows)
     result = _result(config, workspace)
-    if not (result / "tokenizer_config.json").exists():
+    if (result / "tokenizer_config.json").exists():
+        shipped = load_tokenizer(result, "the result")
+    elif template:
+        shipped = load_tokenizer(Path(config.model.path), config.model.uri, template)
+    else:
         # a trainer of the user's own need not ship one
         return _Papers(paper, tokenizer, paper, tokenizer)
-    shipped = load_tokenizer(result, "the result")
     return _Papers(paper, tokenizer, write_paper(shipped, asked, TaughtRows([]), None), shipped)
+
+
+def _paper_of_base(config: JobConfig, template: str, asked: Asked, rows: TaughtRows) -> tuple[Paper, Any]:
+    """The questions as the base answers them best: written with its own template, which it has learnt, and with the
+    job's only where it has none, or one that cannot write them.
+    """
+    folder, name, longest = Path(config.model.path), config.model.uri, _longest(config)
+    if template:
+        with suppress(StageError, RowError):
+            own = load_tokenizer(folder, name)
+            return write_paper(own, asked, rows, longest), own
+    tokenizer = load_tokenizer(folder, name, template)
+    return write_paper(tokenizer, asked, rows, longest), tokenizer
 
 
 def _result(config: JobConfig, workspace: Workspace) -> Path:

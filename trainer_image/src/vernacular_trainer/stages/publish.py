@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from vernacular_trainer.contract import JobConfig, PublishConfig, PublishSummary, StageFailure
 from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.data.places import shortened
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.lineage import compare
 from vernacular_trainer.evaluation.report import write_report
@@ -39,6 +40,8 @@ from vernacular_trainer.workspace import Workspace
 
 PATIENCE_SECONDS = 300.0
 UPLOAD_TIMEOUT_SECONDS = 120
+# a million rows with ten findings each have as much
+MOST_FINDINGS_BYTES = 64 * 2**20
 _TABLE = "reports/evaluation_table.json"
 _GAIN = {"": "value", "_low": "low", "_high": "high"}
 
@@ -291,7 +294,9 @@ def _judged(evaluation: dict[str, Any]) -> dict[str, float]:
 
 def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
     result = workspace.result / kind
+    findings = (shortened(workspace.findings, MOST_FINDINGS_BYTES),) if workspace.findings.exists() else ()
     optional = (
+        *findings,
         *(workspace.data_page, workspace.rejected_rows, workspace.questions_to_write, workspace.evaluation_page),
         workspace.row_digests,
         *(workspace.review_sheet, workspace.collect_next, workspace.collect_next_sheet),
