@@ -22,6 +22,7 @@ from vernacular_trainer.data.chat import load_tokenizer
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.disclosure import released_verdict
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.embeddings import Similarity, similarity_of
@@ -53,7 +54,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     if not questions:
         summary = judge(Evidence((), (), ()), config.evaluation.gate)
         write_documents(workspace, summary, None)
-        return summary
+        return released_verdict(summary, config.tracking.text_in_reports)
     rows = TaughtRows.read(workspace)
     asked = Asked(questions, load_glossary(config, workspace), config.dataset.system_prompt)
     papers = _papers(config, workspace, asked, rows)
@@ -74,7 +75,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
         groups(questions, evidence.tuned, rows, asked.glossary),
     )
     write_documents(workspace, summary, results)
-    return summary
+    return released_verdict(summary, config.tracking.text_in_reports)
 
 
 def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, ...]:
@@ -108,7 +109,7 @@ def _papers(config: JobConfig, workspace: Workspace, asked: Asked, rows: TaughtR
 
 
 def _result(config: JobConfig, workspace: Workspace) -> Path:
-    return workspace.result / ("adapter" if config.method.makes_adapter else "model")
+    return workspace.result / config.method.result
 
 
 def load_glossary(config: JobConfig, workspace: Workspace) -> Glossary:
