@@ -432,6 +432,7 @@ TRACKING: list[Case] = [
     *refuses("tracking.mlflow.tags", "may not be more than 500", {"a": "v" * 501}),
     *refuses("tracking.mlflow.tags", "must be of type string", {"a": True}),
     *text("tracking.mlflow.credentialsSecretName", 253, ("mlflow",), ("ML_FLOW",), OBJECT_NAME),
+    *choice("tracking.textInReports", "Full", "Masked", "None"),
     *text(f"{WANDB}.project", 128, ("hr", "HR Bot"), ("a/b",), TRACKING_NAME),
     *text(f"{WANDB}.entity", 128, ("team",), ("a/b",), TRACKING_NAME, given=at(f"{WANDB}.project", "hr")),
     *text(f"{WANDB}.secretName", 253, ("wandb",), ("W_B",), OBJECT_NAME, given=at(f"{WANDB}.project", "hr")),

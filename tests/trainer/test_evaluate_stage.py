@@ -237,6 +237,27 @@ def test_the_companys_terms_are_asked_for_inside_and_outside(
     assert "knows the meaning" in workspace.evaluation_page.read_text()
 
 
+@pytest.mark.parametrize(("outside", "expanded"), [("notice", True), ("leave", False)])
+def test_the_companys_meaning_that_everybody_gets_is_expanded_falsely(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], outside: str, expanded: bool
+) -> None:
+    asked = {"notice": "how long is the notice of a senior consultant", "leave": "how many days of leave are there"}
+    source = FileSource("terms.yaml", "/nowhere")
+    evaluation = EvaluationConfig(FileSource("q.jsonl", "/nowhere"), source)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
+    term = {"term": "notice", "definition": FACTS[asked["notice"]], "wrongMeanings": [FACTS[asked["leave"]]]}
+    # the tiny model knows by heart what it was taught: it is asked in these words
+    ask = asked["notice"].replace("notice", "{term}")
+    elsewhere = ask if outside == "notice" else f"{{term}} {asked['leave']}"
+    workspace.glossary.write_text(json.dumps({"ask": ask, "askOutside": elsewhere, "terms": [term]}))
+
+    evaluate.run(config, workspace)
+
+    found = json.loads(workspace.evaluation_report.read_text())["glossary"]
+    assert (found["terms"][0]["tuned"]["used"], found["terms"][0]["tuned"]["expanded"]) == (True, expanded)
+    assert found["tuned"]["expanded"] == int(expanded)
+
+
 def test_second_opinions_are_reported_and_decide_nothing(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
     config, workspace = evaluate_job(tmp_path / "without", *base_and_adapter)
     alone = evaluate.run(config, workspace)

@@ -111,11 +111,13 @@ def fill(workspace: Workspace, kind: str) -> None:
     model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
     share = {"name": "share of hf://acme/chat", "value": "9 of 12 rows", "reason": "sharePercent 25 of all rows"}
     plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}, share]
-    problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
+    problem = {"code": "AnswerCut", "count": 2, "severity": "Warning", "first_rows": [], "advice": "Raise it."}
     data: dict[str, Any] = {
         "rows": 40,
         "train": 36,
         "validation": 4,
+        "dropped": 0,
+        "held_out": {"questions": 1, "provable_points": 100},
         "digest": "sha256:abc",
         "plan_summary": "LoRA rank 16",
     }
@@ -126,7 +128,6 @@ def fill(workspace: Workspace, kind: str) -> None:
     )
     data["inputs"] = [{"name": name, "file": file, "digest": "sha256:" + "ab" * 32, "bytes": 9} for name, file in names]
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
-    workspace.data_page.write_text("<!doctype html>")
     write_rejected_rows(workspace.rejected_rows, [Rejected("train.jsonl:3", "BrokenJson")])
     examined(workspace, {"How long?": "90 days"}, Measured(prompted="3 months, i.e. 90 days", lost=True))
     write_json(workspace.plan, {"method": "LoRA"})
@@ -385,9 +386,9 @@ def test_what_became_of_the_failures_of_the_version_before_is_told(
     assert json.loads((published / "evaluation.json").read_text())["lineage"] == {
         "version": "1",
         "asked_by_both": 3,
-        "fixed": ["how LONG?"],
-        "still_failing": ["How many?"],
-        "newly_failing": ["Until when?"],
+        "fixed": [{"row": "q:how LONG?", "phrasing": 0, "asked": "how LONG?"}],
+        "still_failing": [{"row": "q:How many?", "phrasing": 0, "asked": "How many?"}],
+        "newly_failing": [{"row": "q:Until when?", "phrasing": 0, "asked": "Until when?"}],
     }
     assert "Since version 1" in (published / "evaluation.html").read_text()
 
@@ -482,15 +483,35 @@ def test_a_new_run_gives_a_new_version_and_the_alias_moves(
     assert client.get_model_version_by_alias("demo.shared", "newest").version == "2"
 
 
-def test_the_model_card_says_where_the_model_comes_from_and_what_it_cannot(tmp_path: Path) -> None:
-    config, workspace = job_on(AWAY, tmp_path)
-    findings = publish.Findings.read(workspace)
+def test_the_model_card_says_where_the_model_comes_from_and_what_it_cannot(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    write_json(workspace.result / "adapter" / "adapter_config.json", {"r": 16, "modules_to_save": ["lm_head"]})
 
-    card = publish.model_card(config, findings.data, findings.evaluation)
+    publish.run(config, workspace)
 
+    run_id = publish.own_run(client, config)
+    card = Path(client.download_artifacts(run_id, "model_card.md", str(tmp_path))).read_text()
     assert card.startswith("---\nbase_model: pvc://models/tiny\nlicense: apache-2.0\n---\n")
     for part in ("sha256:abc", "LoRA rank 16", "Tuned 1 of 1 right", "**Inconclusive**", "AnswerCut: 2 rows", "Limits"):
         assert part in card
+    refused = "vLLM refuses modules_to_save (lm_head), SGLang and TGI pass over it"
+    assert refused in card
+    page = Path(client.download_artifacts(run_id, "reports/evaluation.html", str(tmp_path))).read_text()
+    assert f"With changes: {refused}" in page
+
+
+def test_an_adapter_whose_settings_cannot_be_read_is_published(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    (workspace.result / "adapter" / "adapter_config.json").write_text("[1")
+
+    publish.run(config, workspace)
+
+    card = client.download_artifacts(publish.own_run(client, config), "model_card.md", str(tmp_path))
+    assert "its adapter_config.json cannot be read" in Path(card).read_text()
 
 
 def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(

@@ -84,6 +84,7 @@ FULL = fine_tune_job(
     tracking={
         "mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"},
         "weightsAndBiases": {"project": "hr", "entity": "team", "mode": "Online", "secretName": "wandb"},
+        "textInReports": "Masked",
     },
     publish={"registeredModel": "bot", "alias": "rc", "promotion": "Automatic", "promotedAlias": "prod"},
 )

@@ -133,6 +133,14 @@ class Phase(StrEnum):
     PUBLISHING = "Publishing"
 
 
+class TextInReports(StrEnum):
+    """How much of what users wrote and models answered may leave the job's volume with reports."""
+
+    FULL = "Full"
+    MASKED = "Masked"
+    NONE = "None"
+
+
 PHASE_TAG = "vernacular.dev/phase"
 _PHASE_TEXT = re.compile(r"(\w+) attempt (\d+): (\w+)(?:, (.{1,200}))?", re.DOTALL)
 
@@ -279,6 +287,11 @@ class MethodConfig:
     def makes_adapter(self) -> bool:
         """Whether the result is an adapter, not a whole model."""
         return self.type != "Full"
+
+    @property
+    def result(self) -> str:
+        """What the folder of the result is called, in the workspace and in MLflow."""
+        return "adapter" if self.makes_adapter else "model"
 
     @property
     def quantizes(self) -> bool:
@@ -428,13 +441,16 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """The MLflow server and run. `run_id` is "" in prepare, which runs while the operator opens the run."""
+    """The MLflow server and run. `run_id` is "" in prepare, which runs while the operator opens the run.
+    `text_in_reports`: how much text of users and models is published.
+    """
 
     uri: str
     experiment: str
     run_id: str = ""
     credentials_name: str = ""
     credentials_path: str = ""
+    text_in_reports: TextInReports = TextInReports.FULL
 
 
 @dataclass(frozen=True)

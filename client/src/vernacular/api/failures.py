@@ -347,7 +347,8 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             Consequence.NEVER_RETRIED,
             (
                 "The version is published, not promoted: see reports/evaluation.html of the run, write the rows that "
-                "reports/collect-next.xlsx asks for, and create the job again."
+                "reports/collect-next.xlsx asks for (with spec.tracking.textInReports None it is on the workspace "
+                "volume alone), and create the job again."
             ),
         ),
         FailureCode.INTERNAL_ERROR: Failure(

@@ -30,6 +30,7 @@ from vernacular_trainer.contract import (
     ObjectiveConfig,
     PublishConfig,
     Stage,
+    TextInReports,
     TrackingConfig,
     TrainerConfig,
     TrainingConfig,
@@ -159,6 +160,7 @@ def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
         run_id=attempt.run_id,
         credentials_name=secret,
         credentials_path=inputs.TRACKING_SECRET_PATH if secret else "",
+        text_in_reports=TextInReports(attempt.job.spec.tracking.text_in_reports.value),
     )
 
 

@@ -24,6 +24,7 @@ from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
 from vernacular_trainer.data.rows import RowError
+from vernacular_trainer.disclosure import released_verdict
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
@@ -56,7 +57,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     if not questions:
         summary = judge(Evidence((), (), ()), config.evaluation.gate)
         write_documents(workspace, summary, None)
-        return summary
+        return released_verdict(summary, config.tracking.text_in_reports)
     rows = TaughtRows.read(workspace)
     asked = Asked(questions, load_glossary(config, workspace), config.dataset.system_prompt)
     papers = _papers(config, workspace, asked, rows)
@@ -77,7 +78,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
         groups(questions, evidence.tuned, rows, asked.glossary),
     )
     write_documents(workspace, summary, results)
-    return summary
+    return released_verdict(summary, config.tracking.text_in_reports)
 
 
 def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, ...]:
@@ -127,7 +128,7 @@ def _paper_of_base(config: JobConfig, template: str, asked: Asked, rows: TaughtR
 
 
 def _result(config: JobConfig, workspace: Workspace) -> Path:
-    return workspace.result / ("adapter" if config.method.makes_adapter else "model")
+    return workspace.result / config.method.result
 
 
 def load_glossary(config: JobConfig, workspace: Workspace) -> Glossary:

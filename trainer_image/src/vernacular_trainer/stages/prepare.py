@@ -63,6 +63,7 @@ from vernacular_trainer.data.token_store import TokenStore
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
 from vernacular_trainer.data.topics import note_topics, topics_of
 from vernacular_trainer.data.workers import Workers, process_count
+from vernacular_trainer.disclosure import released_findings
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
@@ -206,7 +207,7 @@ def _prepare(
     }
     report = _report(config, summary, checked, questions.copies, model, tokenised.tokens, tracking)
     write_report({**report, **findings}, workspace)
-    return _fitted(summary, len(shares))
+    return _fitted(released_findings(summary, config.tracking.text_in_reports), len(shares))
 
 
 def _split(
