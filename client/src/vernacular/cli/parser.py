@@ -184,8 +184,8 @@ VERBS = (
         "run",
         "run a job on this machine, without a cluster",
         "Run all stages of a job on this machine: prepare, train, evaluate, publish, with the same settings and"
-        " records, in an MLflow file of the work folder or a server. Ctrl-C saves what was learnt and ends with 85;"
-        " the same command goes on from there. It needs the extra [local].",
+        " records, in an MLflow file of the work folder or a server. Ctrl-C, or a terminal that closes, saves what was"
+        " learnt and ends with 85; the same command goes on from there. It needs the extra [local].",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
