@@ -60,6 +60,12 @@ _MLFLOW = _argument(
     metavar="URL",
     help="address of MLflow; default: $MLFLOW_TRACKING_URI, else where the jobs have their runs",
 )
+_DATA = _argument(
+    "--data",
+    action="append",
+    metavar="FILE",
+    help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
+)
 _WATCH = _argument("-w", "--watch", action="store_true", help="then watch it until it ends")
 
 
@@ -170,10 +176,12 @@ VERBS = (
         "plan",
         "show what a job comes to, before it runs",
         "Show every setting of a job with its reason, and the memory of a rank; what to change when it does not fit."
-        " The sizes of a model of a hub are read from the heads of its files, without a download. Time and cost are"
+        " The sizes of a model of a hub are read from the heads of its files, without a download. Rows of files on this"
+        " machine are counted; where rows are elsewhere, what depends on their number is left open. Time and cost are"
         " known by a job that has run: --like. It needs the extra [data], and a cluster for --like alone.",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _DATA,
             _argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, to say whether it fits"),
             _argument("--model", metavar="FOLDER", help="where the base model is on this machine"),
             _argument("--like", metavar="JOB", help="a job with the same model on the same GPUs, whose pace is taken"),
@@ -189,12 +197,7 @@ VERBS = (
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
-            _argument(
-                "--data",
-                action="append",
-                metavar="FILE",
-                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
-            ),
+            _DATA,
             _argument("--model", metavar="FOLDER", help="where the base model is, instead of spec.model.uri"),
             _argument(
                 "--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: as many as the job says"
@@ -214,12 +217,7 @@ VERBS = (
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
-            _argument(
-                "--data",
-                action="append",
-                metavar="FILE",
-                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
-            ),
+            _DATA,
             _argument("--dry-run", action="store_true", help="only check, here and in the cluster"),
             _WATCH,
         ),
