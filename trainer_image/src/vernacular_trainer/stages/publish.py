@@ -23,7 +23,7 @@ from vernacular_trainer.evaluation.report import write_report
 from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
 from vernacular_trainer.tracking.event_files import write_events
 from vernacular_trainer.tracking.model_card import model_card
-from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters
+from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters, questions_digest
 from vernacular_trainer.tracking.registry import (
     Promotion,
     promote,
@@ -216,6 +216,8 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
         TAG_PREFIX + "verdict": evaluation["verdict"],
         "mlflow.note.content": cut(_description(config, findings), TAG_LIMIT),
     }
+    if digest := questions_digest(evaluation):
+        tags[TAG_PREFIX + "questions"] = digest
     tags["mlflow.loggedArtifacts"] = json.dumps([{"path": _TABLE, "type": "table"}])
     client.log_batch(
         run_id,
