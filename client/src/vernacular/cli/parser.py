@@ -209,6 +209,33 @@ VERBS = (
         cluster=False,
     ),
     Verb(
+        "try",
+        "ask base and tuned model of a job on this machine",
+        "Let base and tuned model of a job that ran on this machine answer side by side: in the terminal with --ask,"
+        " else on a page where you say which answers are right. What you say is appended to a file of rows to train on"
+        " next. Beside the page is an endpoint of OpenAI's API, /v1/chat/completions, with the models base and tuned."
+        " Answers are the most likely ones. It needs the extra [local].",
+        (
+            _argument("job", metavar="JOB", help="name of the job that vernacular run ran"),
+            _argument(
+                "--ask",
+                action="append",
+                default=[],
+                metavar="QUESTION",
+                help="ask this in the terminal, and end; may be given several times",
+            ),
+            _argument("--work", metavar="FOLDER", help="folder of the job (default: vernacular-runs/JOB)"),
+            _argument("--port", type=int, metavar="N", help="where the page is served; default: any that is free"),
+            _argument(
+                "--collect",
+                metavar="FILE",
+                help="where judged answers are appended (default: collect-next.jsonl in the folder of the job)",
+            ),
+        ),
+        ('vernacular try hr-bot --ask "How long is the notice period?"', "vernacular try hr-bot"),
+        cluster=False,
+    ),
+    Verb(
         "submit",
         "create a job from a file",
         "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
