@@ -45,6 +45,7 @@ from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
 from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect
+from vernacular_trainer.tracking.records import questions_digest
 from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, send_to_run
 from vernacular_trainer.tracking.spool import Spool
 from vernacular_trainer.workspace import Workspace
@@ -138,6 +139,19 @@ def fill(workspace: Workspace, kind: str) -> None:
     spool.close()
 
 
+def test_what_was_asked_is_known_by_a_digest() -> None:
+    first, second = (
+        {"messages": [{"role": "user", "content": text}], "expected": "90 days", "answerable": True, "tuned": text}
+        for text in ("How long?", "How short?")
+    )
+    digest = questions_digest({"questions": [first, second]})
+
+    assert questions_digest({"questions": [second, {**first, "tuned": "another answer"}]}) == digest
+    assert questions_digest({"questions": [first]}) != digest
+    assert questions_digest({"questions": [first, {**second, "expected": "9 days"}]}) != digest
+    assert questions_digest({"questions": []}) == ""
+
+
 def test_everything_is_published_and_a_second_time_changes_nothing(
     tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
 ) -> None:
@@ -159,6 +173,8 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert run.data.params["datasetDigest"] == "sha256:abc"
     assert run.data.tags["vernacular.dev/name"] == config.identity.name
     assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
+    report = json.loads(workspace.evaluation_report.read_text())
+    assert run.data.tags["vernacular.dev/questions"] == questions_digest(report)
     verdict = {name.removeprefix("verdict/"): value for name, value in run.data.metrics.items() if "verdict/" in name}
     gain = {name: verdict.pop(name) for name in ("gain_points", "gain_points_low", "gain_points_high")}
     assert gain["gain_points_low"] < gain["gain_points"] == gain["gain_points_high"] == 100

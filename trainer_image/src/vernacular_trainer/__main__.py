@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _without_stage(show, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
-        report = supervise(config, options.config)
+        report = supervise(config, options.config, sys.stdin.fileno() if options.with_parent else None)
     except Exception as error:
         report = report_of(error)
     _deliver(report, options.termination_log)
@@ -127,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_config(command)
         command.add_argument(
             "--termination-log", type=Path, help="file that receives the report; default: standard output"
+        )
+        command.add_argument(
+            "--with-parent",
+            action="store_true",
+            help="stop when standard input ends, a pipe that ends with the process that holds its other end",
         )
     plan = commands.add_parser(PLAN, help="show the settings and the memory that a job comes to; runs nothing")
     _add_config(plan)

@@ -38,7 +38,7 @@ from vernacular_trainer.evaluation.prompting import TaughtRows
 from vernacular_trainer.evaluation.report import Results, write_documents
 from vernacular_trainer.evaluation.scoring import Scored, score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
-from vernacular_trainer.model.base import load_base
+from vernacular_trainer.model.base import load_to_ask
 from vernacular_trainer.model_shape import max_length
 from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
@@ -144,7 +144,7 @@ def _examine(
     asked = len(paper.prompts)
     quantized = config.method.quantizes
     phases.enter(Phase.LOADING_MODEL, lambda: "the base model")
-    model = _load(Path(config.model.path), quantized=quantized)
+    model = load_to_ask(Path(config.model.path), quantized=quantized)
     base = _known_base(workspace, paper)
     if base is None:
         phases.enter(Phase.EVALUATING, lambda: f"the base model answers {asked} questions")
@@ -158,7 +158,7 @@ def _examine(
     else:
         del model
         gc.collect()
-        tuned = _load(_result(config, workspace))
+        tuned = load_to_ask(_result(config, workspace))
     phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {asked} questions")
     return base, examine_tuned(tuned, papers.tuned_tokenizer, papers.tuned, len(base.answers.general))
 
@@ -235,10 +235,3 @@ def _with_adapter(model: Any, folder: Path, *, quantized: bool) -> Any:
 
     adapted = PeftModel.from_pretrained(model, str(folder))
     return adapted.merge_and_unload() if model.dtype == torch.float32 and not quantized else adapted
-
-
-def _load(folder: Path, *, quantized: bool = False) -> Any:
-    """A model in BF16 over all GPUs where there are some, else on the processors in FP32."""
-    if torch.cuda.is_available():
-        return load_base(folder, torch.bfloat16, quantized=quantized, device_map="auto")
-    return load_base(folder, torch.float32, quantized=quantized)

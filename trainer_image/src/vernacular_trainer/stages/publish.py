@@ -27,7 +27,7 @@ from vernacular_trainer.serving import WHOLE_MODEL, AdapterTraits, served
 from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
 from vernacular_trainer.tracking.event_files import write_events
 from vernacular_trainer.tracking.papers import TABLE, write_papers
-from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters
+from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters, questions_digest
 from vernacular_trainer.tracking.registry import (
     Promotion,
     promote,
@@ -58,6 +58,8 @@ class Findings:
 
     data: dict[str, Any]
     evaluation: dict[str, Any]
+    # of the whole questions: texts that are held back are all alike
+    asked: str
 
     @classmethod
     def read(cls, workspace: Workspace) -> Findings:
@@ -65,11 +67,14 @@ class Findings:
         has left links.
         """
         _require_plain((workspace.data_report, workspace.evaluation_report))
-        return cls(json.loads(workspace.data_report.read_text()), json.loads(workspace.evaluation_report.read_text()))
+        data, evaluation = (
+            json.loads(report.read_text()) for report in (workspace.data_report, workspace.evaluation_report)
+        )
+        return cls(data, evaluation, questions_digest(evaluation))
 
     def released(self, texts: TextInReports) -> Findings:
         """The same as it may be published."""
-        return Findings(released_data(self.data, texts), released_evaluation(self.evaluation, texts))
+        return Findings(released_data(self.data, texts), released_evaluation(self.evaluation, texts), self.asked)
 
 
 class Patience:
@@ -228,6 +233,8 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
         TAG_PREFIX + "text-in-reports": config.tracking.text_in_reports,
         "mlflow.note.content": cut(_description(config, findings), TAG_LIMIT),
     }
+    if findings.asked:
+        tags[TAG_PREFIX + "questions"] = findings.asked
     tags["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
     client.log_batch(
         run_id,
