@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import io
 import itertools
 import json
@@ -41,6 +42,7 @@ from vernacular_trainer.evaluation.report import write_report, write_sheets
 from vernacular_trainer.evaluation.review_sheet import read_review_sheet
 from vernacular_trainer.evaluation.sheets import row_digests
 from vernacular_trainer.stages import evaluate, prepare, publish
+from vernacular_trainer.tracking.records import questions_digest
 from vernacular_trainer.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -220,6 +222,8 @@ def contents(path: Path) -> Iterator[bytes]:
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
                 yield from map(packed.read, packed.namelist())
+        if path.suffix == ".gz":
+            yield gzip.decompress(data)
 
 
 def test_without_texts_a_run_leaves_numbers_digests_and_places(
@@ -233,9 +237,12 @@ def test_without_texts_a_run_leaves_numbers_digests_and_places(
     assert found({*words.values(), address}, held) == {words["topic"]}
     assert job.reports == {
         *("attempts.json", "data.html", "data.json", "environment.json", "evaluation.html", "evaluation.json"),
-        *("evaluation_table.json", "row-digests.csv"),
+        *("evaluation_table.json", "findings.csv.gz", "row-digests.csv"),
     }
     assert job.run.data.tags["vernacular.dev/text-in-reports"] == "None"
+    # runs with and without texts are compared by the same digest
+    whole = json.loads(job.workspace.evaluation_report.read_text())
+    assert job.run.data.tags["vernacular.dev/questions"] == questions_digest(whole)
     evaluation = json.loads(job.published("reports/evaluation.json").read_text())
     first = evaluation["questions"][0]
     assert (first["row"], first["messages"][-1]["content"], first["tuned"]["answer"]) == ("questions.jsonl:1", "", "")
