@@ -46,7 +46,7 @@ def go_folder(paths: Paths) -> Path:
 
 def module_version(go_mod: str, module: str) -> str:
     """Version of a module that go.mod requires. Raises DevclusterError when it is not in there."""
-    match = re.search(rf"^\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
+    match = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
     if not match:
         raise DevclusterError(f"go.mod does not require {module}")
     return match[1]
@@ -78,8 +78,8 @@ def key(folder: Path, program: Program, module: Path | None = None) -> str:
 
 
 def linker_flags(go_mod: str) -> str:
-    """Names the upstream versions, which the programs report; only strips modules that are not of Kubernetes."""
-    if f"{_KUBERNETES} " not in go_mod:
+    """Names the upstream versions, which the programs report; only strips modules that do not build Kubernetes."""
+    if not re.search(rf"^\s*{re.escape(_KUBERNETES)} v\S+$", go_mod, re.MULTILINE):
         return "-s -w"
     kube = module_version(go_mod, _KUBERNETES)
     major, minor, _ = kube.removeprefix("v").split(".")

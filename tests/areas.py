@@ -13,6 +13,7 @@ BUDGET_MINUTES = {
     "tracking": 6,
     "command line": 4,
     "openai api": 3,
+    "shared cluster": 12,
 }
 
 # The longest prefix that fits decides.
@@ -25,6 +26,7 @@ PREFIXES = {
     "tests/chart/test_bundled_mlflow.py": "tracking",
     "tests/chaos/": "operator",
     "tests/chart/test_admission_policy.py": "operator",
+    "tests/chart/test_kueue.py": "shared cluster",
     "tests/chart/test_monitoring.py": "operator",
     "tests/chart/test_network_policy.py": "operator",
     "tests/chart/test_openai_api.py": "openai api",

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench.operator import growth, latency, life, progress, restart
-from bench.operator.peer import trainer
-from bench.operator.peer.programs import JOBSET, TRAINER
+from bench.operator import growth, latency, life, peer, progress, restart
 from bench.report import Measure, finish, package_versions, table
 from devcluster.binaries import go_folder, module_version
 from devcluster.paths import from_environment
+from support.managers.programs import JOBSET, TRAINER
 
 ROWS: dict[str, Callable[[], Coroutine[Any, Any, list[Measure]]]] = {
     "1000": life.thousand,
@@ -55,7 +54,7 @@ def _row(name: str) -> bool:
 def _peer(arguments: argparse.Namespace) -> bool:
     name, jobs = arguments.peer, arguments.jobs
     changed = {"shipped_limits": arguments.shipped_limits, "with_pods": arguments.with_pods}
-    measures = _measured(f"peer-{name}", trainer.measures(jobs, **changed))
+    measures = _measured(f"peer-{name}", peer.measures(jobs, **changed))
     if not measures:
         return False
     if jobs != _PEER_JOBS or any(changed.values()):

@@ -68,6 +68,7 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("config.https.maxFileGiB", 0, "minimum: got 0, want 1"),
         ("openaiApi.models", {"gpt": {}}, "missing property 'model'"),
         ("openaiApi.files.maxFileMiB", 0, "minimum: got 0, want 1"),
+        ("config.storage.cachedFilesGiB", -1, "minimum: got -1, want 0"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, path: str, value: Any, says: str) -> None:
@@ -106,7 +107,7 @@ def test_the_operator_accepts_the_configuration_as_it_comes(helm: Helm) -> None:
 
 def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> None:
     settings = {
-        "storage": {"size": "100Gi", "storageClassName": "efs", "accessMode": "ReadWriteMany"},
+        "storage": {"size": "100Gi", "storageClassName": "efs", "accessMode": "ReadWriteMany", "cachedFilesGiB": 7},
         "resources": {
             stage: {"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"memory": f"{size}Gi"}}
             for stage, size in {"prepare": 10, "train": 11, "evaluate": 12, "publish": 13}.items()

@@ -29,7 +29,7 @@ class World:
         self.address = mlflow.uri
         self.shell = shell_in(server, self.namespace, folder)
 
-    def record(self, job: str, rate: str, losses: list[float], cluster: str = "") -> str:
+    def record(self, job: str, rate: str, losses: list[float], cluster: str = "", questions: str = "q1") -> str:
         """The id of a run as the stages and the operator leave it."""
         tags = {"vernacular.dev/namespace": self.namespace, "vernacular.dev/name": job}
         tags |= {"vernacular.dev/cluster": cluster} if cluster else {}
@@ -41,11 +41,13 @@ class World:
         for name in ("base_correct", "base_wrong", "tuned_correct", "gain_points"):
             self.client.log_metric(run_id, f"verdict/{name}", 2)
         self.client.set_tag(run_id, "vernacular.dev/verdict", "Hold")
+        self.client.set_tag(run_id, "vernacular.dev/questions", questions)
+        self.client.log_param(run_id, "modelRevision", f"c-{rate}")
         self.client.set_terminated(run_id)
         return run_id
 
-    def make(self, job: str, rate: str, losses: list[float]) -> None:
-        run_id = self.record(job, rate, losses)
+    def make(self, job: str, rate: str, losses: list[float], questions: str = "q1") -> None:
+        run_id = self.record(job, rate, losses, questions=questions)
         status = {
             "state": "Succeeded",
             "plan": {"values": [{"name": "learningRate", "value": rate, "reason": "given"}]},
@@ -70,7 +72,7 @@ def test_two_jobs_on_a_terminal(world: World) -> None:
         assert screen.end() == 0
 
     lines = [line.rstrip() for line in screen.shown.splitlines()]
-    assert any("learningRate   2e-4     1e-4" in line for line in lines), screen.shown
+    assert ["learningRate", "2e-4", "1e-4"] in [line.split() for line in lines], screen.shown
     assert any(line.endswith("3 to 1   step 3") for line in lines), screen.shown
     assert any(line.endswith("3 to 2   step 3") for line in lines), screen.shown
     assert "0 (-9 to +9)" in screen.shown
@@ -90,6 +92,19 @@ def test_a_job_that_is_gone_is_known_by_its_run(world: World) -> None:
     assert by_name["jobs"][1]["score"]["verdict"] == "Hold"
     assert [item["run_id"] for item in by_id["jobs"]][1] == old
     assert by_id["jobs"][1]["name"] == f"hr-bot-old {old[:8]}"
+
+
+def test_jobs_that_were_asked_other_questions(world: World) -> None:
+    world.make("hr-bot", "2e-4", [3.0])
+    world.make("hr-bot-2", "1e-4", [3.0])
+    world.make("hr-bot-3", "3e-4", [3.0], questions="q2")
+
+    same = json.loads(world.shell.run("compare", "hr-bot", "hr-bot-2", "-o", "json").stdout)
+    other = json.loads(world.shell.run("compare", "hr-bot", "hr-bot-3", "-o", "json").stdout)
+
+    assert same["remarks"] == []
+    assert same["differing"]["modelRevision"] == ["c-2e-4", "c-1e-4"]
+    assert other["remarks"] == ["These jobs were not asked the same questions: their right answers cannot be compared."]
 
 
 def test_runs_of_this_name_in_another_cluster_are_not_meant(world: World, api_server: ApiServer) -> None:

@@ -69,6 +69,24 @@ def test_time_and_cost_are_those_of_a_job_like_it(jobs: tuple[StoredJobs, str], 
     assert " EUR, without preparing" in cost
 
 
+def test_time_and_cost_are_left_out_while_nobody_knows_the_rows(jobs: tuple[StoredJobs, str], shell: Shell) -> None:
+    jobs[0].make("hr-bot", TRAINED, compute={"pods": 1, "gpusPerPod": 1})
+    document = json.loads((shell.home / "job.json").read_text())
+    document["spec"]["dataset"]["train"] = [{"uri": "s3://rows/all.jsonl"}]
+    (shell.home / "away.json").write_text(json.dumps(document))
+
+    away = shell.run("plan", "away.json", "--model", "tiny", "--like", "hr-bot")
+    here = shell.run("plan", "away.json", "--model", "tiny", "--like", "hr-bot", "--data", "rows.jsonl")
+
+    assert away.returncode == 0, away.stderr
+    assert "cost: about" not in away.stdout
+    assert away.stdout.splitlines()[-2:] == [
+        "training time and cost are not known: the rows of s3://rows/all.jsonl are not on this machine",
+        "name the rows on this machine with --data, or as {file: PATH}, and they are counted",
+    ]
+    assert "cost: about " in here.stdout
+
+
 def test_a_job_that_says_nothing_about_this_one(jobs: tuple[StoredJobs, str], shell: Shell) -> None:
     jobs[0].make("waiting", {"state": "Pending"})
     jobs[0].make("other", TRAINED, model={"uri": "hf://org/other"})

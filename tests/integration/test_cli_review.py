@@ -15,6 +15,8 @@ from support.cli_jobs import StoredJobs, condition
 from support.command_line import shell_in
 from support.evaluations import BAD, GOOD, report_of
 from support.mlflow_server import MlflowServer
+from vernacular_trainer.contract import TextInReports
+from vernacular_trainer.disclosure import released_evaluation
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +26,9 @@ REGRESSED = {"OK?": "no", "base OK?": "yes"}
 class World:
     """A job whose evaluation of 12 questions says Promote, published to MLflow with its workbook."""
 
-    def __init__(self, server: ApiServer, mlflow: MlflowServer, folder: Path) -> None:
+    def __init__(
+        self, server: ApiServer, mlflow: MlflowServer, folder: Path, texts: TextInReports = TextInReports.FULL
+    ) -> None:
         self.server = server
         self.namespace = server.new_namespace("cli")
         self.model = f"{self.namespace}.hr-bot"
@@ -32,7 +36,9 @@ class World:
         self.folder = folder
         report = report_of(folder, [(BAD, GOOD)] * 12)
         self.run_id = self.client.create_run("0").info.run_id
-        self.client.log_artifacts(self.run_id, str(folder / "reports"), "reports")
+        self.client.log_dict(self.run_id, released_evaluation(report, texts), "reports/evaluation.json")
+        if texts is not TextInReports.NONE:
+            self.client.log_artifact(self.run_id, str(folder / "reports" / "review.xlsx"), "reports")
         self.client.set_terminated(self.run_id)
         self.client.create_registered_model(self.model)
         self.client.create_model_version(self.model, source=f"runs:/{self.run_id}/adapter", run_id=self.run_id)
@@ -66,9 +72,11 @@ class World:
         answer = self.server.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
         return str(answer["status"]["userInfo"]["username"])
 
-    def fill(self, name: str, marks: dict[str, str]) -> str:
-        """The published workbook with the same marks in each row."""
-        path = self.client.download_artifacts(self.run_id, "reports/review.xlsx", str(self.folder))
+    def fill(self, name: str, marks: dict[str, str], *, published: bool = True) -> str:
+        """The published workbook, or the one on the volume, with the same marks in each row."""
+        path = str(self.folder / "reports" / "review.xlsx")
+        if published:
+            path = self.client.download_artifacts(self.run_id, "reports/review.xlsx", str(self.folder))
         header, *rows = CalamineWorkbook.from_path(path).get_sheet_by_index(0).to_python()
         with xlsxwriter.Workbook(str(self.folder / name)) as book:
             page = book.add_worksheet("Review")
@@ -124,6 +132,32 @@ def test_a_review_is_recorded_and_promotion_follows_it(world: World) -> None:
     assert "Regressed" in refused.stderr
     assert "--force promotes it all the same" in refused.stderr
     assert world.shell.run("promote", "hr-bot", "--yes", "--force").returncode == 0
+
+
+def test_without_texts_in_mlflow_the_workbook_of_the_volume_is_reviewed_and_stays_there(
+    api_server: ApiServer, mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    world = World(api_server, mlflow_server, tmp_path, TextInReports.NONE)
+
+    done = world.shell.run("review", "hr-bot", world.fill("marked.xlsx", REGRESSED, published=False))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "tracking.textInReports of the job is None; what it says is recorded, the workbook is not: keep it."
+    )
+    assert world.tags["verdict"] == "Regressed"
+    (review,) = world.client.list_artifacts(world.run_id, "reviews")
+    kept = Path(world.client.download_artifacts(world.run_id, review.path, str(world.folder)))
+    assert [path.name for path in kept.iterdir()] == ["review.json"]
+    marks = json.loads((kept / "review.json").read_text())["marks"]
+    assert [(len(mark["digest"]), mark["tuned"], mark["base"]) for mark in marks] == [(64, False, True)] * 12
+    assert GOOD not in (kept / "review.json").read_text()
+
+    other = tmp_path / "other"
+    report_of(other, [(BAD, "90 days")] * 12)
+    refused = world.shell.run("review", "hr-bot", str(other / "reports" / "review.xlsx"))
+    assert refused.returncode == 1
+    assert "take review.xlsx from the folder reports/ of the job's workspace volume" in refused.stderr
 
 
 def test_a_second_review_counts_and_the_first_is_kept(world: World) -> None:

@@ -179,6 +179,7 @@ IMMUTABLE = [
     ("trainer", at("trainer.command", ["torchrun", "train.py"])),
     ("evaluation", at("evaluation.questions.uri", "pvc://d/q.jsonl")),
     ("tracking", at("tracking.mlflow.experiment", "other")),
+    ("tracking", at("tracking.textInReports", "None")),
     ("publish", at("publish.alias", "other")),
 ]
 

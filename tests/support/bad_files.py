@@ -210,7 +210,7 @@ def _tables() -> Iterator[BadFile]:
 def _sets() -> Iterator[BadFile]:
     """What rows are only beside each other."""
     again = {"prompt": "how long is the  leave?", "completion": "it is 24 days."}
-    yield BadFile("a.jsonl", json_lines([GOOD, OTHER, again]), (("Duplicate", "a.jsonl:3"),))
+    yield BadFile("a.jsonl", json_lines([GOOD, OTHER, again]), (("Duplicate", "a.jsonl:3 and a.jsonl:1"),))
     other_number = {**GOOD, "completion": "It is 30 days."}
     places = "a.jsonl:2 and a.jsonl:1"
     yield BadFile("a.jsonl", json_lines([GOOD, other_number]), (("ContradictingNumbers", places),))

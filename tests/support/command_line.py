@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
@@ -9,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,8 +56,7 @@ class Shell:
         process = subprocess.Popen(
             [PROGRAM, *arguments],
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=self.home, close_fds=True,
-            # what a shell runs in the background ignores Ctrl-C, and so do its children
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            start_new_session=True, preexec_fn=_before_a_terminal,
         )  # fmt: skip
         os.close(theirs)
         screen = Screen(ours, process)
@@ -64,7 +65,14 @@ class Shell:
         finally:
             process.kill()
             process.wait()
-            os.close(ours)
+            screen.close()
+
+
+def _before_a_terminal() -> None:
+    # a terminal that closes tells whoever stands before it
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # what a shell runs in the background ignores Ctrl-C, and so do its children
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def shell_in(server: ApiServer, namespace: str, folder: Path) -> Shell:
@@ -112,6 +120,12 @@ class Screen:
         """Ctrl-C; the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.end()
+
+    def close(self) -> None:
+        """Close the terminal."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def type(self, text: str) -> None:
         """What a person types."""

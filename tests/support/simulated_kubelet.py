@@ -122,6 +122,7 @@ class SimulatedKubelet:
     _thread: threading.Thread | None = None
     _running: dict[str, Behaviour] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
+    _jobs_of: dict[str, str] = field(default_factory=dict)
     _beaten: float = 0.0
     errors: list[Exception] = field(default_factory=list)
 
@@ -143,10 +144,11 @@ class SimulatedKubelet:
             self._thread.join(10)
         self.server.request("DELETE", f"/api/v1/nodes/{self.node}")
 
-    def release(self) -> None:
-        """Let held pods end well."""
+    def release(self, job: str = "") -> None:
+        """Let held pods end well: those of one FineTuneJob, or all."""
         for uid, behaviour in list(self._running.items()):
-            self._running[uid] = replace(behaviour, hold=False)
+            if job in ("", self._jobs_of[uid]):
+                self._running[uid] = replace(behaviour, hold=False)
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
@@ -187,6 +189,7 @@ class SimulatedKubelet:
             self._status(pod, {"conditions": [_scheduled("False", behaviour.stuck)]})
             return
         if pod["metadata"]["uid"] not in self._running:
+            self._jobs_of[pod["metadata"]["uid"]] = config.identity.name
             self._running[pod["metadata"]["uid"]] = behaviour
             self._started[pod["metadata"]["uid"]] = time.monotonic()
             self.configs.append(config)

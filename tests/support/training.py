@@ -52,7 +52,8 @@ def ragged_rows(
 
 def write_rows(path: Path, rows: list[tuple[list[int], list[int]]]) -> None:
     """An Arrow file in the layout of workspace.train_rows."""
-    schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("row", pa.string())])
+    lists = pa.large_list(pa.int32())
+    schema = pa.schema([("input_ids", lists), ("labels", lists), ("row", pa.string())])
     columns = [
         [tokens for tokens, _ in rows],
         [labels for _, labels in rows],

@@ -207,7 +207,7 @@ def spoil_one(book: Book) -> None:
 @pytest.mark.parametrize(
     ("change", "says", "advice"),
     [
-        (break_answer, "row 2: its answer and its digest do not belong together", "sort whole rows only"),
+        (break_answer, "row 2: its answers and its digest do not belong together", "sort whole rows only"),
         (repeat, "row 5: this row is there twice", "delete one of the two"),
         (delete, "lacks 1 of 3 rows", "leave OK? empty where you say nothing"),
         (rename, "needs the column 'OK?' once in its first row", "give the column its name back"),
@@ -215,7 +215,7 @@ def spoil_one(book: Book) -> None:
         (say(1), "cell H4: '1' is neither yes nor no", "write yes, no, or nothing"),
         (say(True), "cell H4: 'True' is neither yes nor no", "write yes, no, or nothing"),
         (take_another, "is of another evaluation", "take review.xlsx from the run's reports anew"),
-        (spoil_one, "row 3: its answer and its digest do not belong together", "change nothing but the columns OK?"),
+        (spoil_one, "row 3: its answers and its digest do not belong together", "change nothing but the columns OK?"),
     ],
 )
 def test_a_workbook_that_was_changed_otherwise(book: Book, change: Any, says: str, advice: str) -> None:

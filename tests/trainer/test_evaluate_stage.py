@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from support.canaries import canary, forms, found_in_files
 from support.openai_server import OpenAiServer
 from support.stage_jobs import make_job, write_lines
+from support.tiny_model import CHAT_TEMPLATE
 from vernacular_trainer.contract import (
     EvaluationConfig,
     FileSource,
@@ -236,6 +237,27 @@ def test_the_companys_terms_are_asked_for_inside_and_outside(
     assert "knows the meaning" in workspace.evaluation_page.read_text()
 
 
+@pytest.mark.parametrize(("outside", "expanded"), [("notice", True), ("leave", False)])
+def test_the_companys_meaning_that_everybody_gets_is_expanded_falsely(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], outside: str, expanded: bool
+) -> None:
+    asked = {"notice": "how long is the notice of a senior consultant", "leave": "how many days of leave are there"}
+    source = FileSource("terms.yaml", "/nowhere")
+    evaluation = EvaluationConfig(FileSource("q.jsonl", "/nowhere"), source)
+    config, workspace = evaluate_job(tmp_path, *base_and_adapter, evaluation=evaluation)
+    term = {"term": "notice", "definition": FACTS[asked["notice"]], "wrongMeanings": [FACTS[asked["leave"]]]}
+    # the tiny model knows by heart what it was taught: it is asked in these words
+    ask = asked["notice"].replace("notice", "{term}")
+    elsewhere = ask if outside == "notice" else f"{{term}} {asked['leave']}"
+    workspace.glossary.write_text(json.dumps({"ask": ask, "askOutside": elsewhere, "terms": [term]}))
+
+    evaluate.run(config, workspace)
+
+    found = json.loads(workspace.evaluation_report.read_text())["glossary"]
+    assert (found["terms"][0]["tuned"]["used"], found["terms"][0]["tuned"]["expanded"]) == (True, expanded)
+    assert found["tuned"]["expanded"] == int(expanded)
+
+
 def test_second_opinions_are_reported_and_decide_nothing(tmp_path: Path, base_and_adapter: tuple[Path, Path]) -> None:
     config, workspace = evaluate_job(tmp_path / "without", *base_and_adapter)
     alone = evaluate.run(config, workspace)
@@ -323,6 +345,41 @@ def test_the_chat_template_that_ships_is_the_one_that_is_tested(
     config, workspace = evaluate_job(tmp_path, base, shipped)
 
     assert evaluate.run(config, workspace).verdict != "Promote"
+
+
+def answers_of(workspace: Workspace, model: str) -> list[str]:
+    report = json.loads(workspace.evaluation_report.read_text())
+    return [item[model]["answer"] for item in report["questions"]]
+
+
+@pytest.mark.parametrize("own", [None, "{{ raise_exception('no') }}"])
+def test_a_base_that_cannot_write_questions_is_asked_with_the_jobs_chat_template(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path], own: str | None
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(base_and_adapter[0], base)
+    tokenizer = load_tokenizer(base, "base")
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.chat_template = own
+    tokenizer.save_pretrained(base)
+    config, workspace = evaluate_job(tmp_path, base, base_and_adapter[1])
+    workspace.chat_template.write_text(CHAT_TEMPLATE)
+
+    assert evaluate.run(config, workspace).verdict == "Promote"
+
+
+def test_a_base_with_a_chat_template_is_asked_with_it_whatever_the_job_trains_with(
+    tmp_path: Path, base_and_adapter: tuple[Path, Path]
+) -> None:
+    config, workspace = evaluate_job(tmp_path / "usual", *base_and_adapter)
+    evaluate.run(config, workspace)
+    config, with_own = evaluate_job(tmp_path / "own", *base_and_adapter)
+    with_own.chat_template.write_text("{% for message in messages %}call {{ message['content'] }} days {% endfor %}")
+
+    assert evaluate.run(config, with_own).verdict != "Promote"
+
+    assert answers_of(with_own, "base") == answers_of(workspace, "base")
+    assert answers_of(with_own, "tuned") != answers_of(workspace, "tuned")
 
 
 def test_a_base_that_knows_everything_leaves_nothing_to_promote(tmp_path: Path, taught: Path, tiny_model: Path) -> None:

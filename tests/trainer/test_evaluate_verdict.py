@@ -299,5 +299,20 @@ def test_equal_models_are_promoted_about_as_rarely_as_the_interval_says() -> Non
     assert regressed <= 45
 
 
+@pytest.mark.parametrize(("better", "worse", "promoted"), [(0.4, 0.05, (450, 500)), (0.05, 0.1, (0, 12))])
+def test_gains_are_promoted_and_losses_are_not(better: float, worse: float, promoted: tuple[int, int]) -> None:
+    """500 simulated verdicts each on 78 questions: a true gain of 35 points, and a true loss of 5."""
+    generator = np.random.default_rng(13)
+    found = 0
+    for _ in range(500):
+        drawn = generator.random(78)
+        base = tuple(map(_score, (drawn > better) & (drawn < better + worse)))
+        tuned = tuple(map(_score, drawn <= better))
+        found += judge(Evidence(asked(78), base, tuned), NO_GATE).verdict == "Promote"
+
+    least, most = promoted
+    assert least <= found <= most
+
+
 def _score(right: bool) -> Scored:
     return RIGHT if right else WRONG

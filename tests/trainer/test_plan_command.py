@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from support.stage_jobs import make_job
+from support.stage_jobs import handbook_rows, make_job, write_lines
 from support.training import ragged_rows, write_rows
 from vernacular_trainer.__main__ import main
-from vernacular_trainer.contract import ComputeConfig, TrainerConfig, TrainingConfig
+from vernacular_trainer.contract import ComputeConfig, DatasetConfig, FileSource, TrainerConfig, TrainingConfig
 
 MODEL = {
     "model_type": "llama",
@@ -54,7 +55,50 @@ def test_a_plan_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "microBatchSize         2            about 8192 tokens at once, or less" in done.stdout
     assert "  total            65.32 of 80: fits" in done.stdout
-    assert "rows not prepared yet: 1000 of 4096 tokens assumed" in done.stdout
+    assert "train.jsonl are not on this machine; assumed: 4096 tokens each, every one predicted" in done.stdout
+
+
+def test_what_depends_on_unknown_rows_is_left_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--config", str(write_job(tmp_path))]) == 0
+
+    shown = capsys.readouterr().out
+    for name in ("effectiveBatchSize", "totalSteps", "warmupSteps", "checkpointEverySteps"):
+        assert re.search(rf"^{name} +\? +depends on how many rows there are$", shown, re.MULTILINE), shown
+    assert " steps of " not in shown
+    assert re.search(r"^epochs +3 +default$", shown, re.MULTILINE)
+
+
+def test_steps_and_rows_of_each_say_how_much_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_job(tmp_path, training=TrainingConfig(max_steps=40, effective_batch_size=8))
+
+    assert main(["plan", "--config", str(path)]) == 0
+    assert ", 40 steps of 8 rows, " in capsys.readouterr().out
+
+
+def test_rows_of_files_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_lines(tmp_path / "train.jsonl", [*handbook_rows(600), "no json"])
+    held_out = write_lines(tmp_path / "held.jsonl", handbook_rows(7))
+    split, given = (
+        DatasetConfig((FileSource("train.jsonl", str(rows)),), validation=validation)
+        for validation in ((), (FileSource("held.jsonl", str(held_out)),))
+    )
+
+    assert main(["plan", "--config", str(write_job(tmp_path, dataset=split))]) == 0
+    assert main(["plan", "--config", str(write_job(tmp_path, dataset=given))]) == 0
+
+    shown = capsys.readouterr().out
+    assert "540 rows to train on, 60 held out, before the checks" in shown
+    assert "600 rows to train on, 7 held out, before the checks" in shown
+    # 34 steps of 16 rows in each of 3 epochs
+    assert re.search(r"^totalSteps +102 +34 per epoch$", shown, re.MULTILINE)
+
+
+def test_shares_are_known_after_the_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_lines(tmp_path / "train.jsonl", handbook_rows(20))
+    sources = (FileSource("a", str(rows), share_percent=20), FileSource("b", str(rows)))
+
+    assert main(["plan", "--config", str(write_job(tmp_path, dataset=DatasetConfig(sources)))]) == 0
+    assert "sharePercent are used is known after the checks" in capsys.readouterr().out
 
 
 def test_rows_to_judge_by_are_assumed_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,9 +78,32 @@ def test_several_files_and_questions_are_compared(tmp_path: Path, capsys: pytest
     assert main(["check", str(first), str(second), "--questions", str(questions)]) == 0
 
     shown = capsys.readouterr().out
-    assert f"[Duplicate] ({second}:13)" in shown
+    assert f"[Duplicate] ({second}:13 and {first}:1)" in shown
     assert "[LeakedQuestion]" in shown
     assert "1 questions are asked" in shown
+
+
+def test_files_that_are_held_out_are_read_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write(tmp_path / "rows.jsonl", GOOD)
+    one = write(tmp_path / "one.jsonl", [{"prompt": GOOD[0]["prompt"], "completion": "It is twenty days."}])
+    other = write(
+        tmp_path / "other.jsonl", [{"prompt": "Who pays for trains?", "completion": "Travel does."}, {"a": 1}]
+    )
+
+    assert main(["check", str(rows), "--validation", str(one), "--validation", str(other)]) == 78
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("27 rows: 26 can be used, 1 cannot\nheld out for the test: 2; ")
+    assert f"[LeakedValidation] ({one}:1 and {rows}:1)" in shown
+    assert f"[UnknownFormat] ({other}:2)" in shown
+
+
+def test_a_file_that_is_trained_and_held_out_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write(tmp_path / "rows.jsonl", GOOD)
+
+    assert main(["check", str(rows), "--validation", str(rows)]) == 78
+
+    assert "is trained and held out" in capsys.readouterr().err
 
 
 def test_pairs_are_checked_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,7 +134,7 @@ def test_exact_duplicates_are_reported_or_dropped() -> None:
     reported, kept, _ = found(*rows)
     _, left, problems = found(*rows, duplicates="DropExact")
 
-    assert reported["Duplicate"] == ("a:2",)
+    assert reported["Duplicate"] == ("a:2 and a:1",)
     assert len(kept.conversations) == 4
     assert [row.row for row in left.conversations] == ["a:1", "a:3", "a:4"]
     assert [(item.row, item.code) for item in problems.rejected] == [("a:2", "Duplicate")]
@@ -168,7 +168,7 @@ def test_near_duplicates_are_reported_or_dropped_but_never_rows_with_other_numbe
     exact, _, _ = found(*rows, duplicates="DropExact")
     _, left, problems = found(*rows, duplicates="DropNear")
 
-    assert reported["NearDuplicate"] == exact["NearDuplicate"] == ("a:2",)
+    assert reported["NearDuplicate"] == exact["NearDuplicate"] == ("a:2 and a:1",)
     assert [row.row for row in left.conversations] == ["a:1", "a:3", "a:4"]
     assert {(item.row, item.code) for item in problems.rejected} == {("a:2", "NearDuplicate"), ("a:5", "Duplicate")}
 
@@ -178,7 +178,7 @@ def test_plain_texts_are_compared_as_a_whole() -> None:
 
     reported, reviewed, _ = found({"text": text}, {"text": text + " more"}, {"text": "Something else."})
 
-    assert reported == {"NearDuplicate": ("a:2",)}
+    assert reported == {"NearDuplicate": ("a:2 and a:1",)}
     assert reviewed.similar == ((0, 1),)
 
 
@@ -351,7 +351,7 @@ def test_the_examples_have_no_findings_that_a_check_invents() -> None:
     lines = (ROOT / "examples/hr-bot/train.jsonl").read_text().splitlines()
     places, _, _ = found(*map(json.loads, lines), questions=(ROOT / "examples/hr-bot/questions.jsonl").read_text())
 
-    assert places == {"NearDuplicate": ("a:62",)}  # "What is a Green Slip?", "What is a Green Slip for?"
+    assert places == {"NearDuplicate": ("a:62 and a:60",)}  # "What is a Green Slip?", "What is a Green Slip for?"
     assert found(*handbook_rows(60))[0] == {}
 
 

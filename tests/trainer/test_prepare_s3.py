@@ -20,6 +20,7 @@ from vernacular_trainer.contract import (
     DatasetConfig,
     EvaluationConfig,
     FileSource,
+    HttpsConfig,
     ModelConfig,
     Outcome,
     StageFailure,
@@ -34,6 +35,8 @@ from vernacular_trainer.stages import prepare
 from vernacular_trainer.workspace import Workspace
 
 SECRET = "bucket-reader"
+# servers of tests are on addresses that no job may name, but for those that the platform team lists
+ON_THIS_MACHINE = HttpsConfig(tuple(f"127.0.0.1:{port}" for port in range(1, 1 << 16)))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def lines(count: int) -> bytes:
 
 
 def copied(tmp_path: Path, *wanted: FileSource) -> Copied:
-    return copy_sources(wanted, Workspace(tmp_path / "workspace"))
+    return copy_sources(wanted, Workspace(tmp_path / "workspace"), Servers(ON_THIS_MACHINE))
 
 
 def refusal(tmp_path: Path, wanted: FileSource) -> StageError:
@@ -115,8 +118,8 @@ def test_keys_longer_than_names_of_files_can_be_are_fetched(
         server.put(f"{long}/{file.name}", file.read_bytes())
     cache = str(tmp_path / "cache")
 
-    found = copy_sources((source("long/"),), Workspace(tmp_path / "workspace"), Servers(cache=cache))
-    model = provide(model_config(server, tmp_path, f"s3://rows/{long}", cache=cache))
+    found = copy_sources((source("long/"),), Workspace(tmp_path / "workspace"), Servers(ON_THIS_MACHINE, cache=cache))
+    model = provide(model_config(server, tmp_path, f"s3://rows/{long}", cache=cache), ON_THIS_MACHINE)
 
     assert sorted(copy.path.read_bytes() for copy in found.copies) == sorted([lines(3), lines(2)])
     assert model.architecture
@@ -532,9 +535,9 @@ def test_a_model_of_a_bucket_is_fetched_once(
     tmp_path: Path, server: S3Server, model: str, tiny_model: Path, slash: str
 ) -> None:
     config = model_config(server, tmp_path, f"{model}{slash}")
-    found = provide(config)
+    found = provide(config, ON_THIS_MACHINE)
     with relayed(server.endpoint, allowed=0) as nothing:
-        again = provide(dataclasses.replace(config, endpoint=nothing.endpoint))
+        again = provide(dataclasses.replace(config, endpoint=nothing.endpoint), ON_THIS_MACHINE)
 
     assert again == found
     assert len(found.commit) == 40
@@ -551,9 +554,9 @@ def test_jobs_with_a_cache_share_a_model_of_a_bucket(tmp_path: Path, server: S3S
         configs = [
             model_config(server, tmp_path / job, model, endpoint=relay.endpoint, cache=cache) for job in ("one", "two")
         ]
-        one = provide(configs[0])
+        one = provide(configs[0], ON_THIS_MACHINE)
         relay.passed = 0
-        two = provide(configs[1])
+        two = provide(configs[1], ON_THIS_MACHINE)
 
         assert relay.passed < 20_000
 
@@ -569,7 +572,9 @@ def test_jobs_with_a_cache_share_files_of_a_bucket_and_each_asks_whether_it_may(
     cache = str(tmp_path / "cache")
 
     def copied_by(job: str, **changes: str) -> bytes:
-        found = copy_sources((source("shared.jsonl", **changes),), Workspace(tmp_path / job), Servers(cache=cache))
+        found = copy_sources(
+            (source("shared.jsonl", **changes),), Workspace(tmp_path / job), Servers(ON_THIS_MACHINE, cache=cache)
+        )
         return found.copies[0].path.read_bytes()
 
     with relayed(server.endpoint, allowed=1 << 30) as relay:
@@ -591,15 +596,19 @@ def test_a_cache_gives_nothing_to_those_that_may_only_list(
 ) -> None:
     server.put("listed/a.jsonl", lines(3))
     cache, only_lists = str(tmp_path / "cache"), server.secret(tmp_path / "lister", "lister")
-    copy_sources((source("listed/"),), Workspace(tmp_path / "one"), Servers(cache=cache))
-    provide(model_config(server, tmp_path / "one", model, cache=cache))
+    copy_sources((source("listed/"),), Workspace(tmp_path / "one"), Servers(ON_THIS_MACHINE, cache=cache))
+    provide(model_config(server, tmp_path / "one", model, cache=cache), ON_THIS_MACHINE)
 
     with pytest.raises(StageError) as rows:
         copy_sources(
-            (source("listed/", credentials_path=only_lists),), Workspace(tmp_path / "two"), Servers(cache=cache)
+            (source("listed/", credentials_path=only_lists),),
+            Workspace(tmp_path / "two"),
+            Servers(ON_THIS_MACHINE, cache=cache),
         )
     with pytest.raises(StageError) as weights:
-        provide(model_config(server, tmp_path / "two", model, cache=cache, credentials_path=only_lists))
+        provide(
+            model_config(server, tmp_path / "two", model, cache=cache, credentials_path=only_lists), ON_THIS_MACHINE
+        )
 
     assert rows.value.code is StageFailure.DATASET_ACCESS_DENIED
     assert weights.value.code is StageFailure.MODEL_ACCESS_DENIED
@@ -616,7 +625,7 @@ def test_a_model_that_cannot_be_read_is_explained(
     tmp_path: Path, server: S3Server, uri: str, code: StageFailure, message: str
 ) -> None:
     with pytest.raises(StageError) as caught:
-        provide(model_config(server, tmp_path, uri))
+        provide(model_config(server, tmp_path, uri), ON_THIS_MACHINE)
 
     assert caught.value.code is code
     assert message in caught.value.message
@@ -631,7 +640,7 @@ def test_prepare_takes_everything_from_buckets_and_tells_no_secret(
     server.put("terms.yaml", b"terms: [{term: leave, definition: days off}]")
     evaluation = EvaluationConfig(source("asked.jsonl"), source("terms.yaml"))
     config, workspace = make_job(tmp_path, tmp_path, (source("set/"),), evaluation=evaluation)
-    config = dataclasses.replace(config, model=model_config(server, tmp_path, model))
+    config = dataclasses.replace(config, model=model_config(server, tmp_path, model), https=ON_THIS_MACHINE)
 
     summary = prepare.run(config, workspace)
 
@@ -651,7 +660,7 @@ def test_questions_that_are_missing_are_no_missing_rows(
 ) -> None:
     evaluation = EvaluationConfig(source("nothing.jsonl"))
     config, workspace = make_job(tmp_path, tmp_path, (source("hr/train.jsonl"),), evaluation=evaluation)
-    config = dataclasses.replace(config, model=model_config(server, tmp_path, model))
+    config = dataclasses.replace(config, model=model_config(server, tmp_path, model), https=ON_THIS_MACHINE)
 
     with pytest.raises(StageError) as caught:
         prepare.run(config, workspace)

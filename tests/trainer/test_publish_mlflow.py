@@ -32,6 +32,7 @@ from vernacular_trainer.contract import (
 )
 from vernacular_trainer.data.exports import write_rejected_rows
 from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.places import Places
 from vernacular_trainer.data.problems import Rejected
 from vernacular_trainer.data.questions import Question
 from vernacular_trainer.data.rows import Message
@@ -44,6 +45,7 @@ from vernacular_trainer.stages import publish
 from vernacular_trainer.tracking import rights
 from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.client import connect
+from vernacular_trainer.tracking.records import questions_digest
 from vernacular_trainer.tracking.shipper import Shipper, SpoolSink, send_to_run
 from vernacular_trainer.tracking.spool import Spool
 from vernacular_trainer.workspace import Workspace
@@ -110,11 +112,13 @@ def fill(workspace: Workspace, kind: str) -> None:
     model = {"uri": "pvc://models/tiny", "architecture": "LlamaForCausalLM", "commit": "", "licence": "apache-2.0"}
     share = {"name": "share of hf://acme/chat", "value": "9 of 12 rows", "reason": "sharePercent 25 of all rows"}
     plan = [{"name": "learningRate", "value": "0.0002", "reason": "default"}, share]
-    problem = {"code": "AnswerCut", "count": 2, "first_rows": [], "advice": "Raise it."}
+    problem = {"code": "AnswerCut", "count": 2, "severity": "Warning", "first_rows": [], "advice": "Raise it."}
     data: dict[str, Any] = {
         "rows": 40,
         "train": 36,
         "validation": 4,
+        "dropped": 0,
+        "held_out": {"questions": 1, "provable_points": 100},
         "digest": "sha256:abc",
         "plan_summary": "LoRA rank 16",
     }
@@ -125,7 +129,6 @@ def fill(workspace: Workspace, kind: str) -> None:
     )
     data["inputs"] = [{"name": name, "file": file, "digest": "sha256:" + "ab" * 32, "bytes": 9} for name, file in names]
     write_json(workspace.data_report, {**data, "plan": plan, "problems": [problem], "model": model})
-    workspace.data_page.write_text("<!doctype html>")
     write_rejected_rows(workspace.rejected_rows, [Rejected("train.jsonl:3", "BrokenJson")])
     examined(workspace, {"How long?": "90 days"}, Measured(prompted="3 months, i.e. 90 days", lost=True))
     write_json(workspace.plan, {"method": "LoRA"})
@@ -134,6 +137,19 @@ def fill(workspace: Workspace, kind: str) -> None:
     for step in range(1, 4):
         spool.append(step, {"train/loss": 3.0 - step})
     spool.close()
+
+
+def test_what_was_asked_is_known_by_a_digest() -> None:
+    first, second = (
+        {"messages": [{"role": "user", "content": text}], "expected": "90 days", "answerable": True, "tuned": text}
+        for text in ("How long?", "How short?")
+    )
+    digest = questions_digest({"questions": [first, second]})
+
+    assert questions_digest({"questions": [second, {**first, "tuned": "another answer"}]}) == digest
+    assert questions_digest({"questions": [first]}) != digest
+    assert questions_digest({"questions": [first, {**second, "expected": "9 days"}]}) != digest
+    assert questions_digest({"questions": []}) == ""
 
 
 def test_everything_is_published_and_a_second_time_changes_nothing(
@@ -157,6 +173,8 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert run.data.params["datasetDigest"] == "sha256:abc"
     assert run.data.tags["vernacular.dev/name"] == config.identity.name
     assert run.data.tags["vernacular.dev/uid"] == config.identity.uid
+    report = json.loads(workspace.evaluation_report.read_text())
+    assert run.data.tags["vernacular.dev/questions"] == questions_digest(report)
     verdict = {name.removeprefix("verdict/"): value for name, value in run.data.metrics.items() if "verdict/" in name}
     gain = {name: verdict.pop(name) for name in ("gain_points", "gain_points_low", "gain_points_high")}
     assert gain["gain_points_low"] < gain["gain_points"] == gain["gain_points_high"] == 100
@@ -230,6 +248,27 @@ def test_what_mlflow_has_no_room_for_is_cut_and_says_so(
     assert len(found.params["targetModules"]) == 500
     assert found.params["targetModules"].endswith(" … (cut)")
     assert found.tags["mlflow.note.content"].endswith("… (cut)")
+
+
+@pytest.mark.parametrize(("most", "name"), [(10**6, "findings.csv.gz"), (10, "cut-findings.csv.gz")])
+def test_places_of_findings_are_published_as_far_as_there_is_room(
+    tmp_path: Path,
+    mlflow_server: MlflowServer,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    name: str,
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    places = Places()
+    places.add("Duplicate", "train.jsonl:7", "train.jsonl:2")
+    places.save(workspace.findings)
+    monkeypatch.setattr(publish, "MOST_FINDINGS_BYTES", most)
+
+    publish.run(config, workspace)
+
+    paths = {item.path for item in client.list_artifacts(publish.own_run(client, config), "reports")}
+    assert {path for path in paths if "findings" in path} == {f"reports/{name}"}
 
 
 def test_the_attempts_and_an_event_file_of_tensorboard_are_published(
@@ -363,9 +402,9 @@ def test_what_became_of_the_failures_of_the_version_before_is_told(
     assert json.loads((published / "evaluation.json").read_text())["lineage"] == {
         "version": "1",
         "asked_by_both": 3,
-        "fixed": ["how LONG?"],
-        "still_failing": ["How many?"],
-        "newly_failing": ["Until when?"],
+        "fixed": [{"row": "q:how LONG?", "phrasing": 0, "asked": "how LONG?"}],
+        "still_failing": [{"row": "q:How many?", "phrasing": 0, "asked": "How many?"}],
+        "newly_failing": [{"row": "q:Until when?", "phrasing": 0, "asked": "Until when?"}],
     }
     assert "Since version 1" in (published / "evaluation.html").read_text()
 
@@ -460,15 +499,35 @@ def test_a_new_run_gives_a_new_version_and_the_alias_moves(
     assert client.get_model_version_by_alias("demo.shared", "newest").version == "2"
 
 
-def test_the_model_card_says_where_the_model_comes_from_and_what_it_cannot(tmp_path: Path) -> None:
-    config, workspace = job_on(AWAY, tmp_path)
-    findings = publish.Findings.read(workspace)
+def test_the_model_card_says_where_the_model_comes_from_and_what_it_cannot(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    write_json(workspace.result / "adapter" / "adapter_config.json", {"r": 16, "modules_to_save": ["lm_head"]})
 
-    card = publish.model_card(config, findings.data, findings.evaluation)
+    publish.run(config, workspace)
 
+    run_id = publish.own_run(client, config)
+    card = Path(client.download_artifacts(run_id, "model_card.md", str(tmp_path))).read_text()
     assert card.startswith("---\nbase_model: pvc://models/tiny\nlicense: apache-2.0\n---\n")
     for part in ("sha256:abc", "LoRA rank 16", "Tuned 1 of 1 right", "**Inconclusive**", "AnswerCut: 2 rows", "Limits"):
         assert part in card
+    refused = "vLLM refuses modules_to_save (lm_head), SGLang and TGI pass over it"
+    assert refused in card
+    page = Path(client.download_artifacts(run_id, "reports/evaluation.html", str(tmp_path))).read_text()
+    assert f"With changes: {refused}" in page
+
+
+def test_an_adapter_whose_settings_cannot_be_read_is_published(
+    tmp_path: Path, mlflow_server: MlflowServer, client: MlflowClient
+) -> None:
+    config, workspace = job_on(mlflow_server.uri, tmp_path)
+    (workspace.result / "adapter" / "adapter_config.json").write_text("[1")
+
+    publish.run(config, workspace)
+
+    card = client.download_artifacts(publish.own_run(client, config), "model_card.md", str(tmp_path))
+    assert "its adapter_config.json cannot be read" in Path(card).read_text()
 
 
 def test_an_outage_loses_and_doubles_no_point_and_publish_waits_for_its_end(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,12 @@ ANNOUNCE = "(here / f'pid-{os.getpid()}').touch()\n"
 class Supervised:
     """A launcher under a supervisor."""
 
-    def __init__(self, folder: Path, launcher: str, **limits: float) -> None:
+    def __init__(self, folder: Path, launcher: str, stdin: int | None = None, **limits: float) -> None:
         self.folder = folder
-        limits = {"stop_seconds": 30, "linger_seconds": 30} | limits
+        limits = {"stop_seconds": 30, "linger_seconds": 30} | limits | ({} if stdin is None else {"lifeline": 0})
         arguments = (sys.executable, "-c", DRIVER, READY + launcher, str(folder / "done"), json.dumps(limits))
         self.process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, text=True, env=os.environ | {"FOLDER": str(folder)}
+            arguments, stdin=stdin, stdout=subprocess.PIPE, text=True, env=os.environ | {"FOLDER": str(folder)}
         )
 
     def wait_for(self, count: int) -> list[int]:
@@ -72,7 +73,7 @@ Run = Callable[..., Supervised]
 def run(tmp_path: Path) -> Iterator[Run]:
     started: list[Supervised] = []
 
-    def make(launcher: str, **limits: float) -> Supervised:
+    def make(launcher: str, **limits: Any) -> Supervised:
         started.append(Supervised(tmp_path, launcher, **limits))
         return started[-1]
 
@@ -94,6 +95,19 @@ def test_a_request_to_stop_is_passed_on_as_sigterm(run: Run, number: signal.Sign
     supervised = run("signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))\n" + ANNOUNCE + "time.sleep(60)")
     supervised.wait_for(1)
     supervised.process.send_signal(number)
+    assert supervised.ending() == (85, True, False)
+
+
+def test_the_end_of_the_lifeline_is_a_request_to_stop(run: Run) -> None:
+    ours, theirs = os.pipe()
+    code = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))\n" + ANNOUNCE + "time.sleep(60)"
+    supervised = run(code, stdin=ours)
+    os.close(ours)
+    supervised.wait_for(1)
+    # what is said there means nothing
+    os.write(theirs, b"words")
+    assert supervised.process.poll() is None
+    os.close(theirs)
     assert supervised.ending() == (85, True, False)
 
 

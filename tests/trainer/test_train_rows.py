@@ -8,6 +8,9 @@ import pyarrow as pa
 import pytest
 
 from support.training import ragged_rows, write_rows
+from vernacular_trainer.data.chat import TokenRow
+from vernacular_trainer.data.table import write_rows as prepared_rows
+from vernacular_trainer.data.token_store import TokenStore, pack_tokens
 from vernacular_trainer.training.rows import IGNORED, RowTable
 
 
@@ -77,3 +80,25 @@ def test_supervised_positions_are_counted_row_by_row(tmp_path: Path) -> None:
     write_rows(path, [([1, 2, 3], [-100, -100, 3]), ([4, 5], [4, 5]), ([6], [-100])])
 
     assert RowTable.open(path).supervised.tolist() == [1, 1, 0]
+
+
+def test_tokens_are_counted_with_64_bits_and_mapped_from_the_file(tmp_path: Path) -> None:
+    """A split may have more than 2^31 tokens, and be larger than the memory."""
+    tokens = tuple(range(100_000))
+    rows = [TokenRow("a:1", tokens, tokens), TokenRow("a:2", (7, 8), (-100, 8))]
+    path = tmp_path / "rows.arrow"
+    prepared_rows(path, TokenStore.of([pack_tokens(rows)]))
+
+    before = pa.total_allocated_bytes()
+    with pa.memory_map(str(path)) as stream:
+        file = pa.ipc.open_file(stream)
+        assert file.num_record_batches == 1
+        assert {file.schema.field(name).type for name in ("input_ids", "labels")} == {pa.large_list(pa.int32())}
+    table = RowTable.open(path)
+
+    assert pa.total_allocated_bytes() == before
+    assert not table.tokens.flags.owndata
+    assert table.offsets.dtype == "int64"
+    assert [(tuple(ids), tuple(labels)) for ids, labels in map(table.row, range(2))] == [
+        (row.input_ids, row.labels) for row in rows
+    ]

@@ -92,6 +92,21 @@ def test_the_adapter_loads_with_plain_peft(job: MakeJob, train: Train, strategy:
     assert_shippable(adapter, made)
 
 
+def test_a_chat_template_of_the_jobs_own_ships_with_the_adapter(job: MakeJob, train: Train) -> None:
+    from transformers import AutoTokenizer
+
+    template = "{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + eos_token }}{% endfor %}"
+    made = job(total_steps=1)
+    made.workspace.chat_template.parent.mkdir(parents=True, exist_ok=True)
+    made.workspace.chat_template.write_text(template)
+
+    train(made)
+
+    adapter = made.workspace.result / "adapter"
+    assert AutoTokenizer.from_pretrained(adapter).chat_template == template
+    assert_shippable(adapter, made)
+
+
 @pytest.mark.parametrize(("strategy", "variant"), [("DDP", "Standard"), ("ZeRO2", "DoRA")])
 def test_the_adapter_of_a_base_in_four_bits_loads_with_plain_peft(
     job: MakeJob, train: Train, strategy: str, variant: str

@@ -52,17 +52,18 @@ def stage_config(request: LocalRequest, attempt: Attempt, place: Place, *, folde
     evaluation = _evaluation(made.evaluation, request.files, place)
     train = tuple(_here(source, request.files, place) for source in made.dataset.train)
     validation = tuple(_here(source, request.files, place) for source in made.dataset.validation)
-    files = (*train, *validation, evaluation.questions, evaluation.glossary)
+    template = made.dataset.chat_template and _here(made.dataset.chat_template, request.files, place)
+    files = (*train, *validation, template, evaluation.questions, evaluation.glossary)
     return replace(
         made,
         workspace=place.workspace,
         model=_model(made.model, request.model, place),
-        dataset=replace(made.dataset, train=train, validation=validation, cache=""),
+        dataset=replace(made.dataset, train=train, validation=validation, chat_template=template, cache=""),
         evaluation=evaluation,
         tracking=replace(made.tracking, uri=request.tracking, credentials_name="", credentials_path=""),
         weights_and_biases=_weights_and_biases(made.weights_and_biases, place),
         compute=_folded(made.compute, request.gpus) if folded else made.compute,
-        https=replace(made.https, hosts=_servers(source for source in files if source)),
+        https=replace(made.https, hosts=_servers((source for source in files if source), made.model.endpoint)),
     )
 
 
@@ -85,10 +86,16 @@ def _weights_and_biases(made: WeightsAndBiasesConfig | None, place: Place) -> We
     return made and replace(made, credentials_path=place.secrets if made.credentials_path else "")
 
 
-def _servers(sources: Iterable[FileSource]) -> tuple[str, ...]:
-    """The servers of the job's own https:// files: which of them a person's machine asks, the person decides."""
-    found = (urlsplit(source.uri) for source in sources)
-    return tuple(dict.fromkeys(url.netloc for url in found if url.scheme == "https"))
+def _servers(sources: Iterable[FileSource], *endpoints: str) -> tuple[str, ...]:
+    """The servers of the job's own https:// files and buckets: which of them a person's machine asks, the person
+    decides.
+    """
+    found = [urlsplit(url) for source in sources for url in (source.uri, source.endpoint)]
+    found += map(urlsplit, endpoints)
+    ports = {"http": ":80", "https": ""}
+    return tuple(
+        dict.fromkeys(url.netloc + ("" if url.port else ports[url.scheme]) for url in found if url.scheme in ports)
+    )
 
 
 def _here(source: FileSource, files: Mapping[str, LocalFile], place: Place) -> FileSource:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -16,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from vernacular.api import FineTuneJob, Stage
 from vernacular.api.spec import OnMiss
 from vernacular_local.config import Place, stage_config, typed_job
+from vernacular_local.processes import StageProcess, Stops, alone
 from vernacular_local.records import close_run, local_tracking, open_run
 from vernacular_local.request import LocalError, LocalRequest
 from vernacular_local.state import State, load_state
@@ -45,7 +42,6 @@ _SECRETS = (
 )
 # what the stages log themselves; libraries and traces of errors are for the log file alone
 _FOR_PEOPLE = re.compile(r"[-0-9]+ [0-9:,]+ \[0\] vernacular_trainer\.(?:stages|training)[.\w]*: (.*)")
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ExitStatus(IntEnum):
@@ -67,7 +63,8 @@ class Pipeline:
 
     def run(self) -> ExitStatus:
         """Do what is left to do. Raises LocalError when it cannot begin."""
-        with _alone(self.folder), secrets_of(self.environment) as secrets, _Stops() as stops:
+        with alone(self.folder) as lock, secrets_of(self.environment) as secrets, Stops() as stops:
+            self._process = StageProcess(self.environment, lock, stops)
             self._place = Place(str(self.folder / "workspace"), secrets)
             self._state = load_state(self.folder) or State(uid=str(uuid.uuid4()))
             self._job = typed_job(self.request, self._state.uid)
@@ -78,13 +75,13 @@ class Pipeline:
             self._close({ExitStatus.DONE: "FINISHED", ExitStatus.FAILED: "FAILED"}.get(status, "KILLED"))
             return status
 
-    def _stages(self, stops: _Stops) -> ExitStatus:
+    def _stages(self, stops: Stops) -> ExitStatus:
         for stage in _STAGES:
             while stage not in self._state.done:
                 if stops.requested:
                     return self._stopped()
                 self._keep(self._state.begun(stage))
-                report = self._attempt(stage, stops)
+                report = self._attempt(stage)
                 if report.outcome is Outcome.DONE:
                     self._keep(self._state.finished(stage, report.summary))
                 elif report.outcome is Outcome.PREEMPTED:
@@ -95,41 +92,23 @@ class Pipeline:
                     return self._failed(stage, report)
         return self._ended()
 
-    def _attempt(self, stage: Stage, stops: _Stops) -> StageReport:
+    def _attempt(self, stage: Stage) -> StageReport:
         number = self._state.attempts[stage]
         self._say(f"{stage}, attempt {number}")
         config, path = self._config(stage), self.folder / "attempts" / f"{stage.lower()}-{number}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(config.to_json(), encoding="utf-8")
         report = path.with_suffix(".report")
-        command = (sys.executable, "-m", "vernacular_trainer", stage.lower(), "--config", str(path))
-        # a group of its own: Ctrl-C of a terminal reaches it once, from here
-        process = subprocess.Popen(
-            (*command, "--termination-log", str(report)),
-            env=dict(self.environment),
-            process_group=0,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        stops.pass_on_to(process)
-        self._follow(process, path.with_suffix(".log"))
-        stops.pass_on_to(None)
+        stage_of = (sys.executable, "-m", "vernacular_trainer", stage.lower(), "--with-parent")
+        command = (*stage_of, "--config", str(path), "--termination-log", str(report))
+        ended = self._process.run(command, path.with_suffix(".log"), self._show)
         if not report.is_file():
-            return StageReport(Outcome.INTERNAL, message=f"the process ended with {process.returncode} and no report")
+            return StageReport(Outcome.INTERNAL, message=f"the process ended with {ended} and no report")
         return StageReport.from_json(report.read_text(encoding="utf-8"))
 
-    def _follow(self, process: subprocess.Popen[str], log: Path) -> None:
-        """Keep everything that the stage says, and show what is for people."""
-        assert process.stdout is not None
-        with process.stdout, log.open("w", encoding="utf-8") as file:
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                if found := _FOR_PEOPLE.match(line):
-                    self._say(f"  {found.group(1)}")
-        process.wait()
+    def _show(self, line: str) -> None:
+        if found := _FOR_PEOPLE.match(line):
+            self._say(f"  {found.group(1)}")
 
     def _config(self, stage: Stage) -> JobConfig:
         number = max(1, self._state.attempts.get(stage, 0))
@@ -190,53 +169,19 @@ class Pipeline:
         state.save(self.folder)
 
     def _say(self, *lines: str) -> None:
-        self.out.writelines(f"{line}\n" for line in lines if line)
-        self.out.flush()
+        try:
+            self.out.writelines(f"{line}\n" for line in lines if line)
+            self.out.flush()
+        except OSError:
+            # the terminal or the reader is gone; what was said stands in the folder, and the job goes on
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.out.fileno())
+            os.close(nowhere)
 
 
 def _gate_missed(job: FineTuneJob, missed: list[str]) -> str:
     gate = job.spec.evaluation.gate
     return "; ".join(missed) if gate and gate.on_miss is OnMiss.FAIL_JOB else ""
-
-
-class _Stops:
-    """Requests to stop (Ctrl-C, SIGTERM), passed on to the stage that runs."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> _Stops:
-        self._before = {number: signal.signal(number, self._stop) for number in _STOP_SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def pass_on_to(self, process: subprocess.Popen[str] | None) -> None:
-        """Who is told; None: nobody."""
-        self._process = process
-        if process and self.requested:
-            process.send_signal(signal.SIGTERM)
-
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        first, self.requested = not self.requested, True
-        if self._process:
-            self._process.send_signal(signal.SIGTERM)
-        if first:
-            os.write(sys.stderr.fileno(), b"\nstopping: what was learnt is being saved\n")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two at once would write over each other. Raises LocalError."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LocalError(f"this job runs already in {folder}", "wait for it, or name another --work") from None
-        yield
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from vernacular.api import Stage
 from vernacular_local.config import Place, stage_config, typed_job
 from vernacular_local.request import LocalError, LocalRequest
 from vernacular_operator.manifests.job_config import Attempt
-from vernacular_trainer.contract import ModelConfig
-from vernacular_trainer.plan_command import show_plan
+from vernacular_trainer.contract import ComputeConfig, ModelConfig
+from vernacular_trainer.plan_command import Shown, show_plan
 
 _HUB = "hf://"
 
@@ -40,11 +40,20 @@ def show(request: LocalRequest, gpu_memory: str | None, pace: Pace | None, out: 
         place = Place(f"{folder}/workspace")
         config = stage_config(request, Attempt(typed_job(request, "plan"), Stage.PREPARE, 1), place, folded=False)
         with _model_folder(config.model) as model:
-            resolution = show_plan(config, gpu_memory, model, out)
+            shown = show_plan(config, gpu_memory, model, out)
     if pace:
-        steps, rows = resolution.plan.total_steps, resolution.plan.effective_batch_size
-        ranks, gpus = config.compute.world_size, config.compute.pods * config.compute.gpus_per_pod
-        out.writelines(f"{line}\n" for line in ("", *estimate(pace, steps * rows, ranks, gpus)))
+        out.writelines(f"{line}\n" for line in ("", *_estimated(pace, shown, config.compute)))
+
+
+def _estimated(pace: Pace, shown: Shown, compute: ComputeConfig) -> list[str]:
+    if shown.rows_unknown:
+        return [
+            f"training time and cost are not known: {shown.rows_unknown}",
+            "name the rows on this machine with --data, or as {file: PATH}, and they are counted",
+        ]
+    plan = shown.resolution.plan
+    rows = plan.total_steps * plan.effective_batch_size
+    return estimate(pace, rows, compute.world_size, compute.pods * compute.gpus_per_pod)
 
 
 def estimate(pace: Pace, rows: int, ranks: int, gpus: int) -> list[str]:

@@ -55,11 +55,14 @@ class Mlflow(_Section):
 
 
 class Storage(_Section):
-    """Defaults of `spec.storage.workspace`; an empty `storage_class_name` is the cluster's default class."""
+    """Defaults of `spec.storage.workspace`; an empty `storage_class_name` is the cluster's default class. Files of
+    rows in a cache that jobs share may have `cached_files_gib`; 0: as many as the claim holds.
+    """
 
     size: str = "20Gi"
     storage_class_name: str = ""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    cached_files_gib: Annotated[int, Field(alias="cachedFilesGiB", ge=0, le=1_048_576)] = 100
 
 
 class Resources(_Section):
@@ -126,6 +129,15 @@ class Https(_Section):
     max_file_gib: Annotated[int, Field(alias="maxFileGiB", ge=1, le=1024)] = 10
 
 
+class Kueue(_Section):
+    """`enabled`: Kueue's Workloads are watched, so that a job says what its queue waits for. `follow_up_priority_class`
+    is the WorkloadPriorityClass of what follows a training ("": the job's own).
+    """
+
+    enabled: bool = False
+    follow_up_priority_class: str = Field(default="", max_length=63)
+
+
 class OperatorConfig(_Section):
     """The whole file. Unknown keys are refused."""
 
@@ -138,6 +150,7 @@ class OperatorConfig(_Section):
     hugging_face: HuggingFace = HuggingFace()
     s3: S3 = S3()
     https: Https = Https()
+    kueue: Kueue = Kueue()
     run_as_user: Annotated[int, Field(ge=1)] = 65532
     grace_period_seconds: Annotated[int, Field(ge=1)] = 120
     workers: Annotated[int, Field(ge=1, le=64)] = 16

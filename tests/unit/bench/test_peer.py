@@ -1,4 +1,4 @@
-"""A peer's manifests beside the API server, its pinned modules, and the lines that compare it with ours."""
+"""A manager's manifests beside the API server, its pinned modules, and the lines that compare a peer with ours."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import yaml
 
 from bench.operator.api import Counts
 from bench.operator.life import Life, Start
-from bench.operator.peer import manifests
-from bench.operator.peer.manifests import Limit, Ports
-from bench.operator.peer.programs import JOBSET, TRAINER, Peer
-from bench.operator.peer.trainer import Cost, compared
+from bench.operator.peer import Cost, compared
 from devcluster.binaries import linker_flags
+from support.managers import manifests
+from support.managers.manifests import Ports
+from support.managers.programs import JOBSET, KUEUE, TRAINER, Manager
 
 PORTS = Ports(webhook=9443, health=8081)
 SERVICE = {"service": {"name": "hooks", "namespace": "system", "path": "/mutate"}}
@@ -46,8 +46,9 @@ def test_only_what_the_api_server_needs_is_installed_and_every_webhook_is_on_loo
     assert plain == {"kind": "CustomResourceDefinition", "spec": {}}
 
 
-def test_the_shipped_configuration_is_kept_but_for_addresses_lease_certificates_and_limit() -> None:
-    config = manifests.configuration(documents(), PORTS, "certManagement", Limit(qps=500, burst=600))
+def test_the_shipped_configuration_is_kept_but_for_addresses_lease_certificates_and_changes() -> None:
+    changes = {"clientConnection": {"qps": 500, "burst": 600}, "manageJobsWithoutQueueName": True}
+    config = manifests.configuration(documents(), PORTS, "certManagement", changes)
 
     assert config == {
         "leaderElection": {"leaderElect": False, "resourceName": "lease"},
@@ -56,8 +57,9 @@ def test_the_shipped_configuration_is_kept_but_for_addresses_lease_certificates_
         "health": {"healthProbeBindAddress": "127.0.0.1:8081"},
         "metrics": {"bindAddress": "0"},
         "webhook": {"host": "127.0.0.1", "port": 9443},
+        "manageJobsWithoutQueueName": True,
     }
-    shipped = manifests.configuration(documents(), PORTS, "certManagement", None)
+    shipped = manifests.configuration(documents(), PORTS, "certManagement", {})
     assert shipped["clientConnection"] == SHIPPED["clientConnection"]
 
 
@@ -66,10 +68,10 @@ def test_the_manager_is_started_as_its_deployment_says() -> None:
     assert manifests.account(documents()) == "manager"
 
 
-@pytest.mark.parametrize("peer", [JOBSET, TRAINER], ids=lambda peer: str(peer.name))
-def test_a_peer_is_locked(peer: Peer) -> None:
-    assert f"{peer.module} {peer.version} h1:" in peer.module_file.with_suffix(".sum").read_text()
-    assert linker_flags(peer.module_file.read_text()) == "-s -w"
+@pytest.mark.parametrize("manager", [JOBSET, KUEUE, TRAINER], ids=lambda manager: str(manager.name))
+def test_a_manager_is_locked(manager: Manager) -> None:
+    assert f"{manager.module} {manager.version} h1:" in manager.module_file.with_suffix(".sum").read_text()
+    assert linker_flags(manager.module_file.read_text()) == "-s -w"
 
 
 def test_a_stage_of_ours_has_the_figures_of_the_peer_as_targets() -> None:

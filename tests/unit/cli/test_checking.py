@@ -42,6 +42,16 @@ def test_rows_are_checked_here(tmp_path: Path, extra: list[dict[str, str]], code
     assert (tmp_path / "reports/data.html").exists()
 
 
+def test_rows_that_are_held_out_have_files_of_their_own(tmp_path: Path) -> None:
+    for name, rows in (("rows.jsonl", ROWS[:15]), ("a.jsonl", ROWS[15:17]), ("b.jsonl", ROWS[17:])):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = Shell(None, tmp_path).run("check", "rows.jsonl", "--validation", "a.jsonl", "--validation", "b.jsonl")
+
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert "held out for the test: 5;" in done.stdout
+
+
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(io.StringIO(), io.StringIO(), colours=False, live=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

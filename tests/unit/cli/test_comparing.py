@@ -41,12 +41,6 @@ def status(rate: str, tuned: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-FIRST = of_job(
-    job("hr-bot", status("2e-4", 34)),
-    {TRAINING_LOSS: ((1, 3.0), (2, 2.0), (3, 1.0)), HELD_OUT_LOSS: ((3, 1.25),)},
-    MOMENT,
-)
-SECOND = of_job(job("hr-bot-2", status("1e-4", 30)), {TRAINING_LOSS: ((1, 3.0), (3, 2.0))}, MOMENT)
 RUN = Run(
     run_id="abc",
     job="hr-bot-1",
@@ -62,8 +56,15 @@ RUN = Run(
         "verdict/tuned_wrong": 3, "verdict/tuned_declined": 1, "verdict/tuned_invented": 1, "verdict/gain_points": 84,
         "verdict/gain_points_low": 60, "verdict/gain_points_high": 95, "usage/gpu_hours": 1.5, "usage/cost": 3.75,
     },
-    tags={"vernacular.dev/verdict": "Promote", "vernacular.dev/currency": "EUR"},
+    tags={"vernacular.dev/verdict": "Promote", "vernacular.dev/currency": "EUR", "vernacular.dev/questions": "q1"},
 )  # fmt: skip
+FIRST = of_job(
+    job("hr-bot", status("2e-4", 34)),
+    RUN,
+    {TRAINING_LOSS: ((1, 3.0), (2, 2.0), (3, 1.0)), HELD_OUT_LOSS: ((3, 1.25),)},
+    MOMENT,
+)
+SECOND = of_job(job("hr-bot-2", status("1e-4", 30)), RUN, {TRAINING_LOSS: ((1, 3.0), (3, 2.0))}, MOMENT)
 
 
 BARS = (
@@ -125,7 +126,7 @@ def test_a_run_says_the_same_as_its_job() -> None:
 
 
 def test_a_job_without_a_plan_differs_in_nothing() -> None:
-    waiting = of_job(job("new", {}), {}, MOMENT)
+    waiting = of_job(job("new", {}), None, {}, MOMENT)
 
     assert differing([FIRST, waiting, replace(FIRST, name="copy")]) == {}
     assert remarks([FIRST, waiting]) == ["The settings of new are not known: it has no plan yet."]
@@ -134,15 +135,33 @@ def test_a_job_without_a_plan_differs_in_nothing() -> None:
 
 def test_other_questions_are_told() -> None:
     assert FIRST.score is not None
-    other = replace(FIRST, score=replace(FIRST.score, base_correct=3))
-    model = replace(other, settings={**other.settings, "model": "hf://org/other"})
+    better_base = replace(FIRST, score=replace(FIRST.score, base_correct=3))
+    other = replace(FIRST, score=replace(FIRST.score, questions="q2"))
+    fewer = replace(FIRST, score=replace(FIRST.score, questions="", asked=30))
+    silent = replace(SECOND, score=replace(FIRST.score, questions=""))
+    told = "These jobs were not asked the same questions: their right answers cannot be compared."
 
     assert remarks([FIRST, SECOND]) == []
-    assert remarks([FIRST, other]) == [
-        "These jobs were not asked the same questions: their right answers cannot be compared."
+    # how the base answers depends on more than the questions: its precision, the GPU
+    assert remarks([FIRST, better_base]) == []
+    assert remarks([FIRST, other]) == [told]
+    assert remarks([FIRST, fewer]) == [told]
+    assert remarks([FIRST, silent]) == [
+        "What hr-bot-2 was asked is not known: right answers can be compared only if it was the same."
     ]
-    # another base knows other things
-    assert remarks([FIRST, model]) == []
+
+
+def test_a_commit_that_not_every_job_tells_is_no_difference() -> None:
+    run = replace(RUN, params={**RUN.params, "modelRevision": "c1"})
+    old = of_run("hr-bot-1", run, {}, MOMENT)
+    same, later = (
+        of_job(job("hr-bot", status("2e-4", 34)), replace(run, params={"modelRevision": commit}), {}, MOMENT)
+        for commit in ("c1", "c2")
+    )
+
+    assert "modelRevision" not in differing([old, FIRST])
+    assert "modelRevision" not in differing([old, same])
+    assert differing([old, later])["modelRevision"] == ("c1", "c2")
 
 
 def test_for_programs() -> None:

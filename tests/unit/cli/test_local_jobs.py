@@ -95,6 +95,8 @@ def test_other_models_and_servers_find_the_keys_of_this_machine() -> None:
     asked = {**SPEC["evaluation"], "judge": server, "embeddings": server}
     wandb = {"weightsAndBiases": {"project": "hr", "mode": "Online", "secretName": "wandb"}}
     dataset = {"train": [{"uri": "https://files.example.com:8443/a.jsonl", "credentials": {"secretName": "files"}}]}
+    dataset["train"].append({"uri": "s3://rows/b.jsonl", "endpoint": "http://127.0.0.1:9000"})
+    dataset["train"].append({"uri": "s3://rows/c.jsonl", "endpoint": "http://127.0.0.2"})
     spec = {**SPEC, "evaluation": asked, "tracking": wandb, "dataset": dataset}
     request = replace(REQUEST, job={**JOB, "spec": spec})
 
@@ -112,6 +114,8 @@ def test_other_models_and_servers_find_the_keys_of_this_machine() -> None:
     assert prepare.dataset.train[0].credentials_path == "/secrets"
     assert prepare.https.allows("files.example.com", 8443)
     assert not prepare.https.allows("files.example.com", 443)
+    assert prepare.https.names("127.0.0.1", 9000)
+    assert prepare.https.names("127.0.0.2", 80)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "WANDB_API_KEY", "HTTPS_TOKEN"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from support.apiserver import REPOSITORY
 from support.command_line import Shell
 from vernacular.cli.errors import CliError
 from vernacular.cli.jobfile import jobs_of
-from vernacular.cli.localfiles import LIMIT_BYTES
 from vernacular.cli.starting import SHAPES, Look, check_words, job_text, look, name_for
 from vernacular.cli.validation import job_schema
 from vernacular_trainer.data import formats
@@ -46,8 +46,8 @@ def test_formats_are_those_of_the_prepare_stage() -> None:
 )
 def test_what_is_seen(name: str, content: bytes, seen: Look, schema: dict[str, Any]) -> None:
     assert look(name, content) == seen
-    for size in (100, LIMIT_BYTES + 1):
-        text = job_text(name, size, seen, "hr-bot", MODEL).replace(f'file: "{name}"', "uri: pvc://CLAIM/x")
+    for fits in (True, False):
+        text = job_text(name, seen, "hr-bot", MODEL, fits=fits).replace(f'file: "{name}"', "uri: pvc://CLAIM/x")
         (job,) = jobs_of(text.replace("CLAIM", "claim"), Path(), schema)
         assert job.problems == ()
     dataset = job.job["spec"]["dataset"]
@@ -84,7 +84,7 @@ def test_the_name_of_the_job(file: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["no", "y", "null", "hr-bot"])
 def test_every_name_stays_a_text(name: str, schema: dict[str, Any]) -> None:
-    (job,) = jobs_of(job_text("a.parquet", LIMIT_BYTES + 1, Look(), name, "pvc://claim/a: #b"), Path(), schema)
+    (job,) = jobs_of(job_text("a.parquet", Look(), name, "pvc://claim/a: #b", fits=False), Path(), schema)
 
     assert job.name == name
     assert job.job["spec"]["model"]["uri"] == "pvc://claim/a: #b"
@@ -110,12 +110,20 @@ def test_words_that_no_job_may_have(name: str, model: str, says: str, advice: st
 def test_files_that_submit_does_not_take_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}')
-    (tmp_path / "here" / "large.jsonl").write_text('{"text": "a"}\n' * 100_000)
+    (tmp_path / "here" / "large.jsonl").write_text(
+        "".join(f'{{"text": "{os.urandom(600).hex()}"}}\n' for _ in range(2000))
+    )
+    (tmp_path / "here" / "packed.jsonl").write_text('{"text": "a"}\n' * 100_000)
     shell = Shell(None, tmp_path / "here")
 
     outside = shell.run("init", str(tmp_path / "rows.jsonl")).stdout
     large = shell.run("init", "large.jsonl", "--to", "large.yaml").stdout
 
+    packed = shell.run("init", "packed.jsonl", "--to", "packed.yaml").stdout
+
+    # submit packs what fits so
+    assert packed == "packed.yaml is written; change what you like, then: vernacular submit packed.yaml --watch\n"
+    assert 'file: "packed.jsonl"' in (tmp_path / "here" / "packed.yaml").read_text()
     assert outside.endswith(f"then: vernacular submit job.yaml --data {tmp_path / 'rows.jsonl'} --watch\n")
     assert "copy it to a claim of the namespace, and name that for CLAIM, then:" in large
 

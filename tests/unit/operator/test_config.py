@@ -29,7 +29,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         "huggingFace": {"endpoint": "https://hub"},
         "s3": {"endpoint": "https://minio", "region": "eu-central-1"},
         "https": {"hosts": ["files.example.com", "*.example.org:8443"], "maxFileGiB": 5},
-        "storage": {"size": "1Gi", "storageClassName": "fast", "accessMode": "ReadWriteMany"},
+        "storage": {"size": "1Gi", "storageClassName": "fast", "accessMode": "ReadWriteMany", "cachedFilesGiB": 0},
         "gracePeriodSeconds": 60,
         "progressIntervalSeconds": 5,
         "resyncSeconds": 60,

@@ -187,6 +187,14 @@ async def test_a_child_that_the_server_refuses_is_told() -> None:
     assert caught.value.blocked.code == Reason.CREATION_REFUSED
 
 
+async def test_a_webhook_that_does_not_answer_is_told() -> None:
+    error = error_for(500, 'Internal error occurred: failed calling webhook "mjob.kb.io": connection refused')
+    with pytest.raises(BlockedError, match="failed calling webhook") as caught:
+        await execute(Recorder(create_jobs=error), first_plan())
+
+    assert caught.value.blocked.code == Reason.CREATION_REFUSED
+
+
 async def test_a_status_of_a_job_that_is_gone_tells_so() -> None:
     with pytest.raises(JobGoneError):
         await execute(Recorder(patch_status=NotFoundError("gone", 404)), first_plan())

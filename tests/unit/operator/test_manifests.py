@@ -40,6 +40,7 @@ FULL = fine_tune_job(
         "format": "PromptCompletion",
         "columns": {"frage": "prompt", "antwort": "completion"},
         "systemPrompt": "Answer in one sentence.",
+        "chatTemplate": {"configMap": {"name": "templates", "key": "chat.jinja"}},
         "duplicates": "DropNear",
         "personalData": "Redact",
         "maxBadRowsPercent": 5,
@@ -83,6 +84,7 @@ FULL = fine_tune_job(
     tracking={
         "mlflow": {"experiment": "bots", "credentialsSecretName": "mlflow"},
         "weightsAndBiases": {"project": "hr", "entity": "team", "mode": "Online", "secretName": "wandb"},
+        "textInReports": "Masked",
     },
     publish={"registeredModel": "bot", "alias": "rc", "promotion": "Automatic", "promotedAlias": "prod"},
 )

@@ -175,7 +175,7 @@ def test_settings_keep_what_the_runtime_leaves_out() -> None:
 
     assert (laid_over.images.data, laid_over.images.trainer) == (base.images.data, "example.org/trainer:h100")
     assert laid_over.storage.model_dump() == {
-        "size": "200Gi", "storage_class_name": "fast", "access_mode": "ReadWriteMany",
+        "size": "200Gi", "storage_class_name": "fast", "access_mode": "ReadWriteMany", "cached_files_gib": 100,
     }  # fmt: skip
     assert settings(base, None) is base
 

@@ -36,10 +36,13 @@ TEMPLATE = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "st
 DELETED: dict[str, Any] = {"deletionTimestamp": MOMENT, "deletionGracePeriodSeconds": 30}
 JOB_DOCUMENTS = [
     child("live", {"template": TEMPLATE, "suspend": True}, {"active": 1}, **DELETED),
-    child("held", {"template": TEMPLATE, "suspend": True}, {"conditions": [true("Suspended", message="held")]}),
+    child(
+        "held", {"template": TEMPLATE, "suspend": True}, {"conditions": [true("Suspended", message="held")]},
+        labels={**LABELS, "kueue.x-k8s.io/queue-name": "hr"},
+    ),
     child("done", {"template": TEMPLATE}, {"completionTime": MOMENT, "conditions": [true("Complete", message="m")]}),
     child("failed", {"template": TEMPLATE}, {"conditions": [true("FailureTarget"), true("Failed", message="backoff")]}),
-]
+]  # fmt: skip
 SPEC = {"nodeName": "n1", "containers": [{"name": "stage", "image": "i", "resources": {}}], "volumes": []}
 ENDED = {"exitCode": 1, "reason": "Error", "message": "{}", "startedAt": MOMENT, "finishedAt": MOMENT}
 POD_DOCUMENTS = [

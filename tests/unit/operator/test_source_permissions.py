@@ -25,6 +25,11 @@ OTHER_PORT = {"uri": "https://files.example.com:8443/a.jsonl"}
             "files.example.com",
         ),
         ({"evaluation": {"questions": FILE}}, "spec.evaluation.questions", "files.example.com"),
+        (
+            {"dataset": {"train": [ROWS], "chatTemplate": OTHER_PORT}},
+            "spec.dataset.chatTemplate",
+            "files.example.com:8443",
+        ),
         ({"evaluation": {"glossary": OTHER_PORT}}, "spec.evaluation.glossary", "files.example.com:8443"),
     ],
 )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from support.worlds import NOW, child, ended, job_manifest, pod, preempted_report, until_stage, with_status, world
 from vernacular.api import ConditionStatus, ConditionType, FineTuneJob, JobState, Reason, Stage, StageState
 from vernacular.api.status import UsageStatus
 from vernacular_operator.domain.plan import Plan
 from vernacular_operator.domain.reconcile import reconcile
-from vernacular_operator.domain.snapshot import Snapshot
+from vernacular_operator.domain.snapshot import PodFacts, Snapshot
+from vernacular_trainer.contract import Outcome, StageReport
+
+USER_ERROR = StageReport(Outcome.USER_ERROR, code="DatasetSchema", message="row 3")
 
 
 def suspended(job: FineTuneJob, value: bool = True) -> FineTuneJob:
@@ -58,6 +63,32 @@ def test_a_checkpoint_that_was_saved_on_the_way_out_is_noted() -> None:
     assert plan.status.checkpoints is not None
     assert plan.status.checkpoints.latest_step == 13
     assert plan.status.state == JobState.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [(), (pod(Stage.TRAIN),), (ended(Stage.TRAIN, exit_code=85, report=preempted_report(0), gone=True),)],
+    ids=["seen by nobody", "still ending", "without a checkpoint"],
+)
+def test_an_operator_that_was_killed_before_it_said_so_has_suspended_all_the_same(pods: tuple[PodFacts, ...]) -> None:
+    snapshot, _ = stopped()
+    killed = replace(snapshot, jobs=snapshot.jobs[:-1], pods=pods)
+
+    plan = reconcile(killed, NOW)
+    gone = tuple(replace(each, gone=True) for each in pods)
+    plan = reconcile(with_status(killed, plan, pods=gone), NOW)
+
+    assert plan.status.state == JobState.SUSPENDED
+    assert plan.status.usage == UsageStatus()
+
+
+def test_an_error_of_the_user_is_told_though_the_job_was_to_be_suspended() -> None:
+    snapshot, _ = stopped()
+    wrong = ended(Stage.TRAIN, exit_code=78, report=USER_ERROR, gone=True)
+
+    plan = reconcile(replace(snapshot, jobs=snapshot.jobs[:-1], pods=(wrong,)), NOW)
+
+    assert plan.status.state == JobState.FAILED
 
 
 def test_going_on_is_a_new_attempt_once_the_old_pods_are_gone() -> None:

@@ -112,7 +112,7 @@ def test_a_pod_far_past_its_grace_period_is_removed_by_force() -> None:
 
 def test_a_job_that_a_queue_holds_back_is_queued() -> None:
     snapshot = until_stage(Stage.TRAIN)
-    held = child(Stage.TRAIN, suspended=True, message="Job suspended")
+    held = child(Stage.TRAIN, suspended=True, queue="hr", message="Job suspended")
     plan = reconcile(replace(snapshot, jobs=(*snapshot.jobs[:-1], held)), NOW)
 
     assert (plan.status.state, plan.status.reason) == (JobState.QUEUED, Reason.WAITING_FOR_QUOTA)

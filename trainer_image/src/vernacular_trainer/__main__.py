@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _without_stage(show, options)
     try:
         config = load_config(options.config, STAGES[options.stage])
-        report = supervise(config, options.config)
+        report = supervise(config, options.config, sys.stdin.fileno() if options.with_parent else None)
     except Exception as error:
         report = report_of(error)
     _deliver(report, options.termination_log)
@@ -63,7 +63,13 @@ def _check(options: argparse.Namespace) -> None:
     from vernacular_trainer.check_command import Wanted, check_files
 
     wanted = Wanted(
-        tuple(options.files), options.objective, options.teaches, options.format, options.questions, options.reports
+        tuple(options.files),
+        options.objective,
+        options.teaches,
+        options.format,
+        options.questions,
+        options.reports,
+        tuple(options.validation),
     )
     check_files(wanted, sys.stdout)
 
@@ -122,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--termination-log", type=Path, help="file that receives the report; default: standard output"
         )
+        command.add_argument(
+            "--with-parent",
+            action="store_true",
+            help="stop when standard input ends, a pipe that ends with the process that holds its other end",
+        )
     plan = commands.add_parser(PLAN, help="show the settings and the memory that a job comes to; runs nothing")
     _add_config(plan)
     plan.add_argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, instead of what the job says")
@@ -132,6 +143,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--teaches", choices=("Facts", "Skill"), default="Facts", help="what the rows teach")
     check.add_argument("--format", choices=FORMATS, default="Auto", help="the format of all rows")
     check.add_argument("--questions", type=Path, metavar="FILE", help="questions that the tuned model will be asked")
+    check.add_argument(
+        "--validation",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="rows that are held out; repeatable",
+    )
     check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
     digests = commands.add_parser(DIGESTS, help="write place and digest of each row of files, as JSON lines")
     digests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")

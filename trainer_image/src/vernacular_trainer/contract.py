@@ -133,6 +133,14 @@ class Phase(StrEnum):
     PUBLISHING = "Publishing"
 
 
+class TextInReports(StrEnum):
+    """How much of what users wrote and models answered may leave the job's volume with reports."""
+
+    FULL = "Full"
+    MASKED = "Masked"
+    NONE = "None"
+
+
 PHASE_TAG = "vernacular.dev/phase"
 _PHASE_TEXT = re.compile(r"(\w+) attempt (\d+): (\w+)(?:, (.{1,200}))?", re.DOTALL)
 
@@ -194,8 +202,9 @@ class FileSource:
 
 @dataclass(frozen=True)
 class HttpsConfig:
-    """Where https:// uris may lead. `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without
-    a port 443 is meant. `max_file_gib`: the size of a file beyond which it is refused.
+    """Where https:// uris may lead, and which addresses of the machine and its link may be endpoints of buckets.
+    `hosts`: HOST or HOST:PORT for one server, *.DOMAIN for all below a domain; without a port 443 is meant.
+    `max_file_gib`: the size of a file beyond which it is refused.
     """
 
     hosts: tuple[str, ...] = ()
@@ -240,7 +249,9 @@ class DatasetConfig:
     `system_prompt` goes before each row and question that has no system message ("": nothing does). `duplicates`:
     Report, DropExact or DropNear. `personal_data`: Report, Redact or Fail. More than `max_bad_rows_percent` of rows
     that cannot be trained on are a failure, fewer are left out. `cache` is the folder that jobs share for files of
-    servers ("" when the job names none, and but for prepare).
+    servers ("" when the job names none, and but for prepare), which may have `cache_gib` GiB (0: any number).
+    `chat_template`: a Jinja template in the place of the
+    model's own; None: there is none.
     """
 
     train: tuple[FileSource, ...]
@@ -254,6 +265,8 @@ class DatasetConfig:
     max_bad_rows_percent: int = 0
     cache: str = ""
     validation: tuple[FileSource, ...] = ()
+    chat_template: FileSource | None = None
+    cache_gib: int = 0
 
 
 @dataclass(frozen=True)
@@ -274,6 +287,11 @@ class MethodConfig:
     def makes_adapter(self) -> bool:
         """Whether the result is an adapter, not a whole model."""
         return self.type != "Full"
+
+    @property
+    def result(self) -> str:
+        """What the folder of the result is called, in the workspace and in MLflow."""
+        return "adapter" if self.makes_adapter else "model"
 
     @property
     def quantizes(self) -> bool:
@@ -423,13 +441,16 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """The MLflow server and run. `run_id` is "" in prepare, which runs while the operator opens the run."""
+    """The MLflow server and run. `run_id` is "" in prepare, which runs while the operator opens the run.
+    `text_in_reports`: how much text of users and models is published.
+    """
 
     uri: str
     experiment: str
     run_id: str = ""
     credentials_name: str = ""
     credentials_path: str = ""
+    text_in_reports: TextInReports = TextInReports.FULL
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def judge(config: JobConfig, ending: Ending, environ: Mapping[str, str], *, out_
 
 
 def _result(config: JobConfig) -> Path:
-    return Workspace(Path(config.workspace)).result / ("adapter" if config.method.makes_adapter else "model")
+    return Workspace(Path(config.workspace)).result / config.method.result
 
 
 def _missing(result: Path) -> str:

@@ -219,13 +219,14 @@ def _chosen(config: JobConfig, facts: DataFacts) -> tuple[ResolvedPlan, tuple[Pl
     return plan, tuple(reasons.values)
 
 
-def summarise(plan: ResolvedPlan) -> str:
+def summarise(plan: ResolvedPlan, *, with_steps: bool = True) -> str:
     """The plan in one sentence."""
     name = "LoRA" if plan.lora_variant == "Standard" else plan.lora_variant
     method = f"{name} rank {plan.lora_rank}{', base in 4 bits' if plan.quantizes else ''}" if plan.lora_rank else "Full"
     objective = "DPO, " if plan.compares else ""
+    steps = f"{plan.total_steps} steps of {plan.effective_batch_size} rows, " if with_steps else ""
     return (
-        f"{objective}{method}, {plan.total_steps} steps of {plan.effective_batch_size} rows, "
+        f"{objective}{method}, {steps}"
         f"learning rate {plan.learning_rate:g}, "
         f"{plan.max_sequence_length} tokens, {plan.precision}, {plan.strategy} on {plan.world_size}"
     )

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from vernacular_trainer.contract import StageFailure, TrackingConfig, summary_to_dict
+from vernacular_trainer.contract import StageFailure, TextInReports, TrackingConfig, summary_to_dict
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.errors import StageError, refused
-from vernacular_trainer.evaluation.review import Review, changes_to_dicts, review
+from vernacular_trainer.evaluation.review import Review, changes_to_dicts, marks_to_dicts, review
 from vernacular_trainer.evaluation.review_sheet import read_review_sheet
 from vernacular_trainer.tracking import client as tracking
 from vernacular_trainer.tracking.client import TAG_PREFIX
@@ -59,6 +59,9 @@ def review_answers(wanted: Reviewed, out: TextIO, now: Callable[[], float] = tim
             versions = _record(client, wanted, found, _tags(found, reviewer, moment), report)
             named = [f"{version.name} version {version.version}" for version in versions]
             out.write(f"Recorded in {' and on '.join([f'run {wanted.run_id}', *named])}.\n")
+            if not _keeps_sheet(report):
+                kept = "what it says is recorded, the workbook is not: keep it"
+                out.write(f"tracking.textInReports of the job is {report['text_in_reports']}; {kept}.\n")
         else:
             out.write("Nothing was recorded.\n")
 
@@ -72,7 +75,7 @@ def _report(client: Any, wanted: Reviewed) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(text)
     if not report["questions"]:
         raise refused("nothing was asked in this evaluation", "give evaluation.questions, or hold rows out")
-    if "gate" not in report:
+    if "gate" not in report or "row_digest" not in report["questions"][0]:
         raise refused("the report is of a release whose answers cannot be reviewed", "evaluate again with this release")
     return report
 
@@ -102,9 +105,10 @@ def _record(client: Any, wanted: Reviewed, found: Review, tags: dict[str, str], 
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "review.json"
         before = {key: report[key] for key in ("verdict", "summary")}
-        write_json(document, {**tags, "sheet": f"sha256:{digest}", "before": before, **_result(found)})
+        write_json(document, {**tags, "sheet": f"sha256:{digest}", "before": before, **_result(found, report)})
         client.log_artifact(wanted.run_id, str(document), place)
-    client.log_artifact(wanted.run_id, str(wanted.sheet), place)
+    if _keeps_sheet(report):
+        client.log_artifact(wanted.run_id, str(wanted.sheet), place)
     now = int(time.time() * 1000)
     metrics = [Metric(key, value, now, 0) for key, value in _metrics(found).items()]
     client.log_batch(wanted.run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -115,8 +119,17 @@ def _record(client: Any, wanted: Reviewed, found: Review, tags: dict[str, str], 
     return versions
 
 
-def _result(found: Review) -> dict[str, Any]:
-    return {"result": summary_to_dict(found.summary), "changes": changes_to_dicts(found.changes)}
+def _keeps_sheet(report: Mapping[str, Any]) -> bool:
+    """Whether the run may hold a workbook, whose texts are perhaps those of the job's volume."""
+    return bool(report.get("text_in_reports", TextInReports.FULL) == TextInReports.FULL)
+
+
+def _result(found: Review, report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "result": summary_to_dict(found.summary),
+        "marks": marks_to_dicts(found.marks, report),
+        "changes": changes_to_dicts(found.changes),
+    }
 
 
 def _metrics(found: Review) -> dict[str, float]:

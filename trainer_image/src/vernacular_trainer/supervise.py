@@ -31,27 +31,28 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def supervise(config: JobConfig, config_path: Path) -> StageReport:
-    """Run the stage of `config` in processes of its own and judge how it ended.
+def supervise(config: JobConfig, config_path: Path, lifeline: int | None = None) -> StageReport:
+    """Run the stage of `config` in processes of its own and judge how it ended. `lifeline`: as of run_launch.
 
     Raises OSError when nothing could be started.
     """
     if config.trainer and config.stage is Stage.TRAIN:
-        return _supervise_own(config, config.trainer, config_path)
+        return _supervise_own(config, config.trainer, config_path, lifeline)
     with tempfile.TemporaryDirectory(prefix="vernacular-") as folder:
         outcomes = OutcomeFolder(Path(folder), local_ranks(config))
         launch = plan_launch(config, config_path, outcomes, os.environ)
         kills = oom_kills()
         watch = Watch(outcomes.path, outcomes.ranks, outcomes.has_reported)
-        ending = run_launch(launch, outcomes.all_reported, watch.hung, stop_seconds=shutdown_seconds(config))
+        limit = shutdown_seconds(config)
+        ending = run_launch(launch, outcomes.all_reported, watch.hung, stop_seconds=limit, lifeline=lifeline)
         return judge(outcomes, ending, pods=config.compute.pods, out_of_memory=oom_kills() > kills)
 
 
-def _supervise_own(config: JobConfig, trainer: TrainerConfig, config_path: Path) -> StageReport:
+def _supervise_own(config: JobConfig, trainer: TrainerConfig, config_path: Path, lifeline: int | None) -> StageReport:
     """The same with a command of the user's own, which leaves no reports: its exit code and its files are judged."""
     launch = own_trainer.launch(config, trainer.command, config_path, os.environ)
     kills = oom_kills()
-    ending = run_launch(launch, lambda: False, stop_seconds=shutdown_seconds(config))
+    ending = run_launch(launch, lambda: False, stop_seconds=shutdown_seconds(config), lifeline=lifeline)
     return own_trainer.judge(config, ending, os.environ, out_of_memory=oom_kills() > kills)
 
 
@@ -62,17 +63,18 @@ def run_launch(
     *,
     stop_seconds: float,
     linger_seconds: float = LINGER_SECONDS,
+    lifeline: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ending:
     """Start a launcher and wait until it has ended.
 
-    A request to stop (SIGTERM, SIGINT) is passed on; the launcher has `stop_seconds` to follow it, and
-    `linger_seconds` to end once all its ranks have reported. Then everything below this process is killed, and at once
-    when `hung`, which is told the seconds since it was asked last, names something. No process started here outlives
-    the call.
+    A request to stop (SIGTERM, SIGINT, or the end of the pipe `lifeline`, whose other end only the process that
+    started this one holds) is passed on; the launcher has `stop_seconds` to follow it, and `linger_seconds` to end
+    once all its ranks have reported. Then everything below this process is killed, and at once when `hung`, which is
+    told the seconds since it was asked last, names something. No process started here outlives the call.
     """
     _adopt_orphans()
-    with _stop_requests() as requests:
+    with _stop_requests(lifeline) as requests:
         child = os.posix_spawn(launch.command[0], launch.command, launch.environment, setpgroup=0)
         deadline: float | None = None
         stopped = killed = reported = False
@@ -98,29 +100,38 @@ def run_launch(
 
 
 class _StopRequests:
-    """Signals that ask to stop, delivered at a socket so that waiting for them and for children is one wait."""
+    """Signals that ask to stop, delivered at a socket so that waiting for them and for children is one wait, and the
+    lifeline.
+    """
 
-    def __init__(self, receiver: socket.socket) -> None:
+    def __init__(self, receiver: socket.socket, lifeline: int | None) -> None:
         self._receiver = receiver
+        self._lifeline = lifeline
 
     def arrived(self, seconds: float) -> bool:
-        """Wait until any signal comes, at most `seconds`; whether one of them asks to stop."""
-        readable, _, _ = select.select([self._receiver], [], [], seconds)
-        if not readable:
+        """Wait until any signal comes or the lifeline ends, at most `seconds`; whether that asks to stop."""
+        sources = [self._receiver.fileno(), *([] if self._lifeline is None else [self._lifeline])]
+        readable, _, _ = select.select(sources, [], [], seconds)
+        numbers = self._receiver.recv(4096) if sources[0] in readable else b""
+        return any(number in numbers for number in _STOP_SIGNALS) or self._ended(readable)
+
+    def _ended(self, readable: list[int]) -> bool:
+        if self._lifeline not in readable or os.read(self._lifeline, 4096):
             return False
-        numbers = self._receiver.recv(4096)
-        return any(number in numbers for number in _STOP_SIGNALS)
+        # said once: an end stays readable
+        self._lifeline = None
+        return True
 
 
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequests]:
+def _stop_requests(lifeline: int | None) -> Iterator[_StopRequests]:
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
     sender.setblocking(False)
     previous_wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     previous = {number: signal.signal(number, _ignore) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
     try:
-        yield _StopRequests(receiver)
+        yield _StopRequests(receiver, lifeline)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -3,16 +3,16 @@
 inputs/                       copies of every file the user named, with digests; later stages read only these
 downloads/                    files of servers, complete or on their way; inputs/ has them under a second name
 model/                        base model, only when it was fetched from a hub or a bucket
-data/{train,validation}.arrow tokenised rows: input_ids and labels list<int32> (-100: not trained), row string; of
-                              preferences the chosen answer and behind it the rejected one
+data/{train,validation}.arrow tokenised rows: input_ids and labels large_list<int32> (-100: not trained), row
+                              string; of preferences the chosen answer and behind it the rejected one
 data/{train,validation}.npy   how likely the model found both before the training, written by it
 data/clean.jsonl              the rows that are used, as text
 data/held_out.json            which lines of it are not trained on
 plan.json                     resolved settings (plan.ResolvedPlan)
 checkpoints/attempt-<n>/      written by attempt n alone
 result/                       the adapter or model that ships
-reports/                      data.json, data.html, rejected.xlsx, questions-to-write.csv, row-digests.csv,
-                              training.json, environment.json, attempts.json,
+reports/                      data.json, data.html, findings.csv.gz, rejected.xlsx, questions-to-write.csv,
+                              row-digests.csv, training.json, environment.json, attempts.json,
                               evaluation.{json,html}, review.xlsx, collect-next.{jsonl,xlsx}
 evaluation/                   the base's answers, for an evaluation that is repeated
 spool/                        metrics on their way to MLflow
@@ -50,6 +50,11 @@ class Workspace:
     @property
     def glossary(self) -> Path:
         return self.inputs / "glossary.yaml"
+
+    @property
+    def chat_template(self) -> Path:
+        """The job's own, in the place of the model's; there only when it has one."""
+        return self.inputs / "chat_template.jinja"
 
     @property
     def train_rows(self) -> Path:
@@ -101,6 +106,10 @@ class Workspace:
     @property
     def rejected_rows(self) -> Path:
         return self.reports / "rejected.xlsx"
+
+    @property
+    def findings(self) -> Path:
+        return self.reports / "findings.csv.gz"
 
     @property
     def row_digests(self) -> Path:

@@ -35,6 +35,13 @@
   verbs: [create, list]
 {{- end }}
 
+{{- define "vernacular.kueueRules" -}}
+# what the queue of a job waits for
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, watch]
+{{- end }}
+
 {{- define "vernacular.ownNamespaceRules" -}}
 # its uid tells clusters apart whose server has a public certificate
 - apiGroups: ['']

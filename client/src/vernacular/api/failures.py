@@ -148,9 +148,10 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             ),
         ),
         FailureCode.CHAT_TEMPLATE_MISSING: Failure(
-            "The model's tokenizer has no chat template.",
+            "The model's tokenizer has no chat template, or the file of spec.dataset.chatTemplate is not there.",
             Consequence.NEVER_RETRIED,
-            "Use a model whose tokenizer has a chat template, usually one whose name ends in -Instruct.",
+            "Use a model whose tokenizer has a chat template, usually one whose name ends in -Instruct, or name a file"
+            " with one in spec.dataset.chatTemplate.",
         ),
         FailureCode.MODEL_NOT_FOUND: Failure(
             "The base model does not exist where the job says.",
@@ -346,7 +347,8 @@ FAILURES: Mapping[FailureCode, Failure] = MappingProxyType(
             Consequence.NEVER_RETRIED,
             (
                 "The version is published, not promoted: see reports/evaluation.html of the run, write the rows that "
-                "reports/collect-next.xlsx asks for, and create the job again."
+                "reports/collect-next.xlsx asks for (with spec.tracking.textInReports None it is on the workspace "
+                "volume alone), and create the job again."
             ),
         ),
         FailureCode.INTERNAL_ERROR: Failure(

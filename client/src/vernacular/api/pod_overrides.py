@@ -28,7 +28,7 @@ from vernacular.api.strings import (
 
 _OWN_VOLUMES = (
     r"workspace|job|tmp|shm|model-cache|supervisor|claim-[0-9]+|(tracking|model|wandb|judge|embeddings)-credentials"
-    r"|(questions|glossary|(train|validation)-[0-9]+)(-credentials)?"
+    r"|(questions|glossary|chat-template|(train|validation)-[0-9]+)(-credentials)?"
 )
 _OWN_PATHS = "workspace|job|inputs|claims|secrets|model-cache|supervisor|tmp|dev|proc|sys|etc"
 

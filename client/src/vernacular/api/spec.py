@@ -37,7 +37,7 @@ from vernacular.api.strings import (
 # what rows of the known formats are made of
 _COLUMNS = (
     *("messages", "tools", "prompt", "completion", "question", "answer", "instruction", "input", "output", "system"),
-    *("conversations", "text", "chosen", "rejected"),
+    *("conversations", "text", "chosen", "rejected", "topic"),
 )
 
 
@@ -275,6 +275,11 @@ class DatasetSpec(SpecModel):
         min_length=1,
         max_length=8192,
         description="Goes before each row and each question that has no system message of its own.",
+    )
+    chat_template: FileRef | None = Field(
+        default=None,
+        description="A Jinja template that writes conversations for the model, in the place of its own: in training and"
+        " evaluation, and saved with the result.",
     )
     duplicates: Duplicates = Field(
         default=Duplicates.REPORT,
@@ -715,12 +720,26 @@ class WeightsAndBiasesSpec(SpecModel):
     )
 
 
+class TextInReports(StrEnum):
+    """How much of what users wrote and models answered may leave the job's volume with reports."""
+
+    FULL = "Full"
+    MASKED = "Masked"
+    NONE = "None"
+
+
 class TrackingSpec(SpecModel):
     """Records of the job."""
 
     mlflow: MLflowSpec = Field(default_factory=MLflowSpec, description="Where the job is recorded.")
     weights_and_biases: WeightsAndBiasesSpec | None = Field(
         default=None, description="Record the metrics in Weights & Biases too, when the job is published."
+    )
+    text_in_reports: TextInReports = Field(
+        default=TextInReports.FULL,
+        description="What of rows, questions and answers is published. Full: all that reports show. Masked: personal"
+        " data and secrets are replaced by their kind. None: no text, only numbers, digests and places of rows; the"
+        " whole reports stay on the job's volume.",
     )
 
 

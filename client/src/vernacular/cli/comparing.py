@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ Json = Mapping[str, Any]
 
 TRAINING_LOSS, HELD_OUT_LOSS = "train/loss", "eval/loss"
 _VERDICT = "verdict/"
+_REVISION = "modelRevision"
+_QUESTIONS = TAG_PREFIX + "questions"
 _ANSWERS = ("correct", "wrong", "declined")
 _STATES = {"RUNNING": "Running", "FINISHED": "Succeeded", "FAILED": "Failed", "KILLED": "Stopped"}
 
@@ -24,6 +26,7 @@ class Score:
     """How base and tuned model answered; the gain in percentage points with its 95 % interval.
 
     `prompted`: right answers of the base with rows in its prompt, and how many were asked so; None: not measured.
+    `questions`: digest of what was asked; "": not known.
     """
 
     verdict: str
@@ -37,6 +40,7 @@ class Score:
     gain_low: int
     gain_high: int
     prompted: tuple[int, int] | None = None
+    questions: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,22 @@ class Subject:
     spent: Spent = Spent()
 
 
-def of_job(job: Json, curves: Mapping[str, Curve], now: datetime) -> Subject:
-    """A job whose resource is there."""
+def of_job(job: Json, run: Run | None, curves: Mapping[str, Curve], now: datetime) -> Subject:
+    """A job whose resource is there, with its run where that is known: which commit of the model was taken, and what
+    was asked, only the run says.
+    """
+    settings, score = _settings(job), _score(pick(job, "status.evaluation"))
+    if run and settings and (revision := run.params.get(_REVISION)):
+        settings[_REVISION] = revision
+    if run and score:
+        score = replace(score, questions=run.tags.get(_QUESTIONS, ""))
     return Subject(
         job["metadata"]["name"],
         pick(job, "status.state") or "",
         pick(job, "status.mlflow.runID") or "",
-        _settings(job),
+        settings,
         curves,
-        _score(pick(job, "status.evaluation")),
+        score,
         _spent(job, now),
     )
 
@@ -92,7 +103,7 @@ def of_run(name: str, run: Run, curves: Mapping[str, Curve], now: datetime) -> S
 def differing(subjects: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
     """Settings that are not the same in all jobs whose settings are known, with the value of each job, "" for none."""
     known = [subject for subject in subjects if subject.settings]
-    names = dict.fromkeys(name for subject in known for name in subject.settings)
+    names = _compared(known)
     return {
         name: tuple(subject.settings.get(name, "") for subject in subjects)
         for name in names
@@ -102,8 +113,16 @@ def differing(subjects: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
 
 def equal_settings(subjects: Sequence[Subject]) -> int:
     """How many settings are the same in all jobs whose settings are known."""
-    names = {name for subject in subjects for name in subject.settings}
-    return len(names) - len(differing(subjects))
+    return len(_compared(subjects)) - len(differing(subjects))
+
+
+def _compared(subjects: Sequence[Subject]) -> dict[str, None]:
+    """Names of the settings. A commit that not every job tells is not another one."""
+    known = [subject for subject in subjects if subject.settings]
+    names = dict.fromkeys(name for subject in known for name in subject.settings)
+    if not all(_REVISION in subject.settings for subject in known):
+        names.pop(_REVISION, None)
+    return names
 
 
 def remarks(subjects: Sequence[Subject]) -> list[str]:
@@ -111,12 +130,14 @@ def remarks(subjects: Sequence[Subject]) -> list[str]:
     found = [
         f"The settings of {item.name} are not known: it has no plan yet." for item in subjects if not item.settings
     ]
-    scored = [(item, item.score) for item in subjects if item.score]
-    # the base answers without sampling: the same model answers the same questions equally
-    papers = {(item.settings.get("model"), score.base_correct, score.asked) for item, score in scored}
-    models = {model for model, _, _ in papers}
-    if len({asked for _, _, asked in papers}) > 1 or (len(models) == 1 and len(papers) > 1):
+    scored = [(item.name, item.score) for item in subjects if item.score]
+    papers = {score.questions for _, score in scored if score.questions}
+    if len(papers) > 1 or len({score.asked for _, score in scored}) > 1:
         found.append("These jobs were not asked the same questions: their right answers cannot be compared.")
+    elif len(scored) > 1 and (silent := [name for name, score in scored if not score.questions]):
+        found.append(
+            f"What {', '.join(silent)} was asked is not known: right answers can be compared only if it was the same."
+        )
     return found
 
 
@@ -175,6 +196,7 @@ def _recorded_score(run: Run) -> Score | None:
         gain_low=found.get("gain_points_low", 0),
         gain_high=found.get("gain_points_high", 0),
         prompted=(found.get("prompted_correct", 0), found["prompted_asked"]) if found.get("prompted_asked") else None,
+        questions=run.tags.get(_QUESTIONS, ""),
     )
 
 

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from vernacular.cli.errors import CliError
@@ -27,6 +27,8 @@ _REMOTE = {"configMap", "uri"}
 _DIGEST_LENGTH = 20
 _LONGEST_STEM = 40
 _PACKED = ".gz"
+# packing takes time, and no text becomes so much smaller
+_LARGEST_PACKED = 64 * LIMIT_BYTES
 # texts that become smaller; other kinds of files are packed already, or are not read when they are
 _TEXTS = frozenset({".jsonl", ".json", ".csv", ".tsv"})
 
@@ -51,6 +53,12 @@ class LocalFile:
             # packed by another machine it may be other bytes
             return not config_map.get("data") and _unpacked(config_map, self.key, len(self.packed)) == self.packed
         return all((config_map.get(part) or {}) == self.config_map.get(part, {}) for part in ("data", "binaryData"))
+
+
+def stored_rows(name: str, content: bytes) -> bytes:
+    """What a ConfigMap is to hold of a file of rows: itself, or packed where only that may fit."""
+    can_be_packed = PurePath(name).suffix.lower() in _TEXTS and len(content) <= _LARGEST_PACKED
+    return gzip.compress(content, mtime=0) if len(content) > LIMIT_BYTES and can_be_packed else content
 
 
 def named_files(value: Any, schema: Schema) -> Iterator[str]:
@@ -136,9 +144,9 @@ def _read(path: Path, *, may_be_packed: bool) -> LocalFile:
     except OSError as error:
         raise CliError(f"{path} cannot be read: {error.strerror}", "name a file that is there") from None
     key = re.sub(r"[^-._a-zA-Z0-9]", "-", path.name).lstrip(".") or "rows"
-    stored = content
-    if len(content) > LIMIT_BYTES and may_be_packed and path.suffix.lower() in _TEXTS:
-        key, stored = f"{key}{_PACKED}", gzip.compress(content, mtime=0)
+    stored = stored_rows(path.name, content) if may_be_packed else content
+    if stored is not content:
+        key = f"{key}{_PACKED}"
     if len(stored) > LIMIT_BYTES:
         packed = f", {len(stored) / LIMIT_BYTES:.1f} packed" if stored is not content else ""
         raise CliError(

@@ -22,6 +22,8 @@ Json = dict[str, Any]
 # vernacular_local.request says the same; this package does not import it
 _HERE = "local"
 REQUEST_FILE = "request.json"
+RUNS_FOLDER = "vernacular-runs"
+NEEDED_TO_RUN = {"vernacular_trainer": "local", "torch": "local", "peft": "local", "sqlalchemy": "local"}
 
 
 def require(packages: Mapping[str, str]) -> None:

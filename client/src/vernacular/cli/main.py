@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from argparse import Namespace
@@ -52,8 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace, terminal: Terminal) -> ExitCode:
+    name = options.verb.replace("-", "_")
+    # a module cannot be called as Python's own words are
+    name = f"{name}_" if keyword.iskeyword(name) else name
     try:
-        module = importlib.import_module(f"vernacular.cli.verbs.{options.verb.replace('-', '_')}")
+        module = importlib.import_module(f"vernacular.cli.verbs.{name}")
     except ModuleNotFoundError as error:
         raise CliError(
             f"the Python package {error.name} is missing",

@@ -60,6 +60,12 @@ _MLFLOW = _argument(
     metavar="URL",
     help="address of MLflow; default: $MLFLOW_TRACKING_URI, else where the jobs have their runs",
 )
+_DATA = _argument(
+    "--data",
+    action="append",
+    metavar="FILE",
+    help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
+)
 _WATCH = _argument("-w", "--watch", action="store_true", help="then watch it until it ends")
 
 
@@ -149,6 +155,14 @@ VERBS = (
             _argument("--format", choices=FORMATS, default="Auto", help="of all rows (default: as each shows)"),
             _argument("--questions", metavar="FILE", help="questions that the tuned model will be asked"),
             _argument(
+                "--validation",
+                action="append",
+                default=[],
+                metavar="FILE",
+                help="rows that are held out, as dataset.validation.sources names them; may be repeated"
+                " (default: a part of the others)",
+            ),
+            _argument(
                 "--reports",
                 metavar="FOLDER",
                 help="write the report as a page, the rows that can be used, and those that cannot with the reason",
@@ -170,10 +184,12 @@ VERBS = (
         "plan",
         "show what a job comes to, before it runs",
         "Show every setting of a job with its reason, and the memory of a rank; what to change when it does not fit."
-        " The sizes of a model of a hub are read from the heads of its files, without a download. Time and cost are"
+        " The sizes of a model of a hub are read from the heads of its files, without a download. Rows of files on this"
+        " machine are counted; where rows are elsewhere, what depends on their number is left open. Time and cost are"
         " known by a job that has run: --like. It needs the extra [data], and a cluster for --like alone.",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
+            _DATA,
             _argument("--gpu-memory", metavar="80GiB", help="memory of each GPU, to say whether it fits"),
             _argument("--model", metavar="FOLDER", help="where the base model is on this machine"),
             _argument("--like", metavar="JOB", help="a job with the same model on the same GPUs, whose pace is taken"),
@@ -184,17 +200,12 @@ VERBS = (
         "run",
         "run a job on this machine, without a cluster",
         "Run all stages of a job on this machine: prepare, train, evaluate, publish, with the same settings and"
-        " records, in an MLflow file of the work folder or a server. Ctrl-C saves what was learnt and ends with 85;"
-        " the same command goes on from there. It needs the extra [local].",
+        " records, in an MLflow file of the work folder or a server. Ctrl-C, or a terminal that closes, saves what was"
+        " learnt and ends with 85; the same command goes on from there. It needs the extra [local].",
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
-            _argument(
-                "--data",
-                action="append",
-                metavar="FILE",
-                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
-            ),
+            _DATA,
             _argument("--model", metavar="FOLDER", help="where the base model is, instead of spec.model.uri"),
             _argument(
                 "--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: as many as the job says"
@@ -206,6 +217,33 @@ VERBS = (
         cluster=False,
     ),
     Verb(
+        "try",
+        "ask base and tuned model of a job on this machine",
+        "Let base and tuned model of a job that ran on this machine answer side by side: in the terminal with --ask,"
+        " else on a page where you say which answers are right. What you say is appended to a file of rows to train on"
+        " next. Beside the page is an endpoint of OpenAI's API, /v1/chat/completions, with the models base and tuned."
+        " Answers are the most likely ones. It needs the extra [local].",
+        (
+            _argument("job", metavar="JOB", help="name of the job that vernacular run ran"),
+            _argument(
+                "--ask",
+                action="append",
+                default=[],
+                metavar="QUESTION",
+                help="ask this in the terminal, and end; may be given several times",
+            ),
+            _argument("--work", metavar="FOLDER", help="folder of the job (default: vernacular-runs/JOB)"),
+            _argument("--port", type=int, metavar="N", help="where the page is served; default: any that is free"),
+            _argument(
+                "--collect",
+                metavar="FILE",
+                help="where judged answers are appended (default: collect-next.jsonl in the folder of the job)",
+            ),
+        ),
+        ('vernacular try hr-bot --ask "How long is the notice period?"', "vernacular try hr-bot"),
+        cluster=False,
+    ),
+    Verb(
         "submit",
         "create a job from a file",
         "Check a job without the cluster, then have the cluster check it, then create it. Where a file of data is named"
@@ -214,12 +252,7 @@ VERBS = (
         (
             _argument("file", metavar="FILE", help="YAML or JSON with one FineTuneJob; - is the standard input"),
             _argument("--name", metavar="NEW", help="another name for the job"),
-            _argument(
-                "--data",
-                action="append",
-                metavar="FILE",
-                help="a file of rows to train on, instead of spec.dataset.train; may be given several times",
-            ),
+            _DATA,
             _argument("--dry-run", action="store_true", help="only check, here and in the cluster"),
             _WATCH,
         ),

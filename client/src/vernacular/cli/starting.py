@@ -14,7 +14,6 @@ from typing import Any
 
 from vernacular.api.constants import API_VERSION, KIND
 from vernacular.cli.errors import CliError
-from vernacular.cli.localfiles import LIMIT_BYTES
 from vernacular.cli.screens.values import counted
 from vernacular.cli.steering import MAX_NAME_LENGTH
 from vernacular.cli.validation import check_job, job_schema
@@ -72,9 +71,8 @@ def look(name: str, content: bytes) -> Look:
     return Look(count, form, columns)
 
 
-def job_text(file: str, size: int, seen: Look, name: str, model: str) -> str:
-    """A FineTuneJob for the file, with comments for whoever goes on from there."""
-    fits = size <= LIMIT_BYTES
+def job_text(file: str, seen: Look, name: str, model: str, *, fits: bool = True) -> str:
+    """A FineTuneJob for the file, with comments for whoever goes on from there. `fits`: a ConfigMap can hold it."""
     source = f"file: {_quoted(file)}" if fits else f"uri: pvc://CLAIM/{PurePath(file).name}"
     where = "goes into a ConfigMap" if fits else "too large for a ConfigMap: copy it to a claim, and name that here"
     rows = f"{counted(seen.rows, 'row')}, {seen.format}" if seen.format else "not looked into"

@@ -8,8 +8,9 @@ from typing import Any
 
 from vernacular.api import Stage
 from vernacular.api.constants import LABEL_ATTEMPT, LABEL_STAGE
-from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Terminated
+from vernacular_operator.domain.snapshot import JobFacts, PodFacts, Terminated, WorkloadFacts
 from vernacular_operator.manifests.job import CONTAINER_NAME
+from vernacular_operator.manifests.queueing import QUEUE_NAME
 
 _STAGES = {stage.lower(): stage for stage in Stage}
 _INDEX = "batch.kubernetes.io/job-completion-index"
@@ -46,12 +47,39 @@ def job_facts(document: Mapping[str, Any]) -> JobFacts | None:
         deleting=bool(metadata.get("deletionTimestamp")),
         suspended=bool((document.get("spec") or {}).get("suspend")),
         suspended_at=parse_time(held.get("lastTransitionTime")),
+        queue=(metadata.get("labels") or {}).get(QUEUE_NAME, ""),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failing="FailureTarget" in conditions,
         message=last.get("message", "")[:_LONGEST_TEXT],
         finished_at=parse_time(status.get("completionTime") or (end or {}).get("lastTransitionTime")),
     )
+
+
+def workload_facts(document: Mapping[str, Any]) -> WorkloadFacts | None:
+    """Facts of a Workload; None when it is no Job's, or has ended."""
+    metadata, spec = document["metadata"], document.get("spec") or {}
+    owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+    conditions = {item["type"]: item for item in (document.get("status") or {}).get("conditions") or ()}
+    if owner is None or owner.get("kind") != "Job" or _is_true(conditions.get("Finished", {})):
+        return None
+    reserved, evicted = conditions.get("QuotaReserved", {}), conditions.get("Evicted", {})
+    waiting = not _is_true(reserved)
+    return WorkloadFacts(
+        job_uid=owner["uid"],
+        namespace=metadata["namespace"],
+        queue=spec.get("queueName", ""),
+        priority=spec.get("priority") or 0,
+        created=metadata.get("creationTimestamp", ""),
+        waiting=waiting,
+        message=reserved.get("message", "")[:_LONGEST_TEXT] if waiting else "",
+        evicted=evicted.get("reason", "") if _is_true(evicted) else "",
+        evicted_message=evicted.get("message", "")[:_LONGEST_TEXT] if _is_true(evicted) else "",
+    )
+
+
+def _is_true(condition: Mapping[str, Any]) -> bool:
+    return bool(condition.get("status") == "True")
 
 
 def pod_facts(document: Mapping[str, Any], *, gone: bool = False) -> PodFacts | None:

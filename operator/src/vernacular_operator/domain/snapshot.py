@@ -62,8 +62,8 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """The Job of one attempt. `suspended`: somebody holds it back, since `suspended_at`; the operator itself never
-    does.
+    """The Job of one attempt. `suspended`: somebody holds it back, since `suspended_at`; the operator itself only
+    creates it so for its `queue`.
     """
 
     name: str
@@ -73,6 +73,7 @@ class JobFacts:
     deleting: bool = False
     suspended: bool = False
     suspended_at: datetime | None = None
+    queue: str = ""
     complete: bool = False
     failed: bool = False
     failing: bool = False
@@ -83,6 +84,36 @@ class JobFacts:
     def live(self) -> bool:
         """Whether it may still have or make running pods."""
         return not (self.complete or self.failed)
+
+
+@dataclass(frozen=True)
+class WorkloadFacts:
+    """What Kueue says of a Job. `message`: what admission waits for; `evicted`: why its last admission ended ("": it
+    did not), with Kueue's words.
+    """
+
+    job_uid: str
+    namespace: str
+    queue: str
+    priority: int
+    created: str
+    waiting: bool
+    message: str = ""
+    evicted: str = ""
+    evicted_message: str = ""
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """The first of a queue's Workloads is the next."""
+        return -self.priority, self.created, self.job_uid
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What Kueue says of the Job that a queue holds back, and how many of the same LocalQueue come before it."""
+
+    workload: WorkloadFacts
+    ahead: int
 
 
 @dataclass(frozen=True)
@@ -156,7 +187,8 @@ class Blocked:
 class Snapshot:
     """One job and everything that belongs to it. `claim` and `runtime` are only read until the job is accepted.
 
-    `volume_trouble` is why a claim that a pod waits for has no volume, as far as an event says.
+    `volume_trouble` is why a claim that a pod waits for has no volume, as far as an event says; `admission` is known
+    while a queue holds a Job back, where Kueue's Workloads are watched.
     """
 
     job: FineTuneJob
@@ -170,6 +202,7 @@ class Snapshot:
     progress: ProgressFacts | None = None
     phase: PhaseReport | None = None
     volume_trouble: str = ""
+    admission: Admission | None = None
     blocked: Blocked | None = None
 
     def job_of(self, stage: Stage, attempt: int) -> JobFacts | None:

@@ -29,6 +29,7 @@ SERVICES = Kind("", "v1", "services")
 CLAIMS = Kind("", "v1", "persistentvolumeclaims")
 EVENTS = Kind("", "v1", "events")
 NAMESPACES = Kind("", "v1", "namespaces")
+WORKLOADS = Kind("kueue.x-k8s.io", "v1beta2", "workloads")
 
 KINDS_OF_CHILDREN = {"Job": JOBS, "Service": SERVICES, "PersistentVolumeClaim": CLAIMS}
 

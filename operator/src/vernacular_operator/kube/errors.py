@@ -5,6 +5,7 @@ from __future__ import annotations
 # the admission of owner references learns of new kinds every half a minute: in the first one after an install it
 # refuses children, which has nothing to do with rights
 _NEW_KIND = "cannot find RESTMapping"
+_WEBHOOK = "failed calling webhook"
 
 
 class KubeError(Exception):
@@ -43,6 +44,10 @@ class UnavailableError(KubeError):
     """The API server did not answer, or asked to come back later."""
 
 
+class WebhookAwayError(UnavailableError):
+    """A webhook that has to agree does not answer: nothing can be created until it does."""
+
+
 def error_for(status: int, message: str, reason: str = "") -> KubeError:
     """The error that stands for an HTTP status of 400 or more. `reason` is that of the Status object."""
     match status:
@@ -62,6 +67,8 @@ def error_for(status: int, message: str, reason: str = "") -> KubeError:
             return InvalidError(message, status)
         case 408 | 429:
             return UnavailableError(message, status)
+        case 500 if _WEBHOOK in message:
+            return WebhookAwayError(message, status)
         case _ if status >= 500:
             return UnavailableError(message, status)
         case _:

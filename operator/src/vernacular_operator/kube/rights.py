@@ -48,6 +48,7 @@ IN_NAMESPACES = (
     Right("", "persistentvolumeclaims", ("get", "create"), "workspaces; an existing one is looked at"),
     Right("", "events", ("create", "list"), "what happened, for kubectl describe; why a claim has no volume"),
 )
+FOR_KUEUE = (Right("kueue.x-k8s.io", "workloads", ("list", "watch"), "what the queue of a job waits for"),)
 IN_ITS_OWN_NAMESPACE = (
     Right("", "namespaces", ("get",), "its uid tells clusters apart whose server has a public certificate"),
 )
@@ -61,6 +62,7 @@ def chart_template() -> str:
     """The named templates that the chart's roles include."""
     parts = [
         ("vernacular.rules", IN_NAMESPACES),
+        ("vernacular.kueueRules", FOR_KUEUE),
         ("vernacular.ownNamespaceRules", IN_ITS_OWN_NAMESPACE),
         ("vernacular.clusterRules", IN_THE_CLUSTER),
     ]

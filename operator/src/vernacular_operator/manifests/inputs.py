@@ -79,6 +79,12 @@ def glossary_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
     return _source(reference, "glossary", stage) if reference else None
 
 
+def chat_template_source(job: FineTuneJob, stage: Stage) -> FileSource | None:
+    """The job's own chat template; None when the model's holds."""
+    reference = job.spec.dataset.chat_template
+    return _source(reference, "chat-template", stage) if reference else None
+
+
 def judge_service(job: FineTuneJob, stage: Stage) -> JudgeConfig | None:
     """The model that compares the answers; None when the job names none, or the stage asks none."""
     judge = job.spec.evaluation.judge if stage == Stage.EVALUATE else None
@@ -107,7 +113,7 @@ def claims_of(job: FineTuneJob, stage: Stage) -> tuple[str, ...]:
 
 
 def dataset_claims(job: FineTuneJob) -> frozenset[str]:
-    """Claims of the training files, questions and glossary."""
+    """Claims of all files that the job names."""
     found = (ClaimPath.parse(reference.uri) for _, reference in _references(job) if reference.uri)
     return frozenset(item.claim for item in found if item)
 
@@ -238,9 +244,12 @@ def _references(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
     yield from ((f"train-{i}", reference) for i, reference in enumerate(job.spec.dataset.train))
     kept_back = job.spec.dataset.validation.sources or ()
     yield from ((f"validation-{i}", reference) for i, reference in enumerate(kept_back))
-    for name, reference in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
-        if reference:
-            yield name, reference
+    single = {
+        "questions": evaluation.questions,
+        "glossary": evaluation.glossary,
+        "chat-template": job.spec.dataset.chat_template,
+    }
+    yield from ((name, reference) for name, reference in single.items() if reference)
 
 
 def _source(reference: FileRef, folder: str, stage: Stage) -> FileSource:

@@ -11,6 +11,7 @@ from vernacular_operator.manifests.common import attempt_metadata, labels_of
 from vernacular_operator.manifests.inputs import stage_mounts
 from vernacular_operator.manifests.job_config import Attempt, grace_period, job_config
 from vernacular_operator.manifests.pod_overrides import merged, overrides_of
+from vernacular_operator.manifests.queueing import held, queue_labels
 from vernacular_trainer.contract import JOB_ANNOTATION, JOB_DIRECTORY, JOB_FILE, SUPERVISOR_ROOT, TERMINATION_LOG
 
 CONTAINER_NAME = "stage"
@@ -22,12 +23,15 @@ _WITH_GPUS = frozenset({Stage.TRAIN, Stage.EVALUATE})
 def stage_job(attempt: Attempt, config: OperatorConfig) -> dict[str, Any]:
     """The Job of one attempt. Training is an Indexed Job with one completion for each pod."""
     overrides = overrides_of(attempt.job, attempt.stage, shared=is_shared(attempt.job, config))
+    metadata = attempt_metadata(attempt.job, attempt.stage, attempt.number)
+    queued = queue_labels(attempt.job, attempt.stage, config.kueue)
     indexed = {"completionMode": "Indexed"} if attempt.stage == Stage.TRAIN else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": attempt_metadata(attempt.job, attempt.stage, attempt.number),
+        "metadata": {**metadata, "labels": {**metadata["labels"], **queued}},
         "spec": {
+            **held(queued),
             **indexed,
             "parallelism": attempt.pods,
             "completions": attempt.pods,

@@ -30,6 +30,7 @@ from vernacular_trainer.contract import (
     ObjectiveConfig,
     PublishConfig,
     Stage,
+    TextInReports,
     TrackingConfig,
     TrainerConfig,
     TrainingConfig,
@@ -79,7 +80,7 @@ def job_config(attempt: Attempt, config: OperatorConfig) -> JobConfig:
         identity=JobIdentity(metadata.namespace, metadata.name, metadata.uid, attempt.cluster),
         workspace=workspace,
         model=_model(attempt, workspace),
-        dataset=_dataset(attempt),
+        dataset=_dataset(attempt, config),
         tracking=_tracking(attempt, config),
         weights_and_biases=_weights_and_biases(attempt),
         publish=_publish(job),
@@ -120,12 +121,13 @@ def _model(attempt: Attempt, workspace: str) -> ModelConfig:
     )
 
 
-def _dataset(attempt: Attempt) -> DatasetConfig:
-    dataset = attempt.job.spec.dataset
+def _dataset(attempt: Attempt, config: OperatorConfig) -> DatasetConfig:
+    dataset, cache = attempt.job.spec.dataset, _cache(attempt)
     return DatasetConfig(
         train=inputs.file_sources(attempt.job, attempt.stage),
         teaches=dataset.teaches.value,
         validation=inputs.validation_sources(attempt.job, attempt.stage),
+        chat_template=inputs.chat_template_source(attempt.job, attempt.stage),
         validation_split_percent=_split_percent(dataset.validation),
         format=dataset.format.value,
         columns=dict(dataset.columns or {}),
@@ -133,7 +135,8 @@ def _dataset(attempt: Attempt) -> DatasetConfig:
         duplicates=dataset.duplicates.value,
         personal_data=dataset.personal_data.value,
         max_bad_rows_percent=dataset.max_bad_rows_percent,
-        cache=_cache(attempt),
+        cache=cache,
+        cache_gib=config.storage.cached_files_gib if cache else 0,
     )
 
 
@@ -157,6 +160,7 @@ def _tracking(attempt: Attempt, config: OperatorConfig) -> TrackingConfig:
         run_id=attempt.run_id,
         credentials_name=secret,
         credentials_path=inputs.TRACKING_SECRET_PATH if secret else "",
+        text_in_reports=TextInReports(attempt.job.spec.tracking.text_in_reports.value),
     )
 
 

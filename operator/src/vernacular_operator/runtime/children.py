@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 from vernacular.api.constants import LABEL_MANAGED_BY, MANAGED_BY
@@ -28,13 +29,25 @@ class ChildEvent(Protocol):
 
 
 class ChildWatch:
-    """One kind in one namespace ("" for all). `listed` is set once everything that exists was told."""
+    """One kind in one namespace ("" for all). `listed` is set once everything that exists was told; `begin` is called
+    with the namespace before each list.
+    """
 
-    def __init__(self, api: KubeWatch, kind: Kind, namespace: str, tell: ChildEvent) -> None:
+    def __init__(
+        self,
+        api: KubeWatch,
+        kind: Kind,
+        namespace: str,
+        tell: ChildEvent,
+        selector: str = SELECTOR,
+        begin: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._api = api
         self._kind = kind
         self._namespace = namespace
         self._tell = tell
+        self._selector = selector
+        self._begin = begin
         self._version = ""
         self._pause = _FIRST_PAUSE
         self.listed = asyncio.Event()
@@ -57,7 +70,8 @@ class ChildWatch:
 
     async def _list(self) -> None:
         version = ""
-        async for page in self._api.pages(self._kind, self._namespace, SELECTOR):
+        self._begin(self._namespace)
+        async for page in self._api.pages(self._kind, self._namespace, self._selector):
             for document in page.items:
                 self._tell(self._kind, document, deleted=False, listed=True)
             version = page.version
@@ -66,7 +80,7 @@ class ChildWatch:
 
     async def _watch(self) -> None:
         """Until the server ends it, as it does every few minutes."""
-        async for kind, document in self._api.watch(self._kind, self._namespace, SELECTOR, self._version):
+        async for kind, document in self._api.watch(self._kind, self._namespace, self._selector, self._version):
             self._pause = _FIRST_PAUSE
             if kind != "BOOKMARK":
                 self._tell(self._kind, document, deleted=kind == "DELETED", listed=False)

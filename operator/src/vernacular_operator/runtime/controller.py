@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -16,8 +16,9 @@ from vernacular_operator.domain.plan import Plan, RunEnd
 from vernacular_operator.domain.policies.ending import run_status
 from vernacular_operator.domain.reconcile import reconcile
 from vernacular_operator.domain.snapshot import RunOpened, Snapshot
-from vernacular_operator.kube.api import JOBS, PODS, Kind, KubeClient
+from vernacular_operator.kube.api import JOBS, PODS, WORKLOADS, Kind, KubeClient
 from vernacular_operator.kube.errors import KubeError
+from vernacular_operator.runtime.admissions import Admissions
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.children import ChildWatch
 from vernacular_operator.runtime.clock import Clock
@@ -30,6 +31,7 @@ from vernacular_operator.runtime.progress import ProgressReader
 from vernacular_operator.runtime.queue import WorkQueue
 from vernacular_operator.runtime.resync import Resync
 from vernacular_operator.runtime.sweep import RunSweeper
+from vernacular_operator.runtime.tasks import apart, for_ever
 from vernacular_operator.telemetry import logs
 from vernacular_operator.telemetry.metrics import Metrics, OperatorState
 from vernacular_operator.telemetry.running import running
@@ -68,7 +70,8 @@ class Controller:
         self._gaps = GapDetector(clock.now())
         self._resync_soon = asyncio.Event()
         self._progress = ProgressReader(mlflow, self._cache, self._queue.add, clock, config.progress_interval_seconds)
-        self._observer = Observer(api, self._cache, config, self._keeper, self._progress, cluster)
+        self._admissions = Admissions(self._queue.add)
+        self._observer = Observer(api, self._cache, config, self._keeper, self._progress, self._admissions, cluster)
         self._events = EventPoster(api, lambda: len(self._queue) > 0)
         self._executor = Executor(api, self._cache, self._keeper, self._health, metrics, self._events)
         namespaces = config.watch_namespaces
@@ -76,6 +79,11 @@ class Controller:
             ChildWatch(api, kind, namespace, self.child_event)
             for namespace in namespaces or ("",)
             for kind in (JOBS, PODS)
+        ]
+        listing, told = self._admissions.listing, self._admissions.workload_event
+        self._queue_watches = [
+            ChildWatch(api, WORKLOADS, namespace, told, selector="", begin=listing)
+            for namespace in (namespaces or ("",) if config.kueue.enabled else ())
         ]
         self._resync = Resync(api, self._cache, namespaces, self._queue.add, self._gone, self._health)
         self._sweeper = RunSweeper(mlflow, self._keeper, api, self._cache, clock, cluster, namespaces)
@@ -127,18 +135,15 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for watch in self._watches:
-                    tasks.create_task(watch.run(), name="watch")
+                    tasks.create_task(for_ever("watch", watch.run), name="watch")
                 await self._first_list()
                 for watch in self._watches:
                     await watch.listed.wait()
                 self._health.resynced()
                 for number in range(self._config.workers):
                     tasks.create_task(self._work(), name=f"worker-{number}")
-                tasks.create_task(self._progress.run(), name="progress")
-                tasks.create_task(self._progress.tell_for_ever(), name="progress-news")
-                tasks.create_task(self._events.run(), name="events")
-                tasks.create_task(self._resync_for_ever(), name="resync")
-                tasks.create_task(self._sweep_for_ever(), name="sweep")
+                for name, loop in self._loops():
+                    tasks.create_task(for_ever(name, loop), name=name)
         finally:
             self._queue.close()
             with suppress(TimeoutError):
@@ -146,6 +151,16 @@ class Controller:
                     await self._events.drain()
             await self._keeper.close()
             await self._mlflow.close()
+
+    def _loops(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """What goes on beside the workers."""
+        yield "progress", self._progress.run
+        yield "progress-news", self._progress.tell_for_ever
+        yield "events", self._events.run
+        yield "resync", self._resync_for_ever
+        yield "sweep", self._sweep_for_ever
+        for watch in self._queue_watches:
+            yield "watch of queues", watch.run
 
     async def _first_list(self) -> None:
         while True:
@@ -173,7 +188,7 @@ class Controller:
         """done, retry or error."""
         try:
             async with asyncio.timeout(_VISIT_SECONDS):
-                await self._visit(key)
+                await apart(self._visit(key))
         except KubeError as error:
             delay = self._queue.retry(key)
             _log.warning("%s; again in %.1f s", error, delay)

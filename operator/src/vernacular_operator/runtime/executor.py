@@ -18,6 +18,7 @@ from vernacular_operator.kube.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    WebhookAwayError,
 )
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.events import EventPoster
@@ -93,7 +94,7 @@ class Executor:
             stored = await self._api.create(kind, namespace, dict(manifest))
         except AlreadyExistsError:
             stored = await self._existing(job, manifest, kind)
-        except (ForbiddenError, InvalidError) as error:
+        except (ForbiddenError, InvalidError, WebhookAwayError) as error:
             message = f"{manifest['kind']} {name} in namespace {namespace} cannot be created: {error}"
             raise BlockedError(Blocked(Reason.CREATION_REFUSED, message)) from None
         if kind is JOBS:

@@ -10,11 +10,12 @@ from vernacular_operator.config import OperatorConfig
 from vernacular_operator.domain import claim_events
 from vernacular_operator.domain.policies import volumes
 from vernacular_operator.domain.reports import has_evidence, success_report
-from vernacular_operator.domain.snapshot import ClaimFacts, PodFacts, RuntimeChoice, Snapshot
+from vernacular_operator.domain.snapshot import Admission, ClaimFacts, JobFacts, PodFacts, RuntimeChoice, Snapshot
 from vernacular_operator.kube.api import CLAIMS, EVENTS, JOBS, PODS, KubeApi
 from vernacular_operator.kube.errors import NotFoundError
 from vernacular_operator.manifests.claim import claim_name, workspace_spec
 from vernacular_operator.manifests.inputs import claims_of, model_cache
+from vernacular_operator.runtime.admissions import Admissions
 from vernacular_operator.runtime.cache import Cache, Key
 from vernacular_operator.runtime.catalog import RuntimeCatalog
 from vernacular_operator.runtime.progress import ProgressReader
@@ -31,6 +32,7 @@ class Observer:
         config: OperatorConfig,
         keeper: RunKeeper,
         progress: ProgressReader,
+        admissions: Admissions,
         cluster: str,
     ) -> None:
         self._catalog = RuntimeCatalog(api, readable=not config.watch_namespaces)
@@ -39,6 +41,7 @@ class Observer:
         self._config = config
         self._keeper = keeper
         self._progress = progress
+        self._admissions = admissions
         self._cluster = cluster
 
     async def observe(self, key: Key) -> Snapshot | None:
@@ -61,7 +64,17 @@ class Observer:
             progress=reported.progress,
             phase=reported.phase,
             volume_trouble=await self._volume_trouble(job, pods),
+            admission=self._admission(key, jobs),
         )
+
+    def _admission(self, key: Key, jobs: Iterable[JobFacts]) -> Admission | None:
+        found = None
+        for job in jobs:
+            if job.suspended and job.live:
+                found = self._admissions.of(job.uid, key)
+            else:
+                self._admissions.forget(job.uid)
+        return found
 
     async def _volume_trouble(self, job: FineTuneJob, pods: Iterable[PodFacts]) -> str:
         """Events are only read while a pod waits for a volume."""

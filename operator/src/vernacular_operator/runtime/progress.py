@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 # MLflow's filter parser refuses 5,000 ids in one request and takes 2,500
 _RUNS_A_REQUEST = 2500
 # a little more than a twentieth: other statuses are written beside
-_SECONDS_BETWEEN_WRITES = 0.055
+_SECONDS_BETWEEN_WRITES = 0.06
 _SAMPLES = 30
 # the largest count that a status can hold
 _LARGEST = 2**53

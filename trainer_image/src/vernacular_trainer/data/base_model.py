@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vernacular_trainer.contract import ModelConfig, StageFailure
+from vernacular_trainer.contract import HttpsConfig, ModelConfig, StageFailure
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.model_cache import SOURCE_FILE, ModelCache, shared_entry
 from vernacular_trainer.data.remote.models import RemoteModel, remote_model
@@ -18,6 +18,7 @@ from vernacular_trainer.errors import StageError
 from vernacular_trainer.model_shape import max_length
 
 _TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+NO_HOSTS = HttpsConfig()
 _ALTERNATIVES = "use a causal language model in the Hugging Face format: config.json, tokenizer.json, *.safetensors"
 
 
@@ -35,13 +36,14 @@ class BaseModel:
     weights: frozenset[str]
 
 
-def provide(model: ModelConfig) -> BaseModel:
-    """Fetch the model if it is on a hub or in a bucket, and check it.
+def provide(model: ModelConfig, allowed: HttpsConfig = NO_HOSTS) -> BaseModel:
+    """Fetch the model if it is on a hub or in a bucket, and check it. `allowed`: servers of buckets on local addresses.
 
-    Raises StageError (ModelNotFound, ModelAccessDenied, SecretMissing, ModelUnsupported, SourceUnavailable).
+    Raises StageError (ModelNotFound, ModelAccessDenied, SecretMissing, ModelUnsupported, SourceNotAllowed,
+    SourceUnavailable).
     """
     folder = Path(model.path)
-    if remote := remote_model(model):
+    if remote := remote_model(model, allowed):
         fetch(remote, model, folder)
     elif not folder.is_dir():
         advice = "write the folder of the model inside the claim: pvc://<claim>/<folder>"
@@ -87,7 +89,7 @@ def fetch(remote: RemoteModel, model: ModelConfig, folder: Path) -> None:
 
 def downloaded(model: ModelConfig) -> str:
     """How much of a model has been fetched so far, for people."""
-    remote = remote_model(model)
+    remote = remote_model(model, NO_HOSTS)
     drafts: Iterable[Path] = (_draft_of(Path(model.path)),)
     if remote and model.cache:
         drafts = ModelCache(Path(model.cache)).drafts(remote.repository)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vernacular_trainer.contract import StageFailure
 from vernacular_trainer.data.rows import Conversation, Message, RowError
 from vernacular_trainer.errors import StageError
+from vernacular_trainer.workspace import Workspace
 
 NOT_TRAINED = -100
 # what the library tells of a text takes twenty times its size: of few texts it stays in the processor's caches
@@ -56,8 +57,9 @@ class _Rendered:
     spans: tuple[Span, ...] | None
 
 
-def load_tokenizer(folder: Path, name: str) -> Any:
-    """The tokenizer of the model in `folder`; `name` is the model as the user wrote it.
+def load_tokenizer(folder: Path, name: str, template: str = "") -> Any:
+    """The tokenizer of the model in `folder`; `name` is the model as the user wrote it. `template`: the chat template
+    that it writes with; "": its own.
 
     Raises StageError (ModelUnsupported, ChatTemplateMissing).
     """
@@ -73,11 +75,18 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     if not tokenizer.is_fast:
         message = f"the tokenizer of {name} does not say which token stands for which characters"
         raise StageError(StageFailure.MODEL_UNSUPPORTED, message, "add a tokenizer.json to the model's folder")
+    if template:
+        tokenizer.chat_template = template
     if not tokenizer.chat_template:
         message = f"{name} has no chat template, so it is not known how a conversation is written for it"
-        advice = "use the instruct or chat version of the model, or add chat_template.jinja to its folder"
+        advice = "use the instruct or chat version of the model, or give a chat template in dataset.chatTemplate"
         raise StageError(StageFailure.CHAT_TEMPLATE_MISSING, message, advice)
     return tokenizer
+
+
+def own_template(workspace: Workspace) -> str:
+    """The job's own chat template as prepare has left it, "" when the model's own holds."""
+    return workspace.chat_template.read_text(encoding="utf-8-sig") if workspace.chat_template.exists() else ""
 
 
 def render(tokenizer: Any, messages: tuple[Message, ...], ask: bool, tools: Tools = ()) -> str:
@@ -102,7 +111,7 @@ def _texts(tokenizer: Any, conversations: Sequence[tuple[Message, ...]], ask: bo
             tokenize=False,
             add_generation_prompt=ask,
         )
-    except (TemplateError, TypeError, ValueError):
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError):
         # templates take definitions and arguments of tools apart without asking what they are
         raise RowError("TemplateRefused") from None
     return texts

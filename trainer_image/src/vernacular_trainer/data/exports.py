@@ -53,8 +53,9 @@ def _lines(rows: Iterable[Conversation]) -> bytes:
 
 
 def _plain(row: Conversation) -> dict[str, Any]:
+    topic = {"topic": row.topic} if row.topic else {}
     if row.plain:
-        return {"text": row.messages[0].content}
+        return {"text": row.messages[0].content, **topic}
     document: dict[str, Any]
     if row.rejected:
         *prompt, chosen = row.messages
@@ -65,7 +66,7 @@ def _plain(row: Conversation) -> dict[str, Any]:
         }
     else:
         document = {"messages": [_message(message) for message in row.messages]}
-    return {**document, "tools": list(row.tools)} if row.tools else document
+    return {**document, **({"tools": list(row.tools)} if row.tools else {}), **topic}
 
 
 def _message(message: Message) -> dict[str, Any]:

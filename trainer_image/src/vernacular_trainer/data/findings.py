@@ -117,6 +117,20 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
             "longer than the sequence length: the end of its answer is lost",
             "raise training.maxSequenceLength, or shorten the row",
         ),
+        "PromptTrained": _warning(
+            "has tokens of its prompt among those that are trained: the model learns to ask, too",
+            "see the row under 'What is trained' in the report; use a chat template that writes an answer behind what"
+            " asks for it, and nothing of the prompt behind or within the answer",
+        ),
+        "AnswerNotTrained": _warning(
+            "has a part of its answer among the tokens that are not trained",
+            "see the row under 'What is trained' in the report; use a chat template that writes an answer once, behind"
+            " what asks for it",
+        ),
+        "EndNotTrained": _warning(
+            "has an answer that is trained without a token that ends it: the model learns to go on",
+            "use a chat template that writes a token of its own after each answer, or rows with one answer",
+        ),
         "Duplicate": _warning("says the same as an earlier row", "remove repeated rows unless they shall weigh more"),
         "NearDuplicate": _warning(
             "says nearly the same as an earlier row",
@@ -168,6 +182,15 @@ FINDINGS: Mapping[str, Finding] = MappingProxyType(
         "ShareNotReached": _warning(
             "is a source with fewer rows than its sharePercent asks for; all of them are used",
             "add rows to it, or lower its sharePercent",
+        ),
+        "TopicRare": Finding(
+            Severity.INFO,
+            "is the first row of a topic with hardly any rows beside the others",
+            "write more rows about it, or give it and its like one name in the column topic",
+        ),
+        "TopicDominant": _warning(
+            "is the first row of a topic with at least 80 % of all rows that name one",
+            "add rows about the other topics, or let sharePercent take fewer of its source",
         ),
         "FewRows": Finding(
             Severity.INFO, "fewer than 50 rows are left", "add rows: some hundred good ones are a useful start"

@@ -30,7 +30,9 @@ SHAPES = (
     Shape("Text", ("text",)),
     Shape("Preference", ("prompt", "chosen", "rejected"), ("system", "tools")),
 )
-COLUMNS = frozenset(key for shape in SHAPES for key in (*shape.required, *shape.optional))
+# in rows of every format
+TOPIC = "topic"
+COLUMNS = frozenset({TOPIC, *(key for shape in SHAPES for key in (*shape.required, *shape.optional))})
 NESTED_COLUMNS = frozenset({"messages", "conversations", "tools"})
 # how the fine-tuning API of OpenAI writes pairs: the same, with prompt and tools in one object
 _HOSTED_PAIR = {"preferred_output": "chosen", "non_preferred_output": "rejected"}
@@ -50,8 +52,8 @@ _SPEAKERS: dict[str, Role] = {
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """The messages of a row, its tools, whether it is plain text, the columns that no format knows, and of a preference
-    the rejected answer.
+    """The messages of a row, its tools, whether it is plain text, the columns that no format knows, of a preference the
+    rejected answer, and what the row is about ("": it does not say).
     """
 
     messages: tuple[Message, ...]
@@ -59,6 +61,7 @@ class ParsedRow:
     plain: bool
     unused: frozenset[str]
     rejected: Message | None = None
+    topic: str = ""
 
 
 def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> ParsedRow:
@@ -78,7 +81,16 @@ def parse_row(value: Any, named: str = AUTO, *, pairs: bool | None = None) -> Pa
     plain = shape.format == "Text"
     _check_turns(messages, plain)
     rejected = _rejected(value["rejected"], messages) if shape.format == "Preference" else None
-    return ParsedRow(messages, tools, plain, frozenset(value).difference(shape.required, shape.optional), rejected)
+    unused = frozenset(value).difference(shape.required, shape.optional)
+    topic = _topic(value.get(TOPIC))
+    return ParsedRow(messages, tools, plain, unused - {TOPIC} if topic else unused, rejected, topic)
+
+
+def _topic(value: Any) -> str:
+    """The label of a row; "" for what is none, which then is a column as any other."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return " ".join(_text(value).split()) if isinstance(value, str) else ""
 
 
 def _hosted_pair(value: dict[str, Any]) -> dict[str, Any]:

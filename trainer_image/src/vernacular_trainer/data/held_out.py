@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -45,9 +45,11 @@ def origins_of(rows: Sequence[Conversation], held_out: Sequence[int], cut: Seque
     return Origins(tuple(index + 1 for index in held_out), tuple(index + 1 for index in cut), tuple(begins))
 
 
-def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace) -> int:
-    """Without questions of the user, the evaluation asks what the held-out rows ask; how many these are."""
-    text = questions_of_rows((rows[index] for index in split.validation), HELD_OUT_QUESTIONS)
+def ask_held_out(rows: Sequence[Conversation], split: Split, workspace: Workspace, topics: Container[str] = ()) -> int:
+    """Without questions of the user, the evaluation asks what the held-out rows ask; how many these are. `topics`:
+    those that the questions name.
+    """
+    text = questions_of_rows((rows[index] for index in split.validation), HELD_OUT_QUESTIONS, topics)
     write_bytes(workspace.questions, text.encode())
     # read as the evaluation will read it: what is wrong must not come to light after the training
     return len(parse_questions(text, "held-out rows")) if text else 0

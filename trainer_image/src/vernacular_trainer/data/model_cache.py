@@ -59,12 +59,16 @@ class ModelCache:
 
         `fetch` may find files of a broken-off attempt. Raises what it raises, and OSError.
         """
-        folder = self._versions(repository) / commit
+        folder = self.place(repository, commit)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(folder) as locked:
             if locked:
                 self._fill(folder, fetch)
         return folder
+
+    def place(self, repository: str, version: str) -> Path:
+        """Where the folder of a version is, or will be."""
+        return self._versions(repository) / version
 
     def drafts(self, repository: str) -> Iterator[Path]:
         """Folders of versions that are being fetched, or were."""
@@ -145,8 +149,15 @@ def shared_entry(cache: str, kind: str, repository: str, version: str, fetch: Ca
     """The entry of the cache in this folder. Raises StageError (ArgumentRefused) when it cannot be written, and what
     `fetch` raises.
     """
-    try:
+    with writable(cache):
         return ModelCache(Path(cache), kind=kind).entry(repository, version, fetch)
+
+
+@contextlib.contextmanager
+def writable(cache: str) -> Iterator[None]:
+    """Raises StageError (ArgumentRefused) when the cache in this folder cannot be written."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

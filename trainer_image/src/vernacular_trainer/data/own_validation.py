@@ -36,5 +36,5 @@ def own_split(rows: Sequence[Conversation], held_out: frozenset[str], problems: 
         first.setdefault(asked_key(rows[index]), rows[index].row)
     for index in validation:
         if place := first.get(asked_key(rows[index])):
-            problems.add("LeakedValidation", f"{rows[index].row} and {place}")
+            problems.add("LeakedValidation", rows[index].row, other=place)
     return Split(train, validation)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vernacular_trainer.contract import Problem
 from vernacular_trainer.data.findings import FINDINGS, Severity
+from vernacular_trainer.data.places import Places
 
 FIRST_ROWS = 5
 
@@ -20,28 +21,30 @@ class Rejected:
 
 @dataclass
 class ProblemLog:
-    """Counts findings by code and keeps the places of the first few of each. `rejected`: every row that is left out,
-    so that rows in are rows kept and rows rejected.
+    """Counts findings by code and keeps the places of the first few of each; `places` has those of all. `rejected`:
+    every row that is left out, so that rows in are rows kept and rows rejected.
     """
 
+    places: Places = field(default_factory=Places)
     rejected: list[Rejected] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=dict)
     _rows: dict[str, list[str]] = field(default_factory=dict)
     _advice: dict[str, str] = field(default_factory=dict)
 
-    def add(self, code: str, row: str, advice: str = "") -> None:
-        """Note one finding at `row` ("train.jsonl:12", "" for one about all rows); the first `advice` that says more
-        than the table is kept.
+    def add(self, code: str, row: str, advice: str = "", other: str = "") -> None:
+        """Note one finding at `row` ("train.jsonl:12", "" for one about all rows), and the place of the `other` row
+        that it is about; the first `advice` that says more than the table is kept.
         """
+        self.places.add(code, row, other)
         self._counts[code] = self._counts.get(code, 0) + 1
         self._advice.setdefault(code, advice or FINDINGS[code].advice)
         rows = self._rows.setdefault(code, [])
         if row and len(rows) < FIRST_ROWS:
-            rows.append(row)
+            rows.append(f"{row} and {other}" if other else row)
 
-    def reject(self, code: str, row: str, advice: str = "") -> None:
+    def reject(self, code: str, row: str, advice: str = "", other: str = "") -> None:
         """Note a finding, and that the row is left out for it."""
-        self.add(code, row, advice)
+        self.add(code, row, advice, other)
         self.rejected.append(Rejected(row, code))
 
     def count(self, code: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,9 +91,9 @@ def parse_questions(text: str, name: str, system_prompt: str = "") -> tuple[Ques
     return tuple(questions)
 
 
-def questions_of_rows(rows: Iterable[Conversation], most: int) -> str:
+def questions_of_rows(rows: Iterable[Conversation], most: int, topics: Container[str] = ()) -> str:
     """Held-out rows as a questions file of at most so many: asked is everything before the last answer, expected is
-    that answer. What several rows ask is asked once: repeats prove nothing.
+    that answer. What several rows ask is asked once: repeats prove nothing. `topics`: those that questions name.
 
     Rows with tools are left out: what is called cannot be scored as a text.
     """
@@ -102,7 +102,7 @@ def questions_of_rows(rows: Iterable[Conversation], most: int) -> str:
         if len(asked) == most:
             break
         if _can_be_asked(row):
-            asked.setdefault((row.system, *(words(row.asked) or [row.question])), _line(row))
+            asked.setdefault((row.system, *(words(row.asked) or [row.question])), _line(row, topics))
     return "".join(asked.values())
 
 
@@ -112,10 +112,11 @@ def _can_be_asked(row: Conversation) -> bool:
     return not with_tools and bool(turns) and turns[-1].role == "user"
 
 
-def _line(row: Conversation) -> str:
+def _line(row: Conversation, topics: Container[str]) -> str:
     asked = [message.to_dict() for message in row.messages[: row.last_answer]]
     document = {"messages": asked, "expected": row.messages[row.last_answer].content}
-    return json.dumps(document, ensure_ascii=False) + "\n"
+    topic = {"topic": row.topic} if row.topic in topics else {}
+    return json.dumps({**document, **topic}, ensure_ascii=False) + "\n"
 
 
 def _parse_phrasings(value: Any, row: str, system_prompt: str) -> Iterator[Question]:

@@ -26,8 +26,20 @@ def write_report(report: Mapping[str, Any], workspace: Workspace) -> None:
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as HTML; all texts are escaped."""
-    absent: dict[str, Any] = {"personal_data": {}, "samples": [], "glossary": [], "sources": [], "ignored_files": []}
-    shown = {**absent, "languages": {}, "readiness": {}, **report}
+    absent: dict[str, Any] = {
+        "notice": "",
+        "personal_data": {},
+        "samples": [],
+        "glossary": [],
+        "sources": [],
+        "ignored_files": [],
+        "languages": {},
+        "readiness": {},
+        "places": 0,
+        "mask": {"samples": []},
+        "topics": [],
+    }
+    shown = {**absent, **report}
     return render(_PAGE, report=shown, bars=_bars(report.get("token_histogram", {})))
 
 

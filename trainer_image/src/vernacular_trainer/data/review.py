@@ -129,7 +129,7 @@ def _without_duplicates(
         ("NearDuplicate", near, policy == "DropNear"),
     ):
         for index in sorted(found):
-            (problems.reject if drop else problems.add)(code, rows[index].row)
+            (problems.reject if drop else problems.add)(code, rows[index].row, other=rows[found[index]].row)
         dropped |= set(found) if drop else set()
     samples = [Sample("NearDuplicate", rows[index], rows[near[index]]) for index in sorted(near)[:SAMPLES]]
     kept = [index for index in range(len(rows)) if index not in dropped]
@@ -146,12 +146,12 @@ def _compare(
         if not code:
             continue
         one, other = rows[first], rows[second]
-        problems.add(code, f"{other.row} and {one.row}")
+        problems.add(code, other.row, other=one.row)
         taken[code] += 1
         if taken[code] <= SAMPLES:
             samples.append(Sample(code, other, one))
     for index, question in leaks(traits.worded, questions):
-        problems.add("LeakedQuestion", f"{rows[index].row} and {questions[question].row}")
+        problems.add("LeakedQuestion", rows[index].row, other=questions[question].row)
     for code, indexes in (
         ("AnswersAlike", answers_alike(traits.answers)),
         ("LengthOutlier", length_outliers(traits.lengths)),

@@ -91,6 +91,10 @@ class RowStore(Sequence[Conversation]):
         chosen = np.array(indexes, np.int64)
         return RowStore(self._stream, self._starts[chosen], self._sizes[chosen], self.folder)
 
+    def followed_by(self, other: RowStore) -> RowStore:
+        """A store of these rows, and behind them those of another one."""
+        return RowStore.of((block for part in (self, other) for block in part.blocks()), self.folder)
+
     def packed(self, indexes: Sequence[int]) -> Packed:
         """Some of the rows as bytes."""
         pieces = [self._bytes(index) for index in indexes]
@@ -151,13 +155,15 @@ def _judged(judge: Callable[[Conversation, Conversation], R], block: tuple[Packe
 # never leave the processes of one run.
 def _packed(row: Conversation) -> bytes:
     rejected = _parts(row.rejected) if row.rejected else None
-    return marshal.dumps((row.row, [_parts(message) for message in row.messages], row.tools, row.plain, rejected))
+    return marshal.dumps(
+        (row.row, [_parts(message) for message in row.messages], row.tools, row.plain, rejected, row.topic)
+    )
 
 
 def _unpacked(data: bytes) -> Conversation:
-    row, messages, tools, plain, rejected = marshal.loads(data)  # noqa: S302
+    row, messages, tools, plain, rejected, topic = marshal.loads(data)  # noqa: S302
     turns = tuple([Message(*parts) for parts in messages])
-    return Conversation(row, turns, tools, plain, Message(*rejected) if rejected else None)
+    return Conversation(row, turns, tools, plain, Message(*rejected) if rejected else None, topic)
 
 
 def _parts(message: Message) -> tuple[Any, ...]:

@@ -54,7 +54,8 @@ class Message:
 class Conversation:
     """A checked training row. `row` names where it is: the file as the user wrote it and the 1-based line, or sheet
     and cell. `tools`: definitions that the model may call. `plain`: text without turns, held as one message.
-    `rejected`: of a preference, the answer that the last one is preferred to.
+    `rejected`: of a preference, the answer that the last one is preferred to. `topic`: what the row is about, ""
+    when it does not say.
     """
 
     row: str
@@ -62,6 +63,7 @@ class Conversation:
     tools: tuple[dict[str, Any], ...] = ()
     plain: bool = False
     rejected: Message | None = None
+    topic: str = ""
 
     @property
     def everything(self) -> tuple[Message, ...]:

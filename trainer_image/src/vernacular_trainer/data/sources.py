@@ -93,7 +93,7 @@ def _copy_remote(
     copies = []
     for part, file in enumerate(listing.files):
         target = workspace.inputs / f"{prefix}-{part:05}{_suffix(file.name)}"
-        copies.append(fetch(file, target, workspace, servers.cache))
+        copies.append(fetch(file, target, workspace, servers))
     return copies, listing.ignored
 
 
@@ -174,4 +174,4 @@ def _parse(record: Record, config: DatasetConfig, *, pairs: bool) -> tuple[Conve
     if (parsed.rejected is not None) != pairs:
         raise RowError("PreferenceMissing" if pairs else "PreferenceUnexpected")
     messages = parsed.messages if parsed.plain else with_system_prompt(parsed.messages, config.system_prompt)
-    return Conversation(record.row, messages, parsed.tools, parsed.plain, parsed.rejected), parsed.unused
+    return Conversation(record.row, messages, parsed.tools, parsed.plain, parsed.rejected, parsed.topic), parsed.unused

@@ -45,11 +45,12 @@ class _Columns:
     """A value for each row. `worded`: equal for rows that ask the same in the same words, whatever they answer, and for
     plain texts that are the same; `taught`: for rows with the same answer, if that is long enough to be a fact.
     `wording_chance` and `fact_chance`: numbers from 0 to 1 that the wording, or wording and answer, decide together
-    with the seed.
+    with the seed. `topic`: equal for rows of one topic.
     """
 
     worded: Keys
     taught: Keys
+    topic: Keys
     wording_chance: NDArray[np.float64]
     fact_chance: NDArray[np.float64]
 
@@ -57,13 +58,15 @@ class _Columns:
 @dataclass(frozen=True)
 class _Groups:
     """Rows that are held out together: of each group its `leader`, the row that stands for it, how many rows it has,
-    its chance, and the `weights` of the wanted part that this is compared with.
+    its chance, the `weights` of the wanted part that this is compared with, and a number for each topic, negative for
+    none.
     """
 
     leaders: NDArray[np.int64]
     sizes: NDArray[np.int64]
     chances: NDArray[np.float64]
     weights: NDArray[np.int64]
+    topics: NDArray[np.int64]
 
 
 def split_rows(
@@ -79,6 +82,7 @@ def split_rows(
 
     Facts: of a cluster one wording is held out, with all rows that ask it in the same words; the others teach it.
     Clusters with one wording are held out only when there are no others. Skill: a cluster is held out as a whole.
+    Of each topic of which `percent` is a cluster or more, at least one is held out.
     """
     find = partial(_columns, teaches=teaches, seed=seed)
     columns = _joined([find(()), *map_rows(find, stored(rows), workers)])
@@ -110,20 +114,21 @@ def questions_for(points: int) -> int:
 
 
 def _columns(rows: Iterable[Conversation], teaches: str, seed: int) -> _Columns:
-    worded, taught, chances = [], [], []
+    worded, taught, topics, chances = [], [], [], []
     for row in rows:
         asked, answer = asked_key(row), row.answer
         worded.append(key(asked))
         is_fact = teaches == "Facts" and not row.plain and has_words(answer, _ANSWER_WORDS)
         taught.append(key(answer) if is_fact else NO_KEY)
+        topics.append(key(row.topic.casefold()) if row.topic else NO_KEY)
         # the answer alone would give all facts that are answered "Yes." the same chance
         chances.append((_chance(asked, seed), _chance(f"{answer}\n{asked}", seed)))
     wording_chance, fact_chance = np.array(chances, np.float64).reshape(-1, 2).T
-    return _Columns(keys_of(worded), keys_of(taught), wording_chance, fact_chance)
+    return _Columns(keys_of(worded), keys_of(taught), keys_of(topics), wording_chance, fact_chance)
 
 
 def _joined(parts: Sequence[_Columns]) -> _Columns:
-    columns = zip(*((p.worded, p.taught, p.wording_chance, p.fact_chance) for p in parts), strict=True)
+    columns = zip(*((p.worded, p.taught, p.topic, p.wording_chance, p.fact_chance) for p in parts), strict=True)
     return _Columns(*map(np.concatenate, columns))
 
 
@@ -148,7 +153,12 @@ def _clusters(firsts: Sequence[NDArray[np.int64]], similar: Sequence[tuple[int, 
 
 def _whole_clusters(cluster: NDArray[np.int64], columns: _Columns) -> _Groups:
     leaders, sizes = np.unique(cluster, return_counts=True)
-    return _Groups(leaders, sizes, columns.wording_chance[leaders], np.ones_like(leaders))
+    return _Groups(leaders, sizes, columns.wording_chance[leaders], np.ones_like(leaders), _topics(columns)[leaders])
+
+
+def _topics(columns: _Columns) -> NDArray[np.int64]:
+    """Of each row the first one of its topic, -1 for a row without."""
+    return np.where(columns.topic.any(axis=1), first_of_kind(columns.topic), -1)
 
 
 def _wordings(wording: NDArray[np.int64], cluster: NDArray[np.int64], columns: _Columns) -> tuple[_Groups, _Groups]:
@@ -159,26 +169,49 @@ def _wordings(wording: NDArray[np.int64], cluster: NDArray[np.int64], columns: _
     order = np.lexsort((leaders, cluster[leaders]))
     leaders, sizes = leaders[order], sizes[order]
     _, first, counts = np.unique(cluster[leaders], return_index=True, return_counts=True)
-    chances = columns.wording_chance[leaders]
+    chances, topics = columns.wording_chance[leaders], _topics(columns)[leaders]
 
     only = first[counts == 1]
-    once = _Groups(leaders[only], sizes[only], chances[only], np.ones_like(only))
+    once = _Groups(leaders[only], sizes[only], chances[only], np.ones_like(only), topics[only])
 
     several, weights = first[counts > 1], counts[counts > 1]
     chosen = np.where(chances[several] <= chances[several + 1], several, several + 1)
     fact_chances = columns.fact_chance[leaders[several]]
-    return once, _Groups(leaders[chosen], sizes[chosen], fact_chances, weights)
+    return once, _Groups(leaders[chosen], sizes[chosen], fact_chances, weights, topics[chosen])
 
 
 def _hold_out(groups: _Groups, rows: int, percent: int) -> NDArray[np.int64]:
-    """Leaders of the groups whose chance falls below the wanted part; never a group that is larger than that part."""
+    """Leaders of the groups whose chance falls below the wanted part, and of topics that would have none the one that
+    comes nearest; never a group that is larger than that part.
+    """
     allowed = groups.sizes <= max(1, round(rows * percent / 100))
     if not percent or not allowed.any() or rows < 2:
         return groups.leaders[:0]
     held = allowed & (100 * groups.chances < percent * groups.weights)
+    nearness = np.where(allowed, groups.chances / groups.weights, np.inf)
+    held[_nearest_of_topics(groups, allowed, held, nearness, percent)] = True
     if not held.any():
-        held[np.where(allowed, groups.chances / groups.weights, np.inf).argmin()] = True
+        held[nearness.argmin()] = True
     return groups.leaders[held]
+
+
+def _nearest_of_topics(
+    groups: _Groups,
+    allowed: NDArray[np.bool_],
+    held: NDArray[np.bool_],
+    nearness: NDArray[np.float64],
+    percent: int,
+) -> NDArray[np.int64]:
+    """Of each topic of which `percent` is a group or more, and of which none is held out, the group with the least
+    `nearness`.
+    """
+    named = np.flatnonzero(allowed & (groups.topics >= 0))
+    ordered = named[np.argsort(nearness[named], kind="stable")]
+    _, first, of_topic = np.unique(groups.topics[ordered], return_index=True, return_inverse=True)
+    wanted = np.bincount(of_topic, weights=groups.weights[ordered], minlength=len(first)) * percent >= 100
+    without = np.bincount(of_topic, weights=held[ordered], minlength=len(first)) == 0
+    nearest: NDArray[np.int64] = ordered[first[wanted & without]]
+    return nearest
 
 
 def _of_leaders(leaders: NDArray[np.int64], leader: NDArray[np.int64]) -> NDArray[np.bool_]:

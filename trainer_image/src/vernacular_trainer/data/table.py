@@ -1,4 +1,7 @@
-"""Tokenised rows on disk: Arrow IPC with input_ids list<int32>, labels list<int32>, row string."""
+"""Tokenised rows on disk: Arrow IPC with input_ids large_list<int32>, labels large_list<int32>, row string.
+
+Large lists count their tokens with 64 bits: a split may have more than 2^31.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ def write_rows(path: Path, rows: TokenStore) -> None:
     """Write rows atomically, in one batch, which training reads without copying; no rows give a valid, empty table."""
     import pyarrow as pa
 
-    schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("row", pa.string())])
+    tokens = pa.large_list(pa.int32())
+    schema = pa.schema([("input_ids", tokens), ("labels", tokens), ("row", pa.string())])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent) as ids, tempfile.TemporaryFile(dir=path.parent) as labels:
         places = []
@@ -26,8 +30,8 @@ def write_rows(path: Path, rows: TokenStore) -> None:
             places.append(place)
             ids.write(row_ids.tobytes())
             labels.write(row_labels.tobytes())
-        offsets = pa.array(np.concatenate([[0], np.cumsum(rows.lengths)]), pa.int32())
-        lists = [pa.ListArray.from_arrays(offsets, pa.array(_mapped(stream))) for stream in (ids, labels)]
+        offsets = pa.array(np.concatenate([[0], np.cumsum(rows.lengths)]), pa.int64())
+        lists = [pa.LargeListArray.from_arrays(offsets, pa.array(_mapped(stream))) for stream in (ids, labels)]
         table = pa.table([*lists, pa.array(places, pa.string())], schema=schema)
 
         def write(stream: object) -> None:

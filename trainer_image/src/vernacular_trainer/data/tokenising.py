@@ -72,14 +72,16 @@ class Encoded:
 class Encoder:
     """Tokenises blocks of conversations. Another process loads the tokenizer by itself, once.
 
-    `everything`: train all tokens, not the answers alone.
+    `everything`: train all tokens, not the answers alone. `template`: the chat template of `tokenizer` where it is not
+    the model's own.
     """
 
-    def __init__(self, tokenizer: Any, folder: Path, name: str, *, everything: bool) -> None:
-        self._tokenizer, self._folder, self._name, self._everything = tokenizer, folder, name, everything
+    def __init__(self, tokenizer: Any, folder: Path, name: str, *, everything: bool, template: str = "") -> None:
+        self._tokenizer, self._everything = tokenizer, everything
+        self._origin = (folder, name, template)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded, (self._folder, self._name, self._everything)
+        return _loaded, (*self._origin, self._everything)
 
     def __call__(self, block: Iterable[Conversation]) -> Encoded:
         conversations = list(block)
@@ -100,8 +102,9 @@ class Encoder:
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, name: str, everything: bool) -> Encoder:
-    return Encoder(load_tokenizer(folder, name), folder, name, everything=everything)
+def _loaded(folder: Path, name: str, template: str, everything: bool) -> Encoder:
+    tokenizer = load_tokenizer(folder, name, template)
+    return Encoder(tokenizer, folder, name, everything=everything, template=template)
 
 
 def tokenise(
@@ -111,13 +114,15 @@ def tokenise(
     reviewed: Reviewed,
     problems: ProblemLog,
     workers: Workers = INLINE,
+    template: str = "",
 ) -> Tokenised:
-    """Tokenise all rows; those that the template refuses or that have nothing left to learn are rejected.
+    """Tokenise all rows; those that the template refuses or that have nothing left to learn are rejected. `template`:
+    the job's own, with which the tokenizer writes ("": the model's).
 
     Raises StageError (ArgumentRefused).
     """
     everything = config.training.loss == planning.ALL_TOKENS
-    encoder = Encoder(tokenizer, model.folder, config.model.uri, everything=everything)
+    encoder = Encoder(tokenizer, model.folder, config.model.uri, everything=everything, template=template)
     whole, counts = encoded(encoder, reviewed.conversations, problems, workers)
     longest = int(whole.lengths.max(initial=0))
     length, _ = planning.sequence_length(config.training, longest, model.max_length)

@@ -14,6 +14,7 @@ from vernacular_trainer.data.files import write_bytes, write_json
 from vernacular_trainer.data.glossary import Glossary, Term
 from vernacular_trainer.data.html import render
 from vernacular_trainer.data.questions import Question, pieces
+from vernacular_trainer.data.rows import normalised
 from vernacular_trainer.data.split import provable_points
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.consistency import agreeing
@@ -24,13 +25,22 @@ from vernacular_trainer.evaluation.judging import Opinion, Preference
 from vernacular_trainer.evaluation.lessons import Lesson
 from vernacular_trainer.evaluation.measures import nearness
 from vernacular_trainer.evaluation.scoring import Score, Scored
-from vernacular_trainer.evaluation.sheets import write_collect_next, write_review_sheet
+from vernacular_trainer.evaluation.sheets import row_digests, write_collect_next, write_review_sheet
 from vernacular_trainer.evaluation.topics import by_topic
 from vernacular_trainer.evaluation.verdict import Evidence
 from vernacular_trainer.workspace import Workspace
 
 _PAGE = Path(__file__).with_name("report.html")
 _DIGITS = 4
+_ABSENT: dict[str, Any] = {
+    "lineage": None,
+    "judge": None,
+    "embeddings": None,
+    "failures": [],
+    "serving": None,
+    "notice": "",
+    "text_in_reports": "",
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,7 @@ def write_documents(workspace: Workspace, summary: EvaluateSummary, results: Res
     """Write everything into the workspace's reports; without results, nothing was asked."""
     document = {**summary_to_dict(summary), **(_details(results) if results else {"questions": [], "lessons": []})}
     write_report(workspace, document)
-    write_review_sheet(workspace.review_sheet, document["questions"])
-    write_collect_next(workspace.collect_next, workspace.collect_next_sheet, document["lessons"])
+    write_sheets(workspace, document)
 
 
 def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
@@ -62,9 +71,15 @@ def write_report(workspace: Workspace, document: dict[str, Any]) -> None:
     write_bytes(workspace.evaluation_page, page(document).encode())
 
 
+def write_sheets(workspace: Workspace, document: dict[str, Any]) -> None:
+    """Write what people fill in; what there is nothing for is not there."""
+    write_review_sheet(workspace.review_sheet, document["questions"])
+    write_collect_next(workspace.collect_next, workspace.collect_next_sheet, document["lessons"])
+
+
 def page(document: dict[str, Any]) -> str:
     """The report as HTML that needs nothing else; all texts are escaped."""
-    return render(_PAGE, report={"lineage": None, "judge": None, "embeddings": None, "failures": [], **document})
+    return render(_PAGE, report={**_ABSENT, **document})
 
 
 def _details(results: Results) -> dict[str, Any]:
@@ -77,6 +92,7 @@ def _details(results: Results) -> dict[str, Any]:
         entry = _question(question)
         entry["base"] = _answer(question, base.answers, index, evidence.base[index])
         entry["tuned"] = _answer(question, tuned, index, evidence.tuned[index])
+        entry["same_answer"] = normalised(base.answers.texts[index]) == normalised(tuned.texts[index])
         if index in asked_with_rows:
             scored = scored_with_rows[index]
             entry["prompted"] = {"answer": asked_with_rows[index], "score": scored.score, "invented": scored.invented}
@@ -86,6 +102,8 @@ def _details(results: Results) -> dict[str, Any]:
         if results.opinion and index in results.opinion.preferences:
             entry["judge"] = results.opinion.preferences[index]
         entries.append(entry)
+    for entry, digest in zip(entries, row_digests(entries), strict=True):
+        entry["row_digest"] = digest
     return {
         "questions": entries,
         "gate": asdict(results.gate),
@@ -212,6 +230,8 @@ def _lesson(lesson: Lesson) -> dict[str, Any]:
         "why": lesson.why,
         "advice": lesson.advice,
         "topic": lesson.question.topic,
+        "row": lesson.question.row,
+        "phrasing": lesson.question.phrasing,
         "asked": lesson.question.asked,
         "expected": lesson.question.expected,
         "digest": lesson.question.digest,

@@ -12,7 +12,7 @@ from typing import Any
 
 from vernacular_trainer.contract import EvaluateSummary, GateConfig, build_strictly
 from vernacular_trainer.data.questions import Question
-from vernacular_trainer.data.rows import Message, normalised
+from vernacular_trainer.data.rows import Message
 from vernacular_trainer.errors import refused
 from vernacular_trainer.evaluation.scoring import Score, Scored
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
@@ -42,12 +42,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Review:
-    """What a review comes to. `marked`: questions of which something is said; `asked`: all."""
+    """What a review comes to. `marks`: what is said, where something is; `asked`: how many questions there are."""
 
     summary: EvaluateSummary
-    marked: int
+    marks: tuple[Mark, ...]
     asked: int
     changes: tuple[Change, ...]
+
+    @property
+    def marked(self) -> int:
+        """Questions of which something is said."""
+        return len(self.marks)
 
     @property
     def counted(self) -> str:
@@ -74,7 +79,7 @@ def review(report: Mapping[str, Any], marks: Sequence[Mark]) -> Review:
         raise refused("no answer is marked", "write yes or no into the column OK? of review.xlsx, and save it")
     judged = _judged(evidence, [_with_twin(mark, report) for mark in marks])
     changes = _changes(report, evidence, judged)
-    return Review(judge(judged, gate, seconds), len(marks), len(evidence.questions), changes)
+    return Review(judge(judged, gate, seconds), tuple(marks), len(evidence.questions), changes)
 
 
 def evidence_of(report: Mapping[str, Any]) -> Evidence:
@@ -128,7 +133,7 @@ def _with_twin(mark: Mark, report: Mapping[str, Any]) -> Mark:
     Raises StageError (ArgumentRefused) when the same words are judged both ways.
     """
     entry = report["questions"][mark.place]
-    if normalised(entry["base"]["answer"]) != normalised(entry["tuned"]["answer"]):
+    if not entry["same_answer"]:
         return mark
     if None not in (mark.tuned, mark.base) and mark.tuned != mark.base:
         raise refused(
@@ -194,6 +199,13 @@ def _changes(report: Mapping[str, Any], before: Evidence, after: Evidence) -> tu
         for place, (old, new) in enumerate(zip(olds, news, strict=True))
         if old != new
     )
+
+
+def marks_to_dicts(marks: Sequence[Mark], report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Plain data, without any text of rows."""
+    return [
+        {"digest": report["questions"][mark.place]["digest"], "tuned": mark.tuned, "base": mark.base} for mark in marks
+    ]
 
 
 def changes_to_dicts(changes: Sequence[Change]) -> list[dict[str, Any]]:

@@ -14,10 +14,11 @@ from vernacular_trainer.data.workbook import workbook
 # a cell of a workbook holds 32,767 characters
 _CELL = 32_767
 REVIEW_SHEET = "Review"
-TUNED_ANSWER, TUNED_OK, BASE_OK, DIGEST = "tuned answer", "OK?", "base OK?", "digest"
+TUNED_ANSWER, TUNED_OK, BASE_ANSWER, BASE_OK = "tuned answer", "OK?", "base answer", "base OK?"
+DIGEST = "digest"
 REVIEW_COLUMNS = (
     *("question", "expected", TUNED_ANSWER, "scored", TUNED_OK),
-    *("base answer", "base scored", BASE_OK, DIGEST),
+    *(BASE_ANSWER, "base scored", BASE_OK, DIGEST),
 )
 YES, NO = "yes", "no"
 
@@ -44,11 +45,19 @@ def write_review_sheet(path: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def row_digests(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """What tells a row of the workbook from every other, those of other evaluations among them."""
-    said = [
-        [place, entry["digest"], entry["base"]["answer"], entry["tuned"]["answer"]]
+    return tuple(
+        row_digest(place, entry["digest"], entry["base"]["answer"], entry["tuned"]["answer"])
         for place, entry in enumerate(entries)
-    ]
-    return tuple(hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in said)
+    )
+
+
+def row_digest(place: int, question: str, base: str, tuned: str) -> str:
+    """The digest of one row: of the question at `place`, by its digest, and of both answers.
+
+    Programs for tables change white space, ends of lines and quotes when they save; letters and digits stay.
+    """
+    said = [place, question, *("".join(filter(str.isalnum, cut(answer))) for answer in (base, tuned))]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def write_collect_next(path: Path, sheet: Path, lessons: Sequence[dict[str, Any]]) -> None:

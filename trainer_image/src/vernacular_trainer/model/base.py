@@ -47,6 +47,13 @@ def load_base(
     return model
 
 
+def load_to_ask(folder: Path, *, quantized: bool = False) -> PreTrainedModel:
+    """A model in BF16 over all GPUs where there are some, else on the processors in FP32. Raises as load_base."""
+    if torch.cuda.is_available():
+        return load_base(folder, torch.bfloat16, quantized=quantized, device_map="auto")
+    return load_base(folder, torch.float32, quantized=quantized)
+
+
 def _compute_alike_everywhere(model: PreTrainedModel) -> None:
     """Some processors would evaluate in fewer bits than they train in, on weights that they rearrange for it."""
     for module in model.modules():

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from typing import Any
 import torch
 
 from vernacular_trainer.contract import EvaluateSummary, JobConfig, Phase, TrainSummary, build_strictly
-from vernacular_trainer.data.chat import load_tokenizer
+from vernacular_trainer.data.chat import load_tokenizer, own_template
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.questions import Question, parse_questions
+from vernacular_trainer.data.rows import RowError
+from vernacular_trainer.disclosure import released_verdict
+from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.allowance import allowance_of
 from vernacular_trainer.evaluation.answers import Answers, BaseExam
 from vernacular_trainer.evaluation.embeddings import Similarity, similarity_of
@@ -34,7 +38,7 @@ from vernacular_trainer.evaluation.prompting import TaughtRows
 from vernacular_trainer.evaluation.report import Results, write_documents
 from vernacular_trainer.evaluation.scoring import Scored, score
 from vernacular_trainer.evaluation.verdict import Evidence, General, Prompted, judge
-from vernacular_trainer.model.base import load_base
+from vernacular_trainer.model.base import load_to_ask
 from vernacular_trainer.model_shape import max_length
 from vernacular_trainer.tracking.allowance import Allowance
 from vernacular_trainer.tracking.phases import PhaseReporter, reporting
@@ -53,7 +57,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     if not questions:
         summary = judge(Evidence((), (), ()), config.evaluation.gate)
         write_documents(workspace, summary, None)
-        return summary
+        return released_verdict(summary, config.tracking.text_in_reports)
     rows = TaughtRows.read(workspace)
     asked = Asked(questions, load_glossary(config, workspace), config.dataset.system_prompt)
     papers = _papers(config, workspace, asked, rows)
@@ -74,7 +78,7 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
         groups(questions, evidence.tuned, rows, asked.glossary),
     )
     write_documents(workspace, summary, results)
-    return summary
+    return released_verdict(summary, config.tracking.text_in_reports)
 
 
 def load_questions(config: JobConfig, workspace: Workspace) -> tuple[Question, ...]:
@@ -97,18 +101,34 @@ class _Papers:
 
 
 def _papers(config: JobConfig, workspace: Workspace, asked: Asked, rows: TaughtRows) -> _Papers:
-    tokenizer = load_tokenizer(Path(config.model.path), config.model.uri)
-    paper = write_paper(tokenizer, asked, rows, _longest(config))
+    template = own_template(workspace)
+    paper, tokenizer = _paper_of_base(config, template, asked, rows)
     result = _result(config, workspace)
-    if not (result / "tokenizer_config.json").exists():
+    if (result / "tokenizer_config.json").exists():
+        shipped = load_tokenizer(result, "the result")
+    elif template:
+        shipped = load_tokenizer(Path(config.model.path), config.model.uri, template)
+    else:
         # a trainer of the user's own need not ship one
         return _Papers(paper, tokenizer, paper, tokenizer)
-    shipped = load_tokenizer(result, "the result")
     return _Papers(paper, tokenizer, write_paper(shipped, asked, TaughtRows([]), None), shipped)
 
 
+def _paper_of_base(config: JobConfig, template: str, asked: Asked, rows: TaughtRows) -> tuple[Paper, Any]:
+    """The questions as the base answers them best: written with its own template, which it has learnt, and with the
+    job's only where it has none, or one that cannot write them.
+    """
+    folder, name, longest = Path(config.model.path), config.model.uri, _longest(config)
+    if template:
+        with suppress(StageError, RowError):
+            own = load_tokenizer(folder, name)
+            return write_paper(own, asked, rows, longest), own
+    tokenizer = load_tokenizer(folder, name, template)
+    return write_paper(tokenizer, asked, rows, longest), tokenizer
+
+
 def _result(config: JobConfig, workspace: Workspace) -> Path:
-    return workspace.result / ("adapter" if config.method.makes_adapter else "model")
+    return workspace.result / config.method.result
 
 
 def load_glossary(config: JobConfig, workspace: Workspace) -> Glossary:
@@ -124,7 +144,7 @@ def _examine(
     asked = len(paper.prompts)
     quantized = config.method.quantizes
     phases.enter(Phase.LOADING_MODEL, lambda: "the base model")
-    model = _load(Path(config.model.path), quantized=quantized)
+    model = load_to_ask(Path(config.model.path), quantized=quantized)
     base = _known_base(workspace, paper)
     if base is None:
         phases.enter(Phase.EVALUATING, lambda: f"the base model answers {asked} questions")
@@ -138,7 +158,7 @@ def _examine(
     else:
         del model
         gc.collect()
-        tuned = _load(_result(config, workspace))
+        tuned = load_to_ask(_result(config, workspace))
     phases.enter(Phase.EVALUATING, lambda: f"the tuned model answers {asked} questions")
     return base, examine_tuned(tuned, papers.tuned_tokenizer, papers.tuned, len(base.answers.general))
 
@@ -215,10 +235,3 @@ def _with_adapter(model: Any, folder: Path, *, quantized: bool) -> Any:
 
     adapted = PeftModel.from_pretrained(model, str(folder))
     return adapted.merge_and_unload() if model.dtype == torch.float32 and not quantized else adapted
-
-
-def _load(folder: Path, *, quantized: bool = False) -> Any:
-    """A model in BF16 over all GPUs where there are some, else on the processors in FP32."""
-    if torch.cuda.is_available():
-        return load_base(folder, torch.bfloat16, quantized=quantized, device_map="auto")
-    return load_base(folder, torch.float32, quantized=quantized)

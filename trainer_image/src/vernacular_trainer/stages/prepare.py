@@ -29,7 +29,8 @@ from vernacular_trainer.contract import (
 from vernacular_trainer.data.asking import require_askable
 from vernacular_trainer.data.bad_rows import require_few_bad_rows
 from vernacular_trainer.data.base_model import BaseModel, downloaded, provide
-from vernacular_trainer.data.chat import load_tokenizer, token_histogram
+from vernacular_trainer.data.chat import load_tokenizer, own_template, token_histogram
+from vernacular_trainer.data.chat_template import copy_template, require_usable
 from vernacular_trainer.data.checks.terms import cover
 from vernacular_trainer.data.exports import write_clean_rows, write_rejected_rows
 from vernacular_trainer.data.files import InputCopy, combined_digest, read_text, write_json
@@ -42,9 +43,11 @@ from vernacular_trainer.data.held_out import (
     write_missing_wordings,
 )
 from vernacular_trainer.data.lookup import TESTED, TRAINED, write_row_digests
+from vernacular_trainer.data.mask_proof import prove_mask
 from vernacular_trainer.data.mixing import Mixed, mix
 from vernacular_trainer.data.overview import overview
 from vernacular_trainer.data.own_validation import own_split, require_apart
+from vernacular_trainer.data.places import Places
 from vernacular_trainer.data.problems import ProblemLog
 from vernacular_trainer.data.questions import Question, parse_questions, pieces
 from vernacular_trainer.data.remote.fetch import Servers, copy_one
@@ -58,7 +61,9 @@ from vernacular_trainer.data.table import write_rows
 from vernacular_trainer.data.terms import note_terms, term_table
 from vernacular_trainer.data.token_store import TokenStore
 from vernacular_trainer.data.tokenising import Tokenised, tokenise
+from vernacular_trainer.data.topics import note_topics, topics_of
 from vernacular_trainer.data.workers import Workers, process_count
+from vernacular_trainer.disclosure import released_findings
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.fitting import Situation
 from vernacular_trainer.memory import RowSizes
@@ -93,15 +98,16 @@ class Questions:
 
 def run(config: JobConfig, workspace: Workspace) -> PrepareSummary:
     """Do the stage; safe to repeat. Raises StageError for everything a user can fix."""
-    problems = ProblemLog()
+    problems = ProblemLog(Places(workspace.inputs))
     try:
         processes = process_count(available_cores(), memory_limit())
         with reporting(config, Allowance()) as phases, Workers(processes) as workers:
             return _prepare(config, workspace, problems, phases, workers)
     except StageError:
         if problems.problems():
-            write_report({"problems": _plain(problems.problems())}, workspace)
+            write_report({"problems": _plain(problems.problems()), "places": problems.places.count}, workspace)
             write_rejected_rows(workspace.rejected_rows, problems.rejected)
+            problems.places.save(workspace.findings)
         raise
 
 
@@ -113,19 +119,27 @@ def _prepare(
     own = copy_sources(config.dataset.validation, workspace, _servers(config), "validation")
     require_apart(copied.copies, own.copies)
     phases.enter(Phase.CHECKING_DATA)
+    given = copy_template(config.dataset.chat_template, workspace, _servers(config))
     checked, mixed, reviewed, questions = _check(config, workspace, copied, own, problems, workers)
     phases.enter(Phase.DOWNLOADING, lambda: downloaded(config.model))
-    model = provide(config.model)
+    model = provide(config.model, config.https)
     _check_targets(config, model)
-    tokenizer = load_tokenizer(model.folder, config.model.uri)
+    template = own_template(workspace)
+    tokenizer = load_tokenizer(model.folder, config.model.uri, template)
+    if given:
+        require_usable(tokenizer, given.name)
     prompt = config.dataset.system_prompt
     require_askable(tokenizer, model.max_length, prompt, questions.asked, questions.glossary)
     phases.enter(Phase.TOKENISING)
-    tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers)
+    tokenised = tokenise(config, model, tokenizer, reviewed, problems, workers, template)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
     _require_trainable(tokenised, len(reviewed.conversations))
+    everything = config.training.loss == planning.ALL_TOKENS
+    mask = prove_mask(tokenizer, tokenised.conversations, problems, everything=everything)
     split = _split(config, tokenised, checked.held_out, problems, workers)
-    number = questions.count or ask_held_out(tokenised.conversations, split, workspace)
+    topics = topics_of(tokenised.conversations, workers)
+    number = questions.count or ask_held_out(tokenised.conversations, split, workspace, topics.names)
+    of_topics = note_topics(topics, tokenised.conversations, split, problems)
     note_split(tokenised.conversations, split, number, problems)
     coverage = cover(questions.glossary.terms, tokenised.conversations)
     note_terms(coverage, tokenised.conversations, problems)
@@ -152,8 +166,9 @@ def _prepare(
         # measured over rows that are no more
         workspace.reference(path).unlink(missing_ok=True)
         write_rows(path, rows)
+    copies = [*checked.copies, *questions.copies, *([given] if given else [])]
     write_json(workspace.plan, dataclasses.asdict(plan))
-    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in (*checked.copies, *questions.copies)])
+    write_json(workspace.inputs / "inputs.json", [_describe(copy) for copy in copies])
     summary = PrepareSummary(
         rows=checked.rows,
         dropped=len(problems.rejected),
@@ -161,7 +176,7 @@ def _prepare(
         train=len(split.train),
         validation=len(split.validation),
         tokens=int(train.lengths.sum()),
-        digest=combined_digest([*checked.copies, *questions.copies]),
+        digest=combined_digest(copies),
         total_steps=plan.total_steps,
         plan_summary=planning.summarise(plan),
         plan=values,
@@ -172,22 +187,27 @@ def _prepare(
     origins = origins_of(tokenised.conversations, split.validation, tokenised.shortened)
     write_json(workspace.held_out_lines, dataclasses.asdict(origins))
     write_rejected_rows(workspace.rejected_rows, problems.rejected)
+    problems.places.save(workspace.findings)
     # as they were read, not as they were masked
     read = chain(checked.conversations, checked.held_out)
     write_row_digests(workspace.row_digests, read, _uses(tokenised, split))
     findings = {
+        "places": problems.places.count,
         "ignored_files": (*copied.ignored, *own.ignored),
         "sources": [dataclasses.asdict(source) for source in mixed.sources],
         "truncation": dataclasses.asdict(tokenised.truncation),
         "held_out": {"questions": number, "provable_points": provable_points(number)},
         "personal_data": reviewed.personal_data,
+        "topics": of_topics,
+        "mask": mask.report(),
+        "chat_template": _describe(given) if given else {},
         "samples": sample_texts(reviewed.samples),
         "glossary": term_table(coverage, tokenizer),
         **whole.report(),
     }
     report = _report(config, summary, checked, questions.copies, model, tokenised.tokens, tracking)
     write_report({**report, **findings}, workspace)
-    return _fitted(summary, len(shares))
+    return _fitted(released_findings(summary, config.tracking.text_in_reports), len(shares))
 
 
 def _split(
@@ -222,8 +242,7 @@ def _check(
     if own.copies:
         apart = check_sources(own.copies, config.dataset, problems, pairs=pairs, workers=workers)
         # behind the training rows, so that of two that say the same it is the training row that stays
-        both = (rows, apart.conversations)
-        rows = RowStore.of((block for part in both for block in part.blocks()), rows.folder)
+        rows = rows.followed_by(apart.conversations)
         checked = checked.with_held_out(apart)
     reviewed = review(rows, config.dataset, questions.asked, problems, workers)
     require_few_bad_rows(problems, checked.rows, config.dataset.max_bad_rows_percent)
@@ -244,7 +263,12 @@ def _mix(config: JobConfig, checked: Checked, problems: ProblemLog) -> Mixed:
 
 
 def _servers(config: JobConfig) -> Servers:
-    return Servers(config.https, Tracking(config.tracking, config.identity.namespace), config.dataset.cache)
+    return Servers(
+        config.https,
+        Tracking(config.tracking, config.identity.namespace),
+        config.dataset.cache,
+        config.dataset.cache_gib,
+    )
 
 
 def _seed(config: JobConfig) -> int:

@@ -9,21 +9,25 @@ import dataclasses
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vernacular_trainer.contract import JobConfig, PublishConfig, PublishSummary, StageFailure
-from vernacular_trainer.data.files import write_bytes, write_json
+from vernacular_trainer.contract import JobConfig, PlanValue, PublishConfig, PublishSummary, StageFailure, TextInReports
+from vernacular_trainer.data.files import write_json
+from vernacular_trainer.data.places import shortened
+from vernacular_trainer.disclosure import released_data, released_evaluation
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.evaluation.lineage import compare
 from vernacular_trainer.evaluation.report import write_report
+from vernacular_trainer.serving import WHOLE_MODEL, AdapterTraits, served
 from vernacular_trainer.tracking.client import TAG_PREFIX, away, connect, find_run, identity_tags, refused
 from vernacular_trainer.tracking.event_files import write_events
-from vernacular_trainer.tracking.model_card import model_card
-from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters
+from vernacular_trainer.tracking.papers import TABLE, write_papers
+from vernacular_trainer.tracking.records import TAG_LIMIT, attempts, cut, datasets, parameters, questions_digest
 from vernacular_trainer.tracking.registry import (
     Promotion,
     promote,
@@ -39,7 +43,8 @@ from vernacular_trainer.workspace import Workspace
 
 PATIENCE_SECONDS = 300.0
 UPLOAD_TIMEOUT_SECONDS = 120
-_TABLE = "reports/evaluation_table.json"
+# a million rows with ten findings each have as much
+MOST_FINDINGS_BYTES = 64 * 2**20
 _GAIN = {"": "value", "_low": "low", "_high": "high"}
 
 log = logging.getLogger(__name__)
@@ -53,11 +58,23 @@ class Findings:
 
     data: dict[str, Any]
     evaluation: dict[str, Any]
+    # of the whole questions: texts that are held back are all alike
+    asked: str
 
     @classmethod
     def read(cls, workspace: Workspace) -> Findings:
-        """Raises FileNotFoundError when a stage before this one has left nothing."""
-        return cls(json.loads(workspace.data_report.read_text()), json.loads(workspace.evaluation_report.read_text()))
+        """Raises FileNotFoundError when a stage before this one has left nothing, StageError (ArgumentRefused) when it
+        has left links.
+        """
+        _require_plain((workspace.data_report, workspace.evaluation_report))
+        data, evaluation = (
+            json.loads(report.read_text()) for report in (workspace.data_report, workspace.evaluation_report)
+        )
+        return cls(data, evaluation, questions_digest(evaluation))
+
+    def released(self, texts: TextInReports) -> Findings:
+        """The same as it may be published."""
+        return Findings(released_data(self.data, texts), released_evaluation(self.evaluation, texts), self.asked)
 
 
 class Patience:
@@ -104,12 +121,17 @@ def run(config: JobConfig, workspace: Workspace, patience: Patience | None = Non
     if lineage := patience.call(lambda: _lineage(client, config.publish, run_id, findings.evaluation)):
         findings = dataclasses.replace(findings, evaluation={**findings.evaluation, "lineage": lineage})
         write_report(workspace, findings.evaluation)
-    _write_documents(config, workspace, findings)
+    serving = dataclasses.asdict(_serving(config, workspace))
+    findings = dataclasses.replace(findings, evaluation={**findings.evaluation, "serving": serving})
+    findings = findings.released(config.tracking.text_in_reports)
+    _write_records(workspace)
     patience.call(lambda: ship(workspace.spool, send_to_run(client, run_id)))
     patience.call(lambda: _log_values(client, run_id, config, findings))
     patience.call(lambda: _log_datasets(client, run_id, findings))
-    kind = "adapter" if config.method.makes_adapter else "model"
-    patience.call(lambda: _upload(client, run_id, workspace, kind))
+    with tempfile.TemporaryDirectory(dir=workspace.root, prefix=".papers-") as papers:
+        write_papers(config, Path(papers), findings.data, findings.evaluation)
+        patience.call(lambda: _upload(client, run_id, config, workspace, Path(papers)))
+    kind = config.method.result
     tags = {**identity_tags(config.identity), TAG_PREFIX + "base": config.model.uri}
     description = _description(config, findings)
     version = patience.call(lambda: register_version(client, config.publish, run_id, kind, tags, description))
@@ -155,6 +177,18 @@ def _lineage(client: Any, publish: PublishConfig, run_id: str, evaluation: dict[
     return compare(str(before.version), json.loads(report), evaluation) if report else None
 
 
+def _serving(config: JobConfig, workspace: Workspace) -> PlanValue:
+    """What servers make of the result that ships, whoever trained it."""
+    if not config.method.makes_adapter:
+        return WHOLE_MODEL
+    path = workspace.result / config.method.result / "adapter_config.json"
+    _require_plain((path,))
+    try:
+        return served(AdapterTraits.of_config(dict(json.loads(path.read_bytes()))))
+    except (ValueError, TypeError):
+        return PlanValue("serving", "not known", "its adapter_config.json cannot be read")
+
+
 def _promote(client: Any, publish: PublishConfig, verdict: str, version: str) -> Promotion:
     """Only a verdict of Promote promotes, and only where the job asks for it."""
     if publish.promotion != "Automatic" or verdict != "Promote":
@@ -180,28 +214,10 @@ def own_run(client: Any, config: JobConfig) -> str:
     return str(opened.info.run_id)
 
 
-def _write_documents(config: JobConfig, workspace: Workspace, findings: Findings) -> None:
+def _write_records(workspace: Workspace) -> None:
     spooled = spool_files(workspace.spool)
     write_json(workspace.attempts_report, attempts(spooled))
     write_events((point for file in spooled for point in file.points()), workspace.events)
-    write_bytes(workspace.reports / "model_card.md", model_card(config, findings.data, findings.evaluation).encode())
-    asked = ["question", "expected", "base answer", "base", "tuned answer", "tuned"]
-    columns = [*asked, "with rows in the prompt", "topic", "better, says the judge"]
-    rows = [
-        [
-            item["messages"][-1]["content"],
-            item["expected"],
-            item["base"]["answer"],
-            item["base"]["score"],
-            item["tuned"]["answer"],
-            item["tuned"]["score"],
-            item.get("prompted", {}).get("answer", ""),
-            item["topic"],
-            item.get("judge", ""),
-        ]
-        for item in findings.evaluation["questions"]
-    ]
-    write_json(workspace.reports / "evaluation_table.json", {"columns": columns, "data": rows})
 
 
 def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings) -> None:
@@ -214,9 +230,12 @@ def _log_values(client: Any, run_id: str, config: JobConfig, findings: Findings)
     tags = {**identity_tags(config.identity), TAG_PREFIX + "attempt": str(config.attempt)}
     tags |= {
         TAG_PREFIX + "verdict": evaluation["verdict"],
+        TAG_PREFIX + "text-in-reports": config.tracking.text_in_reports,
         "mlflow.note.content": cut(_description(config, findings), TAG_LIMIT),
     }
-    tags["mlflow.loggedArtifacts"] = json.dumps([{"path": _TABLE, "type": "table"}])
+    if findings.asked:
+        tags[TAG_PREFIX + "questions"] = findings.asked
+    tags["mlflow.loggedArtifacts"] = json.dumps([{"path": TABLE, "type": "table"}])
     client.log_batch(
         run_id,
         metrics=[Metric(key, float(value), now, 0) for key, value in verdict.items() if known.get(key) != value],
@@ -289,27 +308,24 @@ def _judged(evaluation: dict[str, Any]) -> dict[str, float]:
     return {**counts, **{f"points{suffix}": judge["points"][name] for suffix, name in _GAIN.items()}}
 
 
-def _upload(client: Any, run_id: str, workspace: Workspace, kind: str) -> None:
+def _upload(client: Any, run_id: str, config: JobConfig, workspace: Workspace, papers: Path) -> None:
+    """The result, what holds no texts as it is, and of what does the `papers`."""
+    kind = config.method.result
     result = workspace.result / kind
-    optional = (
-        *(workspace.data_page, workspace.rejected_rows, workspace.questions_to_write, workspace.evaluation_page),
-        workspace.row_digests,
-        *(workspace.review_sheet, workspace.collect_next, workspace.collect_next_sheet),
-        workspace.environment_report,
-    )
-    reports = (
-        *(workspace.data_report, workspace.evaluation_report, workspace.root / _TABLE, workspace.attempts_report),
-        *(path for path in optional if path.exists()),
-    )
-    documents = (workspace.plan, workspace.reports / "model_card.md")
+    findings = (shortened(workspace.findings, MOST_FINDINGS_BYTES),) if workspace.findings.exists() else ()
+    optional = [workspace.rejected_rows, workspace.row_digests, workspace.environment_report]
+    if config.tracking.text_in_reports is not TextInReports.NONE:
+        # personal data in it is masked
+        optional.append(workspace.questions_to_write)
+    reports = (workspace.attempts_report, *findings, *(path for path in optional if path.exists()))
     folders = (result, workspace.events)
-    _require_plain((*folders, *(path for folder in folders for path in folder.rglob("*")), *reports, *documents))
+    _require_plain((*folders, *(path for folder in folders for path in folder.rglob("*")), *reports, workspace.plan))
     client.log_artifacts(run_id, str(result), kind)
     client.log_artifacts(run_id, str(workspace.events), workspace.events.name)
     for path in reports:
         client.log_artifact(run_id, str(path), "reports")
-    for path in documents:
-        client.log_artifact(run_id, str(path))
+    client.log_artifact(run_id, str(workspace.plan))
+    client.log_artifacts(run_id, str(papers))
 
 
 def _require_plain(paths: Iterable[Path]) -> None:

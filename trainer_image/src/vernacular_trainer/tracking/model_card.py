@@ -9,9 +9,8 @@ from vernacular_trainer.contract import JobConfig
 
 def model_card(config: JobConfig, data: dict[str, Any], evaluation: dict[str, Any]) -> str:
     """Markdown with a front matter, from the job and the reports of prepare and evaluate."""
-    return (
-        "\n".join([*_front_matter(config, data), *_origin(config, data), *_results(evaluation), *_limits(data)]) + "\n"
-    )
+    parts = (_front_matter(config, data), _origin(config, data), _results(evaluation), _limits(data, evaluation))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _front_matter(config: JobConfig, data: dict[str, Any]) -> list[str]:
@@ -40,6 +39,8 @@ def _origin(config: JobConfig, data: dict[str, Any]) -> list[str]:
 def _results(evaluation: dict[str, Any]) -> list[str]:
     gain = evaluation["gain_points"]
     lines = ["## Results", "", f"{evaluation['summary']} Verdict: **{evaluation['verdict']}**.", ""]
+    if evaluation["notice"]:
+        lines += [evaluation["notice"], ""]
     if not evaluation["questions"]:
         return lines
     rows = [
@@ -77,14 +78,13 @@ def _beside(evaluation: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _limits(data: dict[str, Any]) -> list[str]:
-    serving = [f"- Serving: {item['reason']}." for item in data["plan"] if item["name"] == "serving"]
+def _limits(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
     found = [f"- {problem['code']}: {problem['count']} rows. {problem['advice']}" for problem in data["problems"]]
     return [
         "## Limits",
         "",
         "- It can be wrong about anything, most of all about what its data did not teach; check answers that matter.",
         "- It was tested on the held-out questions alone, without sampling.",
-        *serving,
+        f"- Serving: {evaluation['serving']['reason']}.",
         *found,
     ]

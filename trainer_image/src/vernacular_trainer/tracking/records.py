@@ -1,7 +1,8 @@
-"""What a run holds beside its metrics: parameters, the files that were learnt from, and the attempts. Pure."""
+"""What a run holds beside its metrics: parameters, files that were learnt from, what was asked, attempts. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,18 @@ def datasets(data: Mapping[str, Any]) -> list[DatasetRecord]:
         )
         for item in data["inputs"]
     ]
+
+
+def questions_digest(evaluation: Mapping[str, Any]) -> str:
+    """SHA-256 of what was asked and expected, whatever the order, with the system prompt; "" when nothing was asked.
+
+    Right answers of jobs with equal digests can be compared.
+    """
+    asked = sorted(
+        json.dumps([item["messages"], item["expected"], item["answerable"]], sort_keys=True)
+        for item in evaluation["questions"]
+    )
+    return hashlib.sha256("\n".join(asked).encode()).hexdigest() if asked else ""
 
 
 def attempts(files: Iterable[SpoolFile]) -> list[dict[str, Any]]:

@@ -20,8 +20,11 @@ from vernacular_trainer.training.ranks import Ranks
 _LEFT_OUT = ("training_args.bin", "README.md")
 
 
-def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folder: Path, ranks: Ranks) -> None:
+def write_result(
+    trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folder: Path, ranks: Ranks, template: str = ""
+) -> None:
     """Write `folder`/adapter or, with method Full, `folder`/model, replacing an older one at once; all ranks call it.
+    `template`: the chat template that it is trained with; "": the model's own.
 
     Raises StageError (NonFiniteLoss) when a weight is not finite.
     """
@@ -34,7 +37,7 @@ def write_result(trainer: Trainer, plan: ResolvedPlan, model: ModelConfig, folde
     trainer.save_model(str(draft))
     ranks.barrier()
     if ranks.is_first:
-        _finish(draft, model)
+        _finish(draft, model, template)
         _replace(draft, folder / _name(plan))
     ranks.barrier()
 
@@ -62,12 +65,15 @@ def _replace(draft: Path, final: Path) -> None:
     sync(final.parent)
 
 
-def _finish(draft: Path, model: ModelConfig) -> None:
+def _finish(draft: Path, model: ModelConfig, template: str) -> None:
     for name in _LEFT_OUT:
         (draft / name).unlink(missing_ok=True)
     _check_weights(draft)
     # the chat template belongs to the result: served with another one, the model does not know its own language
-    AutoTokenizer.from_pretrained(model.path, local_files_only=True).save_pretrained(draft)
+    tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
+    if template:
+        tokenizer.chat_template = template
+    tokenizer.save_pretrained(draft)
     _name_base(draft / "adapter_config.json", model)
     _make_durable(draft)
 

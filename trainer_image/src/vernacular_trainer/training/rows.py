@@ -79,9 +79,9 @@ class RowTable:
 
 
 def _flatten(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    # a single piece stays where it is mapped: to put pieces together copies even one
+    first, *more = column.chunks or [pa.array([], column.type)]
+    array = pa.concat_arrays([first, *more]) if more else first
     offsets = array.offsets.to_numpy().astype(np.int64)
     values = array.values.to_numpy()[offsets[0] : offsets[-1]]
     return values, offsets - offsets[0]

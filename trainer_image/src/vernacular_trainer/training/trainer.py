@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from vernacular_trainer.contract import ModelConfig, Phase, StageFailure
+from vernacular_trainer.data.chat import own_template
 from vernacular_trainer.errors import StageError
 from vernacular_trainer.heartbeat import EVALUATION, FIRST_STEP, SAVING, STEP, Heartbeat
 from vernacular_trainer.model.base import unwrapped
@@ -230,7 +231,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     def _keep_best(self) -> None:
         self._enter(Phase.SAVING)
         partial = self._begin_to_write()
-        write_result(self, self.plan, self._base, partial / f"{checkpoints.BEST}-{self.state.global_step}", self.ranks)
+        self._write_weights(partial / f"{checkpoints.BEST}-{self.state.global_step}")
         if self.ranks.is_first:
             checkpoints.complete(self._attempt_folder, self.progress, self.plan, checkpoints.BEST)
             checkpoints.retain_best(self._attempt_folder.parent, self._attempt, self.state.global_step)
@@ -333,12 +334,15 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         """Write the last step's weights or the best one's, as the plan says; all ranks call it."""
         self._heartbeat.begin(SAVING)
         if self.result_step == self.state.global_step:
-            write_result(self, self.plan, self._base, folder, self.ranks)
+            self._write_weights(folder)
         elif self.ranks.is_first:
             best = checkpoints.find_best(self._attempt_folder.parent, self._attempt, self.result_step)
             assert best is not None
             copy_result(best, self.plan, folder)
         self.ranks.barrier()
+
+    def _write_weights(self, folder: Path) -> None:
+        write_result(self, self.plan, self._base, folder, self.ranks, own_template(self._workspace))
 
     @property
     def result_step(self) -> int:

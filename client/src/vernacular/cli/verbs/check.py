@@ -21,6 +21,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
         raise CliError("the packages that read and compare rows are missing", "install this package's extra [data]")
     # a flag and its value in one word: a file may be called --help
     flags = [f"--{flag}={value}" for flag in _FLAGS if (value := getattr(options, flag)) is not None]
+    flags += [f"--validation={file}" for file in options.validation]
     command = (sys.executable, "-m", "vernacular_trainer", "check", *flags, "--", *options.files)
     done = subprocess.run(command, check=False)
     if done.returncode not in (0, _FIX):

@@ -39,7 +39,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
         if len(present) < len(names) or options.mlflow:
             raise
         terminal.note(printable(f"Without the courses of the losses: {error.message}; {error.advice}"))
-        subjects = [of_job(job, {}, datetime.now(UTC)) for job in present]
+        subjects = [of_job(job, None, {}, datetime.now(UTC)) for job in present]
     if options.output == "json":
         terminal.out.write(json.dumps(as_document(subjects), indent=2, ensure_ascii=False) + "\n")
     else:
@@ -56,7 +56,8 @@ def _subject(name: str, job: Json | None, runs: Runs, jobs: Jobs) -> Subject:
     now = datetime.now(UTC)
     if job:
         run_id = pick(job, "status.mlflow.runID")
-        return of_job(job, _curves(runs, run_id) if run_id else {}, now)
+        run = runs.one(run_id) if run_id else None
+        return of_job(job, run, _curves(runs, run.run_id) if run else {}, now)
     by_id = runs.one(name) if _RUN_ID.fullmatch(name) else None
     found = [by_id] if by_id else _by_name(name, runs, jobs)
     if not found:

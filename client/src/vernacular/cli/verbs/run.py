@@ -9,19 +9,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vernacular.cli.errors import CliError, ExitCode
-from vernacular.cli.localjobs import REQUEST_FILE, as_text, checked_job, digests_of, request_of, require
+from vernacular.cli.localjobs import (
+    NEEDED_TO_RUN,
+    REQUEST_FILE,
+    RUNS_FOLDER,
+    as_text,
+    checked_job,
+    digests_of,
+    request_of,
+    require,
+)
 from vernacular.cli.terminal import Terminal
 
-_FOLDER = "vernacular-runs"
 _DIGESTS_FILE = "digests.json"
-_NEEDED = {"vernacular_trainer": "local", "torch": "local", "peft": "local", "sqlalchemy": "local"}
 
 
 def run(options: Namespace, terminal: Terminal) -> ExitCode:
     """Run all stages of a job on this machine; this process becomes the one that does."""
     found = checked_job(options, terminal)
-    require(_NEEDED)
-    folder = Path(options.work or Path(_FOLDER, found.job["metadata"]["name"])).absolute()
+    require(NEEDED_TO_RUN)
+    folder = Path(options.work or Path(RUNS_FOLDER, found.job["metadata"]["name"])).absolute()
     request = request_of(found, options.model, options.gpus, options.mlflow)
     _keep(folder, {_DIGESTS_FILE: as_text(digests_of(request)), REQUEST_FILE: as_text(request)})
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from vernacular.api import FailureCode, JobState, Reason, Stage, StageState
 from vernacular.api.base import timestamp
 from vernacular_operator.domain.draft import STAGE_STATES, Draft
-from vernacular_operator.domain.policies import ending, volumes
+from vernacular_operator.domain.policies import ending, queueing, volumes
 from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 from vernacular_operator.manifests.job_config import Attempt
 
@@ -40,7 +40,11 @@ def explain(draft: Draft, stage: Stage, attempt: int, job: JobFacts) -> None:
         return
     reason, message = _reason(draft, Attempt(draft.world.job, stage, attempt), pods, job)
     draft.write(stage, reason=reason, message=message or None)
-    draft.say(_state(stage, reason), reason, message or f"{stage} runs as Job {job.name}")
+    draft.say(
+        JobState.QUEUED if job.suspended else _state(stage, reason),
+        reason,
+        message or f"{stage} runs as Job {job.name}",
+    )
 
 
 def no_pod_runs(attempt: Attempt) -> str:
@@ -49,8 +53,6 @@ def no_pod_runs(attempt: Attempt) -> str:
 
 
 def _state(stage: Stage, reason: str) -> JobState:
-    if reason == Reason.WAITING_FOR_QUOTA:
-        return JobState.QUEUED
     return JobState.TRAINING if stage == Stage.TRAIN and reason in _ON_NODES else STAGE_STATES[stage]
 
 
@@ -61,7 +63,7 @@ def _running_since(pods: Sequence[PodFacts], known: str | None) -> str | None:
 
 def _reason(draft: Draft, attempt: Attempt, pods: Sequence[PodFacts], job: JobFacts) -> tuple[str, str]:
     if job.suspended:
-        return Reason.WAITING_FOR_QUOTA, f"Job {job.name} is held back by a queue: {job.message or 'it is suspended'}"
+        return queueing.explain(draft, job)
     for wait in (_unplaced, _unpulled, _not_started):
         for pod in pods:
             if found := wait(pod):

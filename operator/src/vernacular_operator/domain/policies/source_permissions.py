@@ -34,6 +34,8 @@ def _files(job: FineTuneJob) -> Iterator[tuple[str, FileRef]]:
     yield from ((f"spec.dataset.train[{index}]", source) for index, source in enumerate(dataset.train))
     kept_back = dataset.validation.sources or ()
     yield from ((f"spec.dataset.validation.sources[{index}]", source) for index, source in enumerate(kept_back))
+    if dataset.chat_template:
+        yield "spec.dataset.chatTemplate", dataset.chat_template
     for name, source in (("questions", evaluation.questions), ("glossary", evaluation.glossary)):
         if source:
             yield f"spec.evaluation.{name}", source

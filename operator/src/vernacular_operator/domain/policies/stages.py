@@ -44,6 +44,9 @@ def _advance(draft: Draft, stage: Stage) -> bool:
     accounted = record.state == StageState.PENDING and record.attempt == attempt
     if accounted:
         starting.start(draft, stage, attempt + 1)
+    elif job is None and _stopped_unnoted(draft, stage, attempt):
+        stopping.note_stopped(draft, stage, attempt, Reason.SUSPENDED)
+        suspension.hold(draft, stage)
     elif job is None and (alive := [pod for pod in world.pods_of(stage, attempt) if pod.live]):
         _await_end(draft, stage, alive)
     elif job is None or job.failed:
@@ -60,6 +63,15 @@ def _advance(draft: Draft, stage: Stage) -> bool:
     else:
         running.explain(draft, stage, attempt, job)
     return False
+
+
+def _stopped_unnoted(draft: Draft, stage: Stage, attempt: int) -> bool:
+    """Whether the Job may be gone because the job is being suspended: an operator that is killed has deleted it and not
+    said so.
+    """
+    if not suspension.wanted(draft):
+        return False
+    return cause_of(None, draft.world.pods_of(stage, attempt)).kind is not Kind.USER_ERROR
 
 
 def _await_end(draft: Draft, stage: Stage, pods: Sequence[PodFacts]) -> None:

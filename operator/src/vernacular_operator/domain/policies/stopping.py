@@ -17,6 +17,11 @@ _STOPPED = frozenset({Reason.SUSPENDED, FailureCode.BUDGET_EXCEEDED})
 def stop(draft: Draft, stage: Stage, attempt: int, job: JobFacts, reason: str) -> None:
     """End a running attempt; its pods get SIGTERM and save a checkpoint."""
     draft.delete_job(job)
+    note_stopped(draft, stage, attempt, reason)
+
+
+def note_stopped(draft: Draft, stage: Stage, attempt: int, reason: str) -> None:
+    """Note that an attempt was ended on purpose: it costs nothing, and going on is a new attempt."""
     draft.write(
         stage,
         state=StageState.PENDING,

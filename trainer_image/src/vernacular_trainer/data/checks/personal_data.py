@@ -195,7 +195,7 @@ def redacted(row: Conversation, system_prompt: str = "") -> Conversation:
     """
     messages = tuple(redacted_message(message, system_prompt) for message in row.messages)
     rejected = redacted_message(row.rejected) if row.rejected else None
-    return replace(row, messages=messages, tools=_mapped(row.tools), rejected=rejected)
+    return replace(row, messages=messages, tools=_mapped(row.tools), rejected=rejected, topic=masked(row.topic))
 
 
 def redacted_message(message: Message, system_prompt: str = "") -> Message:

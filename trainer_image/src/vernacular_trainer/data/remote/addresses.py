@@ -1,4 +1,4 @@
-"""Which addresses a web server may have: a name that can be pointed anywhere must not lead into the cluster. Pure."""
+"""Which addresses a server may have: a name that can be pointed anywhere must not lead into the cluster. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,28 @@ def may_reach(allowed: HttpsConfig, host: str, port: int, address: str) -> bool:
     """
     if host == address:
         return allowed.names(host, port)
-    found = _meant(ip_address(address.partition("%")[0]))
-    local = found.is_loopback or found.is_link_local or found.is_unspecified
-    if local or found.is_multicast or found in _METADATA:
+    found = _ip(address)
+    if _is_local(found):
         return False
     return (found.is_global and not found.is_reserved) or allowed.names(host, port)
+
+
+def may_hold_objects(allowed: HttpsConfig, host: str, port: int, address: str) -> bool:
+    """Whether a server of buckets, which any job may name, may be reached at an address that its name stands for.
+
+    Those of the machine itself, of its link, and of metadata services only when the list names the address.
+    """
+    return not _is_local(_ip(address)) or (host == address and allowed.names(host, port))
+
+
+def _is_local(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is of the machine itself, of its link, of many, or of a metadata service."""
+    of_machine = address.is_loopback or address.is_link_local or address.is_unspecified
+    return of_machine or address.is_multicast or address in _METADATA
+
+
+def _ip(address: str) -> IPv4Address | IPv6Address:
+    return _meant(ip_address(address.partition("%")[0]))
 
 
 def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from vernacular_trainer.contract import ModelConfig
+from vernacular_trainer.contract import HttpsConfig, ModelConfig
 from vernacular_trainer.data.remote import hub, s3
 from vernacular_trainer.data.remote.files import Access, RemoteFile
 
@@ -33,12 +33,12 @@ class RemoteModel(Protocol):
         """Put the files of a version into the folder, going on with what is there already. Raises StageError."""
 
 
-def remote_model(model: ModelConfig) -> RemoteModel | None:
-    """How the model is fetched; None when it lies on a claim."""
+def remote_model(model: ModelConfig, allowed: HttpsConfig) -> RemoteModel | None:
+    """How the model is fetched; None when it lies on a claim. `allowed`: servers of buckets on local addresses."""
     access = Access.of_model(model)
     if model.uri.startswith(hub.SCHEME):
         return HubModel(access)
-    return BucketModel(access) if model.uri.startswith(s3.SCHEME) else None
+    return BucketModel(access, allowed) if model.uri.startswith(s3.SCHEME) else None
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class BucketModel:
     """A model in a folder of a bucket; its version is a digest over the versions of its files."""
 
     access: Access
+    allowed: HttpsConfig
 
     @property
     def repository(self) -> str:
@@ -99,7 +100,7 @@ class BucketModel:
 
     @cached_property
     def _files(self) -> Sequence[RemoteFile]:
-        return s3.list_folder(self.access, _is_model_file, named=True).files
+        return s3.list_folder(self.access, _is_model_file, self.allowed, named=True).files
 
 
 def _is_model_file(path: str) -> bool:

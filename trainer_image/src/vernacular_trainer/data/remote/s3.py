@@ -14,10 +14,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from vernacular_trainer.contract import StageFailure
+from vernacular_trainer.contract import HttpsConfig, StageFailure
+from vernacular_trainer.data.remote.addresses import may_hold_objects
 from vernacular_trainer.data.remote.download import download
 from vernacular_trainer.data.remote.files import MOST_FILES, Access, Listing, RemoteFile
+from vernacular_trainer.data.remote.guard import Guard, NotAllowedError, looked_at
 from vernacular_trainer.errors import StageError, refused
 
 if TYPE_CHECKING:
@@ -41,26 +44,29 @@ _OF_THE_POD = (
     ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
 )
+_WHO_TELLS_KEYS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 # data files have keys of any length, and each a folder of its own
 _FILE = "content"
 
 
-def list_source(access: Access, wanted: Callable[[str], bool]) -> Listing:
+def list_source(access: Access, wanted: Callable[[str], bool], allowed: HttpsConfig) -> Listing:
     """The object of the uri, or, when that ends with "/", the `wanted` ones below it in the order of their names.
+    `allowed`: the servers on this machine or its link that may be asked.
 
-    Raises StageError: `access.missing`, `access.denied`, SecretMissing, ArgumentRefused, SourceUnavailable.
+    Raises StageError: `access.missing`, `access.denied`, SecretMissing, ArgumentRefused, SourceNotAllowed,
+    SourceUnavailable.
     """
     if access.uri.endswith("/"):
-        return list_folder(access, wanted)
-    return Listing((Bucket.of(access).find(),))
+        return list_folder(access, wanted, allowed)
+    return Listing((Bucket.of(access, allowed).find(),))
 
 
-def list_folder(access: Access, wanted: Callable[[str], bool], *, named: bool = False) -> Listing:
+def list_folder(access: Access, wanted: Callable[[str], bool], allowed: HttpsConfig, *, named: bool = False) -> Listing:
     """The `wanted` objects below the uri. `named`: fetched into one folder, they have their names there.
 
     Raises StageError as list_source does.
     """
-    found = Bucket.of(access).below(named=named)
+    found = Bucket.of(access, allowed).below(named=named)
     files = tuple(file for key, file in found if wanted(key))
     ignored = tuple(file.name for key, file in found if not wanted(key))
     if not files:
@@ -76,11 +82,12 @@ class Bucket:
     access: Access
     name: str
     prefix: str
+    allowed: HttpsConfig
 
     @classmethod
-    def of(cls, access: Access) -> Bucket:
+    def of(cls, access: Access, allowed: HttpsConfig) -> Bucket:
         name, _, prefix = access.uri.removeprefix(SCHEME).partition("/")
-        return cls(access, name, prefix)
+        return cls(access, name, prefix, allowed)
 
     def find(self) -> RemoteFile:
         """The one object."""
@@ -117,6 +124,7 @@ class Bucket:
 
         if self._endpoint and not _is_address(self._endpoint):
             raise self._no_address()
+        self._look_at_endpoint()
         options: dict[str, Any] = {
             "aws_endpoint_url_s3": self.access.endpoint,
             "region": self.access.secret("AWS_REGION"),
@@ -139,7 +147,48 @@ class Bucket:
         options["allow_http"] = self._endpoint.startswith("http://")
         if certificate := self.access.secret("ca.crt"):
             options["root_certificate"] = certificate
+        if not self._proxied:
+            options["proxy_url"] = self._guard.url
         return options
+
+    @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self._may_reach)
+
+    @cached_property
+    def _proxied(self) -> bool:
+        """Whether a proxy of the pod's environment asks the server: it looks names up, and decides what it reaches."""
+        url = urlsplit(self._endpoint or "https://s3.amazonaws.com")
+        return bool(not proxy_bypass(url.hostname or "") and getproxies().get(url.scheme))
+
+    def _may_reach(self, host: str, port: int, address: str) -> bool:
+        return (host, port) in self._of_platform or may_hold_objects(self.allowed, host, port, address)
+
+    @cached_property
+    def _of_platform(self) -> frozenset[tuple[str, int]]:
+        """Servers that the pod's environment names: the platform's own endpoint, and who tells the pod its keys."""
+        names = {name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")}
+        names |= set() if self.access.credentials_name else {_WHO_TELLS_KEYS}
+        return frozenset(_server(url) for name in names if _is_address(url := os.environ.get(name, "")))
+
+    def _look_at_endpoint(self) -> None:
+        """Raises StageError (SourceNotAllowed) before the server is asked, which the library tries again and again."""
+        if not self._endpoint or self._proxied:
+            return
+        try:
+            # an endpoint without an address is told as one that does not answer
+            with contextlib.suppress(OSError):
+                looked_at(*_server(self._endpoint), self._may_reach)
+        except NotAllowedError as error:
+            raise self._not_allowed(str(error)) from None
+
+    def _not_allowed(self, server: str) -> StageError:
+        message = f"{self.access.uri} leads to {server}, an address of the machine itself, its link, or the cloud's own"
+        advice = (
+            "name another endpoint; for a server that is meant to be there ask the platform team to set it as the"
+            f" chart's value config.s3.endpoint, or to list its address, {server}, in config.https.hosts"
+        )
+        return StageError(StageFailure.SOURCE_NOT_ALLOWED, message, advice)
 
     def _identity(self) -> dict[str, Any]:
         if self.access.credentials_name:
@@ -203,6 +252,8 @@ class Bucket:
 
     def _explain(self, text: str) -> StageError:
         """What a refusal means. Its text is not passed on: what a server writes is not known to be harmless."""
+        if not self._proxied and self._guard.refused:
+            return self._not_allowed(self._guard.refused[0])
         code = found.group(1) if (found := _CODE.search(text)) else ""
         status = int(found.group(1)) if (found := _STATUS.search(text)) else 0
         evidence = " ".join(filter(None, (f"HTTP {status}" if status else "", code)))
@@ -259,6 +310,11 @@ class Bucket:
     @property
     def _where(self) -> str:
         return self._endpoint or "AWS"
+
+
+def _server(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
 
 
 def _is_address(url: str) -> bool:

@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.operator import life, marks
-from bench.operator.api import Api, Document
+from bench.operator.api import Api, Document, flow_schema
 from bench.operator.life import Life
-from bench.operator.marks import Mark
-from bench.operator.peer.managers import flow, manager
-from bench.operator.peer.manifests import Limit
-from bench.operator.peer.programs import JOBSET, TRAINER
+from bench.operator.marks import FLOW_PREFIX, Mark
 from bench.operator.seen import Seen
 from bench.operator.stages import StagePlayer, completed, now
 from bench.report import Measure
 from devcluster.paths import from_environment
 from support import apiserver
+from support.managers import process, programs
+from support.managers.manifests import account
+from support.managers.programs import JOBSET, TRAINER, Manager
 from vernacular_trainer.contract import Stage
 
 _PEERS = (JOBSET, TRAINER)
-_LIMIT = Limit(qps=500, burst=500)
+# requests a second that a manager may send, and how many more at once
+_LIMIT: Document = {"clientConnection": {"qps": 500, "burst": 500}}
+_FLOWS = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
 _API = "trainer.kubeflow.org/v1alpha1"
 _RUNTIME = "bench"
 _NAMESPACE = "jobs"
@@ -65,7 +67,7 @@ class _World:
         return await marks.mark(self.api, self.cluster, self.managers)
 
     async def quiet(self, limit: float) -> None:
-        await marks.quiet(self.api, [flow(peer) for peer in _PEERS], limit)
+        await marks.quiet(self.api, [_flow(peer) for peer in _PEERS], limit)
 
 
 async def measures(count: int, *, shipped_limits: bool = False, with_pods: bool = False) -> list[Measure]:
@@ -74,7 +76,7 @@ async def measures(count: int, *, shipped_limits: bool = False, with_pods: bool 
     A TrainJob is one Job, ours are four, one after the other: the whole life is divided by four. The peer's Jobs have
     pods like ours only on request: without them its figures are as low as they can be.
     """
-    peer = await _run(count, None if shipped_limits else _LIMIT, with_pods=with_pods)
+    peer = await _run(count, {} if shipped_limits else _LIMIT, with_pods=with_pods)
     ours = await life.run(count)
     return compared(count, peer, ours)
 
@@ -104,7 +106,7 @@ def compared(count: int, peer: Cost, ours: Life) -> list[Measure]:
     ]
 
 
-async def _run(count: int, limit: Limit | None, *, with_pods: bool) -> Cost:
+async def _run(count: int, limit: Document, *, with_pods: bool) -> Cost:
     async with _fresh_world(limit) as world:
         before = await world.mark()
         posted, create = await _create(world, count)
@@ -171,7 +173,7 @@ def _patience(count: int) -> float:
 
 
 @asynccontextmanager
-async def _fresh_world(limit: Limit | None) -> AsyncIterator[_World]:
+async def _fresh_world(limit: Document) -> AsyncIterator[_World]:
     """A control plane without nodes, as for our own figures, and both managers."""
     cluster, paths = f"bench-peer-{os.getpid()}", from_environment()
     async with AsyncExitStack() as stack:
@@ -184,13 +186,20 @@ async def _fresh_world(limit: Limit | None) -> AsyncIterator[_World]:
         pids = {}
         for peer in _PEERS:
             (folder / peer.name).mkdir()
-            running = manager(paths, server, peer, limit, folder / peer.name)
-            pids[peer.name] = await asyncio.to_thread(stack.enter_context, running)
+            subject = account(programs.manifests(paths, peer))
+            server.request("POST", _FLOWS, flow_schema(_flow(peer), peer.namespace, subject))
+            running = process.running(paths, server, peer, folder / peer.name, limit)
+            pids[peer.name] = (await asyncio.to_thread(stack.enter_context, running)).pid
         api = await stack.enter_async_context(Api(server))
         await api.post(f"/apis/{_API}/clustertrainingruntimes", _runtime())
         world = _World(api, cluster, pids)
         await world.quiet(60)
         yield world
+
+
+def _flow(peer: Manager) -> str:
+    """The flow schema in which the manager's requests are counted."""
+    return f"{FLOW_PREFIX}{peer.name}"
 
 
 def _runtime() -> Document:

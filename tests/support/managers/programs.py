@@ -1,4 +1,4 @@
-"""The managers of the peer, built from pinned Go modules, and the manifests that those modules carry."""
+"""The managers, built from pinned Go modules, and the manifests that those modules carry."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _GO = Path(__file__).resolve().parent / "go"
 
 
 @dataclass(frozen=True)
-class Peer:
+class Manager:
     """A manager in a Go module.
 
     `manifests` are folders of the module for kustomize, `certificates` is the part of the manager's configuration
-    that makes it issue its own.
+    that makes it issue its own; `metrics_certificates` is a folder below /etc in which it looks for another one,
+    whatever its configuration says.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Peer:
     namespace: str
     manifests: tuple[str, ...]
     certificates: str
+    metrics_certificates: str = ""
 
     @property
     def module_file(self) -> Path:
@@ -44,7 +46,7 @@ class Peer:
         return module_version(self.module_file.read_text(), self.module)
 
 
-JOBSET = Peer(
+JOBSET = Manager(
     name="jobset",
     module="sigs.k8s.io/jobset",
     package="sigs.k8s.io/jobset",
@@ -52,7 +54,17 @@ JOBSET = Peer(
     manifests=("config/default",),
     certificates="internalCertManagement",
 )
-TRAINER = Peer(
+KUEUE = Manager(
+    name="kueue",
+    module="sigs.k8s.io/kueue",
+    package="sigs.k8s.io/kueue/cmd/kueue",
+    namespace="kueue-system",
+    # its default adds an aggregated API, which an API server of this kind does not serve
+    manifests=tuple(f"config/components/{part}" for part in ("crd", "rbac", "webhook", "manager")),
+    certificates="internalCertManagement",
+    metrics_certificates="kueue/metrics/certs",
+)
+TRAINER = Manager(
     name="trainer",
     module="github.com/kubeflow/trainer/v2",
     package="github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager",
@@ -63,9 +75,9 @@ TRAINER = Peer(
 )
 
 
-def program(paths: Paths, peer: Peer) -> Path:
+def program(paths: Paths, manager: Manager) -> Path:
     """The manager, built when it is missing: minutes. Raises DevclusterError with the compiler's words."""
-    return build_alone(paths, Program(peer.name, peer.package), peer.module_file)
+    return build_alone(paths, Program(manager.name, manager.package), manager.module_file)
 
 
 def kubectl(paths: Paths) -> Path:
@@ -73,15 +85,15 @@ def kubectl(paths: Paths) -> Path:
     return build(paths, ["kube"]) / "kubectl"
 
 
-def manifests(paths: Paths, peer: Peer) -> list[dict[str, Any]]:
+def manifests(paths: Paths, manager: Manager) -> list[dict[str, Any]]:
     """What the module installs, as plain dicts. Raises DevclusterError when the module cannot be had."""
     environment = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"}
-    download: list[str | Path] = [go(paths), "mod", "download", "-json", peer.module]
-    module = json.loads(run(download, cwd=peer.module_file.parent, env=environment))["Dir"]
+    download: list[str | Path] = [go(paths), "mod", "download", "-json", manager.module]
+    module = json.loads(run(download, cwd=manager.module_file.parent, env=environment))["Dir"]
     with tempfile.TemporaryDirectory() as folder:
         # kustomize takes no absolute paths
-        resources = [os.path.relpath(Path(module) / part, Path(folder).resolve()) for part in peer.manifests]
-        overlay = {"namespace": peer.namespace, "resources": resources}
+        resources = [os.path.relpath(Path(module) / part, Path(folder).resolve()) for part in manager.manifests]
+        overlay = {"namespace": manager.namespace, "resources": resources}
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         text = run([kubectl(paths), "kustomize", folder])
     # the CRDs are megabytes: the loader in Python takes most of a minute for them

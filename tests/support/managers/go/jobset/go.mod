@@ -1,5 +1,5 @@
-// Requires what the authors of this version require, so that it is measured as they tested it.
-module peer/jobset
+// Requires what the authors of this version require, so that it runs as they tested it.
+module managers/jobset
 
 go 1.26.0
 

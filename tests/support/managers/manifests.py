@@ -1,4 +1,4 @@
-"""Changes to a peer's manifests, so that its manager runs beside the API server instead of in a pod."""
+"""Changes to a manager's manifests, so that it runs beside the API server instead of in a pod."""
 
 from __future__ import annotations
 
@@ -28,14 +28,6 @@ class Ports:
     health: int
 
 
-@dataclass(frozen=True)
-class Limit:
-    """Requests a second that a manager may send, and how many more at once."""
-
-    qps: int
-    burst: int
-
-
 def installable(documents: Sequence[Json], ports: Ports, authority: bytes) -> list[Json]:
     """CRDs, rights and webhooks, the latter at the manager's address; `authority` is PEM."""
     kept = [copy.deepcopy(document) for document in documents if document["kind"] in _INSTALLED]
@@ -48,8 +40,8 @@ def installable(documents: Sequence[Json], ports: Ports, authority: bytes) -> li
     return kept
 
 
-def configuration(documents: Sequence[Json], ports: Ports, certificates: str, limit: Limit | None) -> Json:
-    """The configuration that the peer ships, with our addresses and, unless it is None, our limit.
+def configuration(documents: Sequence[Json], ports: Ports, certificates: str, changes: Json) -> Json:
+    """The shipped configuration with our addresses and with `changes` in its parts.
 
     `certificates` names the part that makes the manager issue certificates; without a lease there is no waiting for it.
     """
@@ -65,15 +57,21 @@ def configuration(documents: Sequence[Json], ports: Ports, certificates: str, li
         "webhook": {"host": _LOOPBACK, "port": ports.webhook},
         certificates: {"enable": False},
     }
-    if limit:
-        ours["clientConnection"] = {"qps": limit.qps, "burst": limit.burst}
-    return {**shipped, **{part: {**shipped.get(part, {}), **values} for part, values in ours.items()}}
+    return _changed(_changed(shipped, ours), changes)
+
+
+def _changed(configuration: Json, changes: Json) -> Json:
+    merged = {
+        part: {**configuration.get(part, {}), **values} if isinstance(values, dict) else values
+        for part, values in changes.items()
+    }
+    return {**configuration, **merged}
 
 
 def arguments(documents: Sequence[Json], config: str) -> list[str]:
     """The manager's arguments as its Deployment has them, with another configuration file."""
     (container,) = _pod(documents)["containers"]
-    return [f"--config={config}" if each.startswith("--config=") else each for each in container["args"]]
+    return [f"--config={config}", *(each for each in container["args"] if not each.startswith("--config="))]
 
 
 def account(documents: Sequence[Json]) -> str:

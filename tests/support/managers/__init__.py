@@ -1,0 +1,1 @@
+"""Managers of other projects, built from pinned Go modules, as processes beside an API server without nodes."""

@@ -1,0 +1,1 @@
+"""Base and tuned model of a job side by side, for a person to ask."""
