@@ -13,7 +13,7 @@ from python_calamine import CalamineWorkbook
 from support.stage_jobs import write_lines
 from vernacular_trainer.data.files import write_json
 from vernacular_trainer.data.formats import parse_row
-from vernacular_trainer.data.glossary import parse_glossary
+from vernacular_trainer.data.glossary import Glossary, parse_glossary
 from vernacular_trainer.data.held_out import origins_of
 from vernacular_trainer.data.questions import Question, parse_questions
 from vernacular_trainer.data.rows import Conversation, Message, RowError
@@ -23,7 +23,7 @@ from vernacular_trainer.evaluation.consistency import agreeing
 from vernacular_trainer.evaluation.general_questions import general_questions
 from vernacular_trainer.evaluation.generate import room_for
 from vernacular_trainer.evaluation.groups import groups
-from vernacular_trainer.evaluation.lessons import Why, lessons
+from vernacular_trainer.evaluation.lessons import ADVICE, Why, lessons
 from vernacular_trainer.evaluation.measures import Nearness, nearness
 from vernacular_trainer.evaluation.prompting import TaughtRow, TaughtRows, with_rows
 from vernacular_trainer.evaluation.retrieval import Index
@@ -125,7 +125,7 @@ def test_failures_are_grouped_by_what_their_questions_share() -> None:
         question("who knows", answerable=False),
     ]
 
-    found = groups(asked, [WRONG, DECLINED, RIGHT, RIGHT], rows, glossary)
+    found = groups(asked, lessons(asked, [WRONG, DECLINED, RIGHT, RIGHT], rows), rows, glossary)
 
     assert [(group.by, group.name, group.failed, group.asked) for group in found] == [
         ("topic", "bench", 1, 1),
@@ -136,6 +136,30 @@ def test_failures_are_grouped_by_what_their_questions_share() -> None:
         ("source", "a.jsonl", 1, 1),
         ("source", "b.jsonl", 1, 2),
     ]
+
+
+def test_a_group_says_what_its_failures_lack_and_which_rows_come_near() -> None:
+    rows = TaughtRows(
+        [
+            TaughtRow("how long is the leave of trainees", "30 days"),
+            TaughtRow("how long is the leave of managers", "35 days"),
+            TaughtRow("what is the notice period", "90 days"),
+        ]
+    )
+    asked = [
+        question("who may take leave", "everybody", topic="leave"),
+        question("who grants leave of trainees", "the mentor", topic="leave"),
+        question("how many days of leave have trainees", "30 days", topic="leave"),
+        question("what is the notice period", "90 days", topic="notice"),
+    ]
+
+    leave, notice, *_ = groups(asked, lessons(asked, [WRONG] * 4, rows), rows, Glossary())
+
+    assert leave.lacks == {Why.NOT_TAUGHT: 2, Why.TOO_FEW_WORDINGS: 1}
+    assert leave.advice == ADVICE[Why.NOT_TAUGHT]
+    # those that come near to most of its questions, not those of one
+    assert {row.answer for row in leave.nearest[:2]} == {"30 days", "35 days"}
+    assert (notice.lacks, notice.nearest[0].answer) == ({Why.TOO_FEW_WORDINGS: 1}, "90 days")
 
 
 def test_rows_know_their_file_and_whether_they_were_cut(tmp_path: Path) -> None:

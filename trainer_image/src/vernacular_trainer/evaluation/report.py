@@ -117,7 +117,7 @@ def _details(results: Results) -> dict[str, Any]:
         "latency": dict(zip(("with_rows", "without"), map(_rounded, base.seconds_per_request), strict=True)),
         "topics": [_topic(topic) for topic in by_topic(questions, evidence.base, evidence.tuned)],
         "provable_points": provable_points(pieces(questions)),
-        "failures": [asdict(group) for group in results.groups],
+        "failures": [_group(group) for group in results.groups],
         "lessons": [_lesson(lesson) for lesson in results.lessons],
     }
 
@@ -222,6 +222,18 @@ def _topic(topic: Any) -> dict[str, Any]:
         "base": topic.base_correct,
         "tuned": topic.tuned_correct,
         "gain": {name: round(getattr(topic.gain, name)) for name in ("value", "low", "high")},
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "by": group.by,
+        "name": group.name,
+        "asked": group.asked,
+        "failed": group.failed,
+        "lacks": group.lacks,
+        "advice": group.advice,
+        "nearest": [asdict(row) for row in group.nearest],
     }
 
 

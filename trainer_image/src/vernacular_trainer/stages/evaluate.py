@@ -67,15 +67,16 @@ def run(config: JobConfig, workspace: Workspace, clock: Clock = time.monotonic) 
     evidence = _evidence(questions, papers.base, base, tuned)
     summary = judge(evidence, config.evaluation.gate, round(clock() - started))
     log.info("evaluation: %s", summary.summary)
+    missed = lessons(questions, evidence.tuned, rows)
     results = Results(
         evidence,
         base,
         tuned,
-        lessons(questions, evidence.tuned, rows),
+        missed,
         asked.glossary,
         config.evaluation.gate,
         *opinions,
-        groups(questions, evidence.tuned, rows, asked.glossary),
+        groups(questions, missed, rows, asked.glossary),
     )
     write_documents(workspace, summary, results)
     return released_verdict(summary, config.tracking.text_in_reports)
