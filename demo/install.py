@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,15 @@ def chart_values(target: Target) -> dict[str, Any]:
     return values
 
 
-def install_chart(target: Target) -> None:
-    """`helm upgrade --install` and wait until operator and MLflow are ready. Raises DemoError with helm's reason."""
+def install_chart(target: Target, more: Mapping[str, Any] | None = None) -> None:
+    """`helm upgrade --install`, with `more` values beside those of this cluster, and wait until everything is ready.
+    Raises DemoError with helm's reason.
+    """
+    values = {**chart_values(target), **(more or {})}
     ensure_namespace(target.shell, OPERATOR_NAMESPACE)
     target.shell.run(
         "helm", "upgrade", "--install", RELEASE, str(REPOSITORY / "charts/vernacular"), "-n", OPERATOR_NAMESPACE,
-        "--values", "-", "--wait", "--timeout", "5m", stdin=json.dumps(chart_values(target)),
+        "--values", "-", "--wait", "--timeout", "5m", stdin=json.dumps(values),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ PREFIXES = {
     "tests/chart/test_operator_rights.py": "operator",
     "tests/chart/test_telemetry.py": "operator",
     "tests/chart/test_upgrades.py": "operator",
+    "tests/cluster/test_openai_api.py": "openai api",
     "tests/cluster/test_pod_failures.py": "operator",
     "tests/property/": "operator",
     "tests/unit/cli/": "command line",
