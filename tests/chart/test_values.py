@@ -69,6 +69,8 @@ def operator_config(helm: Helm, values: dict[str, Any]) -> OperatorConfig:
         ("openaiApi.models", {"gpt": {}}, "missing property 'model'"),
         ("openaiApi.files.maxFileMiB", 0, "minimum: got 0, want 1"),
         ("config.storage.cachedFilesGiB", -1, "minimum: got -1, want 0"),
+        ("config.kueue.enabled", "yes", "got string, want boolean"),
+        ("config.kueue.followUpPriorityClass", "After Training", "does not match pattern"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, path: str, value: Any, says: str) -> None:
@@ -116,6 +118,7 @@ def test_every_part_of_the_configuration_reaches_the_operator(helm: Helm) -> Non
         "huggingFace": {"endpoint": "https://mirror.example.com"},
         "s3": {"endpoint": "https://minio.example.com:9000", "region": "eu-central-1"},
         "https": {"hosts": ["files.example.com", "*.example.org:8443"], "maxFileGiB": 50},
+        "kueue": {"enabled": True, "followUpPriorityClass": "after-training"},
         "runAsUser": 1_000_680_000,
         "gracePeriodSeconds": 600,
         "workers": 16,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from support.cli_jobs import BROKEN, TRAINING, condition, job
@@ -172,5 +174,5 @@ def test_every_verb_has_an_example_that_parses() -> None:
     for verb in VERBS:
         assert verb.examples, verb.name
         for example in verb.examples:
-            words = example.partition("vernacular ")[2].partition(" | ")[0].rstrip(')"').split()
+            words = shlex.split(example.partition("vernacular ")[2].partition(" | ")[0].removesuffix(')"'))
             assert parser.parse_args(words).verb == verb.name

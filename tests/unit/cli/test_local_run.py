@@ -23,7 +23,7 @@ spec:
   dataset: {train: [{file: rows.jsonl}]}
   method: {type: LoRA}
   compute: {gpusPerPod: 0}
-  training: {maxSteps: 40, evaluateEverySteps: 40, maxSequenceLength: 32, effectiveBatchSize: 2}
+  training: {maxSteps: 300, evaluateEverySteps: 300, maxSequenceLength: 32, effectiveBatchSize: 2}
   checkpoints: {everySteps: 10}
 """
 

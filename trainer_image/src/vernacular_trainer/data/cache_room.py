@@ -58,7 +58,7 @@ def make_room(root: Path, most: int, patience: Patience = USUAL) -> tuple[str, .
     now = _now(root)
     for gone in root.glob(f"*/*{_GONE}*"):
         # of a process that ended in between
-        if now - gone.stat().st_mtime > patience.stale:
+        if (touched := _touched(gone)) is not None and now - touched > patience.stale:
             shutil.rmtree(gone, ignore_errors=True)
     entries = sorted(_entries(root), key=lambda entry: entry.used)
     size, removed = sum(entry.size for entry in entries), []
