@@ -82,7 +82,8 @@ def forwarded(shell: Shell) -> Iterator[int]:
 @pytest.fixture
 def sdk(address: str, authority: trustme.CA, prepared: ClusterJobs) -> openai.OpenAI:
     """The SDK with a key of the account that the guide makes."""
-    (rights,) = re.findall(r"```yaml\n(.*?kind: RoleBinding.*?)```", GUIDE.read_text(), re.DOTALL)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    (rights,) = [block for block in blocks if "kind: RoleBinding" in block]
     for manifest in yaml.safe_load_all(rights.replace("namespace: team", f"namespace: {prepared.namespace}")):
         prepared.shell.apply(manifest, prepared.namespace)
     key = prepared.shell.kubectl("create", "token", "tuner", "-n", prepared.namespace).strip()
