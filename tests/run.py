@@ -73,7 +73,7 @@ def main() -> int:
     os.environ.setdefault("CACHE_DIR", str(paths.cache))
     os.environ.setdefault("UV_CACHE_DIR", str(paths.uv_cache))
     python = str(REPOSITORY / ".venv/bin/python")
-    chosen = ["--long-summary", "docs/long-run.md"] if arguments.long else ["-m", "not long"]
+    chosen = ["--long-summary=docs/long-run.md"] if arguments.long else ["-m", "not long"]
     timings = Timings()
     ran_before = (paths.cluster(MAIN_CLUSTER) / "processes").is_dir()
     try:
