@@ -46,6 +46,9 @@ lint: $(READY) ## ruff, mypy, import rules, generated files
 generate: $(READY) ## write what follows from code: the CRD, the operator's rights, reference pages
 	@for module in $(GENERATORS); do $(PYTHON) -m $$module || exit 1; done
 
+docs: $(READY) ## the documentation site, in build/site; a broken link is an error
+	@$(PYTHON) -m docs.site
+
 images: ## build the images, push them, pull them on the nodes
 	@python3 -m devcluster images
 
@@ -83,4 +86,4 @@ bench-trainer: $(READY) ## the train stage beside TRL, LLaMA-Factory and transfo
 bench-tracking: $(READY) ## what tracking takes from a training, and 200 trainings from one MLflow server
 	@PYTHONPATH=tests $(PYTHON) -m bench.tracking
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer bench-tracking
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate docs images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer bench-tracking

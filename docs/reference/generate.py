@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from docs.reference.fields import resource_page
 from vernacular.api import FAILURES, Consequence, FailureCode, Reason
+from vernacular.api.crd import FINE_TUNE_JOB, FINE_TUNE_RUNTIME
 from vernacular.cli.errors import EXIT_CODES
 from vernacular.cli.parser import CLUSTER_FLAGS, VERBS, Argument
 from vernacular_operator.domain.classifier import RULES
@@ -160,10 +162,30 @@ def _flags(arguments: Sequence[Argument]) -> list[str]:
     return rows
 
 
+def job_page() -> str:
+    """Every field of a FineTuneJob."""
+    return resource_page(
+        FINE_TUNE_JOB,
+        "What a job says, and what it is told. Everything but `spec.runPolicy` is fixed when it is created."
+        " `kubectl explain ftj.spec --recursive` shows the same in a terminal.",
+    )
+
+
+def runtime_page() -> str:
+    """Every field of a FineTuneRuntime."""
+    return resource_page(
+        FINE_TUNE_RUNTIME,
+        "What the platform team decides for jobs. An edit changes no job that was accepted before it;"
+        " [how runtimes are used](../guide/runtimes.md).",
+    )
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "command-line.md": command_line_page,
     "data-problems.md": data_problems_page,
     "failures.md": failures_page,
+    "fine-tune-job.md": job_page,
+    "fine-tune-runtime.md": runtime_page,
     "metrics.md": metrics_page,
 }
 
