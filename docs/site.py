@@ -1,7 +1,7 @@
 """`make docs`: builds the documentation site with Zensical, strictly.
 
-The pages of the site are those of the repository, in the same folders, so that a link works on both; links to the README
-and to folders are the only ones that are written otherwise.
+The pages of the site are those of the repository, in the same folders, so that a link works on both. Only links to the
+README and to folders are written otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sources(repository: Path) -> Iterator[Path]:
 
 
 def site_links(text: str, page: Path, repository: Path) -> str:
-    """The text of a page with its links as they are on the site: a folder is its README, the README is the first page."""
+    """The text of a page with its links as they are on the site: a folder is its README."""
 
     def on_site(link: re.Match[str]) -> str:
         target = (repository / page.parent / link["path"]).resolve()

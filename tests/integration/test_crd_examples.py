@@ -15,11 +15,15 @@ from support.apiserver import REPOSITORY, ApiServer
 pytestmark = pytest.mark.integration
 
 KIND = "FineTuneJob"
+# a CronJob that makes the job; its own test is below
+NIGHTLY = "nightly"
 
 
 def shown() -> Iterator[tuple[str, str]]:
     """Name and manifests of everything that is shown: examples as kustomize builds them, and blocks of documents."""
     for path in sorted((REPOSITORY / "examples").rglob("kustomization.yaml")):
+        if path.parent.name == NIGHTLY:
+            continue
         command = ["kubectl", "kustomize", str(path.parent)]
         yield (
             str(path.parent.relative_to(REPOSITORY)),
@@ -48,3 +52,22 @@ def test_shown_jobs_are_accepted(api_server: ApiServer, name: str) -> None:
 
 def test_the_first_example_is_among_them() -> None:
     assert "examples/hr-bot" in JOBS
+
+
+def test_the_account_of_the_nightly_training_may_create_its_job_and_nothing_else(api_server: ApiServer) -> None:
+    folder = REPOSITORY / "examples" / NIGHTLY
+    account = "--as=system:serviceaccount:nightly:nightly-training"
+    api_server.kubectl("create", "namespace", "nightly")
+    made = api_server.kubectl("apply", "--validate=strict", "-n", "nightly", "-k", str(folder))
+    assert made.returncode == 0, made.stderr
+    (container,) = json.loads(api_server.kubectl("get", "cronjob", "-n", "nightly", "-o", "json").stdout)["items"][0][
+        "spec"
+    ]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    command = [str(folder / "finetunejob.yaml") if item.startswith("/job/") else item for item in container["args"]]
+
+    done = api_server.kubectl(*command, account, "-n", "nightly", "--dry-run=server", "-o", "name")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("finetunejob.vernacular.dev/support-bot-")
+    refused = api_server.kubectl("get", "secrets", account, "-n", "nightly")
+    assert "forbidden" in refused.stderr

@@ -71,8 +71,9 @@ class Shell:
 def _before_a_terminal() -> None:
     # a terminal that closes tells whoever stands before it
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # what a shell runs in the background ignores Ctrl-C, and so do its children
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # what a shell runs in the background ignores Ctrl-C, what nohup runs a closing terminal, and so do their children
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def shell_in(server: ApiServer, namespace: str, folder: Path) -> Shell:

@@ -42,6 +42,42 @@ def test_rows_are_checked_here(tmp_path: Path, extra: list[dict[str, str]], code
     assert (tmp_path / "reports/data.html").exists()
 
 
+def test_columns_have_names_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "Frage,Antwort\n" + "".join(f"Wo ist Büro {n}?,In Etage {n}.\n" for n in range(20))
+    )
+
+    done = Shell(None, tmp_path).run("check", "rows.csv", "--column", "Frage=question", "--column", "Antwort=answer")
+
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert "20 rows: 20 can be used, 0 cannot" in done.stdout
+
+
+def test_a_column_without_meaning_is_refused(tmp_path: Path) -> None:
+    done = Shell(None, tmp_path).run("check", "rows.csv", "--column", "Frage")
+
+    assert done.returncode == ExitCode.USAGE
+    assert "--column Frage says no meaning write it like --column Frage=question" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("hr-bot/train.jsonl", "--questions", "hr-bot/questions.jsonl"),
+        ("own-trainer/train.jsonl",),
+        ("dpo/train.jsonl", "--objective", "DPO", "--teaches", "Skill"),
+        ("spreadsheet/products.csv", "--column", "customer asks=question", "--column", "we say=answer"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_rows_of_the_examples_are_good(arguments: tuple[str, ...]) -> None:
+    done = Shell(None, Path(__file__).parents[3] / "examples").run("check", *arguments)
+
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert ", 0 cannot" in done.stdout
+    assert "Error" not in done.stdout
+
+
 def test_rows_that_are_held_out_have_files_of_their_own(tmp_path: Path) -> None:
     for name, rows in (("rows.jsonl", ROWS[:15]), ("a.jsonl", ROWS[15:17]), ("b.jsonl", ROWS[17:])):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))

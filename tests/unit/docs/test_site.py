@@ -55,7 +55,9 @@ def in_nav(entries: list[dict[str, Any]]) -> Iterator[str]:
 def test_every_page_is_in_the_list_of_pages() -> None:
     pages = {str(path) for path in site.sources(site.REPOSITORY) if path.suffix == ".md"} - {"README.md"}
 
-    assert {page for page in pages if not page.startswith(LINKED_ONLY)} == {*in_nav(CONFIGURATION["nav"])} - {"index.md"}
+    assert {page for page in pages if not page.startswith(LINKED_ONLY)} == {*in_nav(CONFIGURATION["nav"])} - {
+        "index.md"
+    }
 
 
 def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
@@ -83,16 +85,17 @@ def test_every_link_of_the_repository_leads_somewhere() -> None:
     lost = []
     for page in (path for path in site.sources(site.REPOSITORY) if path.suffix == ".md"):
         text = (site.REPOSITORY / page).read_text("utf-8")
-        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text):
-            if not (site.REPOSITORY / page.parent / link).exists():
-                lost.append(f"{page}: {link}")
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text)
+        lost += [f"{page}: {link}" for link in links if not (site.REPOSITORY / page.parent / link).exists()]
     assert not lost
 
 
 def test_the_site_fetches_nothing_from_elsewhere(built: Path) -> None:
     fetched = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)="https?://[^"]+""")
 
-    assert [found[0] for path in built.rglob("*.html") for found in [fetched.search(path.read_text("utf-8"))] if found] == []
+    assert [
+        found[0] for path in built.rglob("*.html") for found in [fetched.search(path.read_text("utf-8"))] if found
+    ] == []
 
 
 def test_a_broken_link_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +103,9 @@ def test_a_broken_link_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[
     (repository / "docs").mkdir(parents=True)
     (repository / "README.md").write_text("# One\n\n[two](docs/two.md#there)\n")
     (repository / "docs" / "two.md").write_text("# Two\n\n[one](../README.md) [nothing](gone.md)\n")
-    (repository / "zensical.toml").write_text('[project]\nsite_name = "x"\ndocs_dir = "build/pages"\nsite_dir = "build/site"\n')
+    (repository / "zensical.toml").write_text(
+        '[project]\nsite_name = "x"\ndocs_dir = "build/pages"\nsite_dir = "build/site"\n'
+    )
 
     assert site.build(repository, tmp_path / "built") != 0
     said = "".join(capfd.readouterr())

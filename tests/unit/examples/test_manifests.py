@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[3]
-WITH_FILES = ("hr-bot", "hr-bot-broken", "own-trainer")
-EXAMPLES = (*WITH_FILES, "s3")
+WITH_FILES = ("dpo", "hr-bot", "hr-bot-broken", "own-trainer", "spreadsheet")
+EXAMPLES = (*WITH_FILES, "full", "multi-node", "qlora", "s3")
 
 
 def load(example: str, name: str) -> dict[str, Any]:

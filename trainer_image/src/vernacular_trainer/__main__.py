@@ -70,16 +70,20 @@ def _check(options: argparse.Namespace) -> None:
         options.questions,
         options.reports,
         tuple(options.validation),
+        _columns(options),
     )
     check_files(wanted, sys.stdout)
+
+
+def _columns(options: argparse.Namespace) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in options.column)
 
 
 def _digests(options: argparse.Namespace) -> None:
     from vernacular_trainer.data.lookup import digests_of
 
-    columns = dict(item.split("=", 1) for item in options.column)
     for file in options.files:
-        sys.stdout.writelines(json.dumps(pair) + "\n" for pair in digests_of(file, columns))
+        sys.stdout.writelines(json.dumps(pair) + "\n" for pair in digests_of(file, _columns(options)))
 
 
 def _review(options: argparse.Namespace) -> None:
@@ -151,10 +155,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="rows that are held out; repeatable",
     )
+    _add_columns(check)
     check.add_argument("--reports", type=Path, metavar="FOLDER", help="where the reports go")
     digests = commands.add_parser(DIGESTS, help="write place and digest of each row of files, as JSON lines")
     digests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows, in any form that a job can read")
-    digests.add_argument("--column", action="append", default=[], metavar="NAME=MEANS", help="a column and its meaning")
+    _add_columns(digests)
     review = commands.add_parser(REVIEW, help="judge anew with what a person says of the answers")
     review.add_argument("sheet", type=Path, metavar="SHEET", help="review.xlsx of the run, filled in")
     review.add_argument("--mlflow", required=True, metavar="URI", help="address of MLflow")
@@ -162,6 +167,10 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--reviewer", required=True, metavar="NAME", help="who has filled it in")
     review.add_argument("--dry-run", action="store_true", help="record nothing")
     return parser
+
+
+def _add_columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--column", action="append", default=[], metavar="NAME=MEANS", help="a column and its meaning")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

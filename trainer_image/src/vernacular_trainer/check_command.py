@@ -9,7 +9,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -40,6 +40,7 @@ from vernacular_trainer.workspace import Workspace
 class Wanted:
     """What to check: files of rows, what their format teaches, questions beside them, and where reports go (None: only
     what is printed). `validation`: files of rows that are held out; when there are none, a part of the others is.
+    `columns`: as in spec.dataset.columns.
     """
 
     files: tuple[Path, ...]
@@ -49,6 +50,7 @@ class Wanted:
     questions: Path | None = None
     reports: Path | None = None
     validation: tuple[Path, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 def check_files(wanted: Wanted, out: TextIO) -> None:
@@ -59,7 +61,7 @@ def check_files(wanted: Wanted, out: TextIO) -> None:
     train, validation = (
         tuple(FileSource(str(file), str(file)) for file in files) for files in (wanted.files, wanted.validation)
     )
-    config = DatasetConfig(train, wanted.teaches, format=wanted.format, validation=validation)
+    config = DatasetConfig(train, wanted.teaches, format=wanted.format, columns=wanted.columns, validation=validation)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         problems = ProblemLog(Places(workspace.inputs))

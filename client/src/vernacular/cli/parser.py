@@ -55,6 +55,9 @@ CLUSTER_FLAGS = (
 )
 _JOB = _argument("job", metavar="JOB", help="name of the FineTuneJob")
 _YES = _argument("-y", "--yes", action="store_true", help="do not ask")
+_COLUMN = _argument(
+    "--column", action="append", default=[], metavar="NAME=MEANS", help="as in spec.dataset.columns; may be repeated"
+)
 _MLFLOW = _argument(
     "--mlflow",
     metavar="URL",
@@ -153,6 +156,7 @@ VERBS = (
                 "--teaches", choices=("Facts", "Skill"), default="Facts", help="what they teach (default: Facts)"
             ),
             _argument("--format", choices=FORMATS, default="Auto", help="of all rows (default: as each shows)"),
+            _COLUMN,
             _argument("--questions", metavar="FILE", help="questions that the tuned model will be asked"),
             _argument(
                 "--validation",
@@ -371,7 +375,7 @@ VERBS = (
         " leave in their runs; white space, case, format and system prompt do not matter. It needs the extra [data].",
         (
             _argument("files", nargs="+", metavar="FILE", help="the rows, in any form that a job can read"),
-            _argument("--column", action="append", default=[], metavar="NAME=MEANS", help="as in spec.dataset.columns"),
+            _COLUMN,
             _argument("-A", "--all-namespaces", action="store_true", help="jobs of all namespaces"),
             _output("table", "json"),
             _MLFLOW,

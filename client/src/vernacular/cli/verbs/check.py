@@ -7,6 +7,7 @@ import subprocess
 import sys
 from argparse import Namespace
 
+from vernacular.cli.columns import column_flags
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.terminal import Terminal
 
@@ -21,6 +22,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
         raise CliError("the packages that read and compare rows are missing", "install this package's extra [data]")
     # a flag and its value in one word: a file may be called --help
     flags = [f"--{flag}={value}" for flag in _FLAGS if (value := getattr(options, flag)) is not None]
+    flags += column_flags(options.column)
     flags += [f"--validation={file}" for file in options.validation]
     command = (sys.executable, "-m", "vernacular_trainer", "check", *flags, "--", *options.files)
     done = subprocess.run(command, check=False)

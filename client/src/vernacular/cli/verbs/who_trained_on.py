@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vernacular.cli.cluster.jobs import Jobs, open_jobs
+from vernacular.cli.columns import column_flags
 from vernacular.cli.errors import CliError, ExitCode
 from vernacular.cli.localjobs import require
 from vernacular.cli.lookup import ARTIFACT, ARTIFACT_FOLDER, Use, as_document, parse_digests, uses_of
@@ -51,13 +52,7 @@ def run(options: Namespace, terminal: Terminal) -> ExitCode:
 
 def _digests(files: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
     """Place and digest of every row, by the code that lists them in a job."""
-    for column in columns:
-        if "=" not in column:
-            raise CliError(
-                f"--column {column} says no meaning", "write it like --column Frage=question", ExitCode.USAGE
-            )
-    flags = [f"--column={column}" for column in columns]
-    command = (sys.executable, "-m", "vernacular_trainer", "digests", *flags, "--", *files)
+    command = (sys.executable, "-m", "vernacular_trainer", "digests", *column_flags(columns), "--", *files)
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise CliError("the rows cannot be read", "the line above says why")
