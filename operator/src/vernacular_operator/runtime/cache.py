@@ -77,6 +77,8 @@ class Cache:
         self._jobs: dict[Key, FineTuneJob | _Settled] = {}
         self._keys: dict[str, Key] = {}
         self._children: dict[str, _Children] = {}
+        self._deleted: set[str] = set()
+        self._deleted_before: set[str] = set()
 
     def job(self, key: Key) -> FineTuneJob | None:
         """The job, if it exists and something is left to decide about it."""
@@ -122,6 +124,8 @@ class Cache:
         """Take a FineTuneJob; None when it cannot be read or tells nothing new, as the echo of an own write does."""
         metadata = document["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
+        if metadata["uid"] in self._deleted or metadata["uid"] in self._deleted_before:
+            return None
         if self._version(key) >= _number(metadata["resourceVersion"]):
             return None
         if settled := _settled(document):
@@ -148,6 +152,18 @@ class Cache:
             written = job.model_copy(update={"metadata": metadata, "status": status})
             settled = _settled(written.to_dict()) if status.terminal else None
             self._put(key, job.metadata.uid, settled or written)
+
+    def note_deleted(self, uid: str) -> None:
+        """The watch told that the job with this uid was deleted: a list that began before does not bring it back.
+
+        It would be taken for one without children, in the state that it had then, and its attempt be made once more.
+        """
+        self._deleted.add(uid)
+        self.drop_job(uid)
+
+    def forget_deleted(self) -> None:
+        """Everything was listed: a list that is older than the one before it does not come any more."""
+        self._deleted_before, self._deleted = self._deleted, set()
 
     def drop_job(self, uid: str) -> FineTuneJob | None:
         """The job with this uid is gone, and everything that was kept for it.

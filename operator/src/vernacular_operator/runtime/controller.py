@@ -94,6 +94,7 @@ class Controller:
         self._saw(FINE_TUNE_JOBS, metadata, listed)
         if deleted:
             self._gone(metadata["uid"])
+            self._cache.note_deleted(metadata["uid"])
         elif key := self._cache.put_job(document):
             self._queue.add(key)
 
