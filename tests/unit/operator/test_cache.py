@@ -200,3 +200,23 @@ def test_a_job_that_cannot_be_read_is_logged_and_left_alone(caplog: pytest.LogCa
 
     assert Cache().put_job(document) is None
     assert "demo/hr-bot" in caplog.text
+
+
+def test_a_job_that_was_deleted_does_not_come_back() -> None:
+    cache = Cache()
+    cache.put_job(job_document("uid-1", version=1))
+    cache.note_deleted("uid-1")
+
+    assert cache.put_job(job_document("uid-1", version=1)) is None
+    assert cache.key_of("uid-1") is None
+    # a namesake is another job
+    assert cache.put_job(job_document("uid-2", version=3))
+
+
+def test_deletions_take_no_more_and_more_memory() -> None:
+    cache = Cache()
+    for number in range(30_000):
+        cache.note_deleted(f"uid-{number}")
+
+    assert cache.put_job(job_document("uid-29999")) is None
+    assert cache.put_job(job_document("uid-1"))

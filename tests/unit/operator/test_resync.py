@@ -98,17 +98,6 @@ async def test_a_list_that_is_older_than_a_deletion_brings_no_job_back() -> None
     assert setting.told == []
 
 
-async def test_deletions_are_remembered_for_two_lists_and_no_longer() -> None:
-    setting = Setting()
-    setting.cache.note_deleted(UID)
-    for _ in range(2):
-        await setting.resync.resync()
-    assert setting.cache.job(KEY) is None
-
-    await setting.resync.resync()
-    assert setting.cache.job(KEY) is not None
-
-
 @pytest.mark.parametrize("terminal", ["Complete", "Failed"])
 async def test_what_is_left_of_a_job_that_ended_is_not_waited_for(terminal: str) -> None:
     setting = Setting()

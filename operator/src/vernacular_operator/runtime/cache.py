@@ -21,6 +21,8 @@ from vernacular_operator.domain.snapshot import JobFacts, PodFacts
 _log = logging.getLogger(__name__)
 _ENDS = frozenset({ConditionType.COMPLETE, ConditionType.FAILED})
 _UNUSED = frozenset({"managedFields", "annotations"})
+# deleted jobs of some minutes, if hundreds are deleted in each: no list is older
+_DELETED_REMEMBERED = 10_000
 
 
 class Key(NamedTuple):
@@ -77,8 +79,7 @@ class Cache:
         self._jobs: dict[Key, FineTuneJob | _Settled] = {}
         self._keys: dict[str, Key] = {}
         self._children: dict[str, _Children] = {}
-        self._deleted: set[str] = set()
-        self._deleted_before: set[str] = set()
+        self._deleted: dict[str, None] = {}  # in the order in which they were deleted
 
     def job(self, key: Key) -> FineTuneJob | None:
         """The job, if it exists and something is left to decide about it."""
@@ -124,9 +125,7 @@ class Cache:
         """Take a FineTuneJob; None when it cannot be read or tells nothing new, as the echo of an own write does."""
         metadata = document["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
-        if metadata["uid"] in self._deleted or metadata["uid"] in self._deleted_before:
-            return None
-        if self._version(key) >= _number(metadata["resourceVersion"]):
+        if metadata["uid"] in self._deleted or self._version(key) >= _number(metadata["resourceVersion"]):
             return None
         if settled := _settled(document):
             self._put(key, settled.uid, settled)
@@ -158,12 +157,10 @@ class Cache:
 
         It would be taken for one without children, in the state that it had then, and its attempt be made once more.
         """
-        self._deleted.add(uid)
+        self._deleted[uid] = None
+        if len(self._deleted) > _DELETED_REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
         self.drop_job(uid)
-
-    def forget_deleted(self) -> None:
-        """Everything was listed: a list that is older than the one before it does not come any more."""
-        self._deleted_before, self._deleted = self._deleted, set()
 
     def drop_job(self, uid: str) -> FineTuneJob | None:
         """The job with this uid is gone, and everything that was kept for it.

@@ -49,7 +49,6 @@ class Resync:
             missing |= await self._namespace(namespace)
         self._suspects = frozenset(missing)
         self._cache.drop_orphans()
-        self._cache.forget_deleted()
         self._tell_unsettled()
         return bool(missing)
 
