@@ -49,6 +49,9 @@ generate: $(READY) ## write what follows from code: the CRD, the operator's righ
 docs: $(READY) ## the documentation site, in build/site; a broken link is an error
 	@$(PYTHON) -m docs.site
 
+bundle: $(READY) ## every image that the chart may start, to be mirrored into a closed network
+	@$(PYTHON) -m release bundle
+
 images: ## build the images, push them, pull them on the nodes
 	@python3 -m devcluster images
 
@@ -86,4 +89,4 @@ bench-trainer: $(READY) ## the train stage beside TRL, LLaMA-Factory and transfo
 bench-tracking: $(READY) ## what tracking takes from a training, and 200 trainings from one MLflow server
 	@PYTHONPATH=tests $(PYTHON) -m bench.tracking
 
-.PHONY: help demo demo-down env test test-long soak test-matrix lint generate docs images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer bench-tracking
+.PHONY: help demo demo-down env test test-long soak test-matrix lint generate docs bundle images cluster-up cluster-down cluster-status bench-demo bench-demo-fresh bench-operator bench-data bench-evaluation bench-trainer bench-tracking
