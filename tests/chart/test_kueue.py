@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from support import apiserver
 from support.apiserver import ApiServer
@@ -220,3 +221,16 @@ def test_nothing_is_lost_while_kueue_is_away(team: Team, manager: ManagerProcess
     for name in ("before", "meanwhile"):
         team.finish(name)
         assert team.wait_state(name, "Succeeded", 120)["usage"].get("restarts", 0) == 0
+
+
+def test_the_queues_of_the_example_are_taken(server: ApiServer, manager: ManagerProcess) -> None:
+    example = apiserver.REPOSITORY / "examples/queue"
+    for namespace in ("support", "legal"):
+        server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+
+    made = server.kubectl("apply", "--validate=strict", "-f", str(example / "queues.yaml"))
+
+    assert made.returncode == 0, made.stderr
+    labels = yaml.safe_load((example / "finetunejob.yaml").read_text())["metadata"]["labels"]
+    for kind, label in (("localqueue", QUEUE_NAME), ("workloadpriorityclass", PRIORITY_CLASS)):
+        assert server.kubectl("get", kind, labels[label], "-n", "support").returncode == 0

@@ -64,6 +64,8 @@ def test_a_column_without_meaning_is_refused(tmp_path: Path) -> None:
     "arguments",
     [
         ("hr-bot/train.jsonl", "--questions", "hr-bot/questions.jsonl"),
+        ("legal/train.jsonl", "--questions", "legal/questions.jsonl"),
+        ("medical/train.jsonl", "--questions", "medical/questions.jsonl"),
         ("own-trainer/train.jsonl",),
         ("dpo/train.jsonl", "--objective", "DPO", "--teaches", "Skill"),
         ("spreadsheet/products.csv", "--column", "customer asks=question", "--column", "we say=answer"),

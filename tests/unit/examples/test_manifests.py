@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[3]
-WITH_FILES = ("dpo", "hr-bot", "hr-bot-broken", "own-trainer", "spreadsheet")
-EXAMPLES = (*WITH_FILES, "full", "multi-node", "qlora", "s3")
+WITH_FILES = ("dpo", "hr-bot", "hr-bot-broken", "legal", "medical", "own-trainer", "spreadsheet")
+EXAMPLES = (*WITH_FILES, "full", "multi-node", "qlora", "queue", "s3", "spot")
 
 
 def load(example: str, name: str) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def test_spec_follows_the_schema_of_the_api(example: str, spec_schema: dict[str,
     job = load(example, "finetunejob.yaml")
 
     assert (job["apiVersion"], job["kind"]) == ("vernacular.dev/v1alpha1", "FineTuneJob")
-    assert job["metadata"] == {"name": example}
+    assert job["metadata"]["name"] == example
+    assert job["metadata"].keys() <= {"name", "labels"}
     jsonschema.validate(job["spec"], spec_schema)
 
 
