@@ -213,7 +213,8 @@ class ChaosRun:
             for item in self._server.request("GET", path.format(f"namespaces/{self.namespace}"))["items"]:
                 life = lives.get((item["metadata"].get("labels") or {}).get(UID, ""))
                 if life is None or life.deleted:
-                    found.append(f"orphan: {path} {item['metadata']['name']}")
+                    kept = {name: item["metadata"].get(name) for name in ("deletionTimestamp", "finalizers")}
+                    found.append(f"orphan: {path} {item['metadata']['name']} {kept}")
         for life in lives.values():
             if (life.terminal or life.deleted) and life.live():
                 found.append(f"{life.name} has ended, these may run: {life.live()}")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -152,15 +153,21 @@ class SimulatedKubelet:
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
-            try:
+            with self._noted():
                 if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
                     self._beat()
                 for pod in self.server.request("GET", f"{self._pods}{SELECTOR}")["items"]:
-                    self._step(pod)
-            except ApiError as error:
-                # a pod may vanish or change between two calls; anything else is a fault of the test
-                if error.status not in (404, 409):
-                    self.errors.append(error)
+                    with self._noted():
+                        self._step(pod)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except ApiError as error:
+            # a pod may vanish or change between two calls; anything else is a fault of the test
+            if error.status not in (404, 409):
+                self.errors.append(error)
 
     def _beat(self) -> None:
         """Without heartbeats the node controller would call the node lost and evict its pods."""
