@@ -35,7 +35,9 @@ def audit_of(server: ApiServer, account: str, namespace: str = "") -> Audit:
         if account not in line:
             continue
         event = json.loads(line)
-        if not re.fullmatch(f"system:serviceaccount:{namespace or '[^:]+'}:{account}", event["user"]["username"]):
+        if not re.fullmatch(
+            f"system:serviceaccount:{namespace or '[^:]+'}:{account}", event["user"].get("username", "")
+        ):
             continue
         target = event.get("objectRef")
         if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
