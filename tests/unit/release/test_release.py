@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_the_workflow_runs_what_is_there() -> None:
         text = (REPOSITORY / item["file"]).read_text()
         assert not item["target"] or re.search(rf"^FROM .* AS {item['target']}$", text, re.MULTILINE)
     for command in re.findall(r"python -m release (\w+)", runs):
-        done = subprocess.run(["python3", "-m", "release", command, "--help"], cwd=REPOSITORY, capture_output=True)
+        done = subprocess.run([sys.executable, "-m", "release", command, "--help"], cwd=REPOSITORY, capture_output=True)
         assert done.returncode == 0
     # nothing is released that the checks have not passed, and what is pushed is signed
     assert jobs["image"]["needs"] == "check"
