@@ -100,6 +100,16 @@ def test_an_object_that_is_gone_is_not_waited_for(health: Health, hands: Hands) 
     health.check(waiting=0)
 
 
+def test_an_answer_that_comes_after_the_last_words_of_the_watch_is_nothing_to_wait_for(
+    health: Health, hands: Hands
+) -> None:
+    health.forgot("u")
+    health.expect("finetunejobs", version(7), known=0)
+    hands.turn(500)
+
+    health.check(waiting=0)
+
+
 def test_a_worker_that_never_ends_is_unhealthy(health: Health, hands: Hands) -> None:
     health.began(KEY)
     hands.turn(121)

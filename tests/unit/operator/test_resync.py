@@ -124,6 +124,21 @@ async def test_a_job_that_cannot_be_read_is_not_waited_for() -> None:
     setting.health.check(waiting=0)
 
 
+async def test_what_came_and_went_unseen_is_not_waited_for() -> None:
+    setting = Setting()
+    await setting.resync.resync()
+    for item in [*setting.api.objects[FINE_TUNE_JOBS], *setting.api.objects[PODS]]:
+        setting.health.saw(item["metadata"])
+    # made and expected; gone with its job, whose children are kept no more, while the watch of Jobs was broken
+    setting.health.expect("jobs", {"uid": "job", "name": "job", "namespace": "demo", "resourceVersion": "7"}, 0)
+    for _ in range(2):
+        await setting.resync.resync()
+
+    setting.later(130)
+    setting.health.resynced()
+    setting.health.check(waiting=0)
+
+
 async def test_what_lives_and_the_watch_never_shows_is_unhealthy() -> None:
     setting = Setting()
     await setting.resync.resync()

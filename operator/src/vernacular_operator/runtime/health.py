@@ -10,6 +10,8 @@ from vernacular_operator.runtime.cache import Key
 from vernacular_operator.runtime.clock import Clock
 
 _PATIENCE = timedelta(seconds=120)
+# answers to requests come later than the watch by seconds, not by thousands of deletions
+_GONE_REMEMBERED = 10_000
 
 
 class UnhealthyError(Exception):
@@ -35,16 +37,18 @@ class Health:
         self._resync = timedelta(seconds=3 * resync_seconds) + _PATIENCE
         self._resynced: datetime | None = None
         self._expected: dict[str, _Expected] = {}
+        self._gone: dict[str, None] = {}  # in the order in which they went
         self._visits: dict[Key, datetime] = {}
         self._backlog_since: datetime | None = None
 
     def expect(self, resource: str, metadata: Mapping[str, Any], known: int) -> None:
         """This version of an object exists: its watch will tell of it, or of a newer one.
 
-        `known` is the newest version of it that is known already, by the watch or because it is expected.
+        `known` is the newest version of it that is known already, by the watch or because it is expected. Nothing is
+        expected of an object that the watch has told is gone: the answer to a write may come after its last words.
         """
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
-        if known < version:
+        if known < version and uid not in self._gone:
             since = self._expected[uid].since if uid in self._expected else self._clock.now()
             name = f"{metadata['namespace']}/{metadata['name']}"
             self._expected[uid] = _Expected(resource, name, version, since)
@@ -62,6 +66,14 @@ class Health:
     def forgot(self, uid: str) -> None:
         """The object is gone."""
         self._expected.pop(uid, None)
+        self._gone[uid] = None
+        if len(self._gone) > _GONE_REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+
+    def expected(self, namespace: str) -> frozenset[str]:
+        """Uids of objects in a namespace ("" for all) that a watch shall tell of."""
+        prefix = f"{namespace}/" if namespace else ""
+        return frozenset(uid for uid, item in self._expected.items() if item.name.startswith(prefix))
 
     def began(self, key: Key) -> None:
         """A worker took up a key."""

@@ -58,19 +58,20 @@ class Resync:
 
     async def _namespace(self, namespace: str) -> set[str]:
         # only what was known before the list can have vanished: newer objects may have come by the watch meanwhile
-        known = self._cache.known(namespace)
+        known, expected = self._cache.known(namespace), self._health.expected(namespace)
         listed: set[str] = set()
         async for document in self._api.list(FINE_TUNE_JOBS, namespace):
             listed.add(self._take(FINE_TUNE_JOBS, document))
         for kind in (JOBS, PODS):
             async for document in self._api.list(kind, namespace, SELECTOR):
                 listed.add(self._take(kind, document))
-        missing = (known.jobs.keys() | known.children.keys()) - listed
+        # expected, and not kept: a child that came and went with its job while its watch was broken
+        missing = (known.jobs.keys() | known.children.keys() | expected) - listed
         for uid in missing & self._suspects:
+            self._health.forgot(uid)
             if uid in known.children:
-                self._health.forgot(uid)
                 self._cache.child_gone(known.children[uid], uid)
-            else:
+            elif uid in known.jobs:
                 self._gone(uid)
         return missing - self._suspects
 
