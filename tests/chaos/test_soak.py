@@ -37,7 +37,7 @@ def test_nothing_grows(api_server_with_controllers: ApiServer, tmp_path: Path) -
         samples = _soak(run)
         made = len(scenarios) - run.waiting
         assert run.operator.running, run.operator.log_end()
-        assert run.operator.healthy()
+        assert run.operator.healthy(), run.operator.log_end()
         run.drop_waiting()
         run.conclude(120)
         print(f"{made} jobs; injected: {dict(run.proxy.injected)}")
